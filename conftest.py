@@ -88,7 +88,7 @@ def sqlite_url(migrated_sqlite: bytes, tmp_path: Path) -> str:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Yield the URL of a migrated, empty database of each kind."""
-    url = new_database(request, tmp_path)
+    url = create_database(request, tmp_path)
     yield url
     if request.param == "postgresql":
         request.getfixturevalue("postgresql_server").give_back(url)
@@ -109,7 +109,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-def new_database(request: pytest.FixtureRequest, folder: Path) -> str:
+def create_database(request: pytest.FixtureRequest, folder: Path) -> str:
     """Return the URL of a migrated, empty database of the kind in the fixture's parameter."""
     if request.param == "sqlite":
         path = folder / "test.db"
@@ -163,13 +163,15 @@ def running_service(**overrides: Any) -> Iterator[RunningService]:
 @contextmanager
 def running_server(settings: Settings, application: Any, *, is_service: bool = True) -> Iterator[str]:
     """Run an application in a thread of this process with the server of the service, and yield its URL."""
-    from budkavle.service import server_config
-    from budkavle.tls import server_context
-    from openapi.server.serving import QuietServer, address_of, listen, run_loop
+    from budkavle.service import build_server_config
+    from budkavle.tls import build_server_context
+    from openapi.server.serving import QuietServer, build_address, listen, run_loop
     from tests.response_recording import RecordingApp
 
-    config = server_config(
-        settings, RecordingApp(application, "service") if is_service else application, tls=server_context(settings)
+    config = build_server_config(
+        settings,
+        RecordingApp(application, "service") if is_service else application,
+        tls=build_server_context(settings),
     )
     listener = listen("127.0.0.1", 0)
     server = QuietServer(config)
@@ -186,7 +188,7 @@ def running_server(settings: Settings, application: Any, *, is_service: bool = T
     thread.start()
     assert started.wait(30)
     try:
-        yield address_of(listener, tls=config.is_ssl)
+        yield build_address(listener, tls=config.is_ssl)
     finally:
         server.should_exit = True
         thread.join(30)
@@ -236,5 +238,5 @@ def _quiet_logs() -> None:
     set_up_logs("json", "error")
 
 
-def unique_id() -> str:
+def create_unique_id() -> str:
     return str(uuid.uuid4())

@@ -57,7 +57,7 @@ def read_elapsed_seconds() -> float:
 
 def now() -> datetime:
     """Return the time by the clock of this machine, with the precision of the service (milliseconds)."""
-    return _in_milliseconds(read_machine_clock())
+    return _truncate_to_milliseconds(read_machine_clock())
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class DatabaseClock:
                 self._begin_correction(moment - estimate)
             if self._is_corrected:
                 moment = estimate
-        return _in_milliseconds(moment)
+        return _truncate_to_milliseconds(moment)
 
     async def measure(self) -> None:
         """Measure the difference between the two clocks.
@@ -120,7 +120,7 @@ class DatabaseClock:
                 return
             if ended - began <= SLOWEST_SECONDS:
                 # The database read its clock within this interval, on average in its middle.
-                self._use(_Measurement(moment, (began + ended) / 2))
+                self._apply_measurement(_Measurement(moment, (began + ended) / 2))
                 return
 
     async def run(self) -> None:
@@ -143,7 +143,7 @@ class DatabaseClock:
             await asyncio.sleep(self._interval)
             await self.measure()
 
-    def _use(self, measurement: _Measurement) -> None:
+    def _apply_measurement(self, measurement: _Measurement) -> None:
         self._measurement = measurement
         difference = self._machine() - self._estimate(measurement)
         _difference.set(difference.total_seconds())
@@ -151,12 +151,12 @@ class DatabaseClock:
             self._begin_correction(difference)
         elif self._is_corrected and abs(difference) <= NO_DIFFERENCE:
             self._is_corrected = False
-            log.info("clock_difference_ended", seconds=_seconds(difference))
+            log.info("clock_difference_ended", seconds=_round_to_milliseconds(difference))
 
     def _begin_correction(self, difference: timedelta) -> None:
         self._is_corrected = True
         _difference.set(difference.total_seconds())
-        log.warning("clock_difference_found", seconds=_seconds(difference))
+        log.warning("clock_difference_found", seconds=_round_to_milliseconds(difference))
 
     def _estimate(self, measurement: _Measurement) -> datetime:
         return measurement.moment + timedelta(seconds=self._monotonic() - measurement.monotonic)
@@ -169,9 +169,9 @@ async def measure_clock(database: Database) -> DatabaseClock:
     return clock
 
 
-def _in_milliseconds(moment: datetime) -> datetime:
+def _truncate_to_milliseconds(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def _seconds(difference: timedelta) -> float:
+def _round_to_milliseconds(difference: timedelta) -> float:
     return round(difference.total_seconds(), 3)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from budkavle.clock import DatabaseClock
-from budkavle.ids import new_id
+from budkavle.ids import create_id
 from budkavle.settings import Settings
 from delivery.calls import ReceiverClient
 from delivery.worker import Limits, Worker
@@ -27,7 +27,7 @@ class Delivering:
         self._calls = ReceiverClient(
             connect_timeout=settings.delivery_connect_timeout, attempt_timeout=settings.delivery_timeout
         )
-        self.worker = Worker(database, self._calls, limits, holder=new_id(), now=clock.now)
+        self.worker = Worker(database, self._calls, limits, holder=create_id(), now=clock.now)
         self._database = database
         self._print_line = print_line
         self._shutdown_timeout = settings.shutdown_timeout

@@ -8,7 +8,7 @@ _RANDOM = (1 << 76) - 1
 """The bits of a random UUID that a UUID of version 7 has too: all after the version."""
 
 
-def new_id() -> str:
+def create_id() -> str:
     """Return a new UUID of version 7: the time in milliseconds, then 74 random bits.
 
     Ids of the same time are neighbours in an index, so that a commit of several objects writes few pages.

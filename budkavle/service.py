@@ -12,9 +12,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from budkavle.clock import now
-from budkavle.ids import new_id
+from budkavle.ids import create_id
 from budkavle.settings import Settings
-from budkavle.specs import spec_dir
+from budkavle.specs import find_spec_dir
 from delivery.worker import Worker
 from domain.api_keys import ApiKey
 from handlers.application import create_application
@@ -52,8 +52,8 @@ def create_service(
     reports that the process is about to stop. `body_budget` limits large bodies; by default it follows from the
     settings.
     """
-    store = database or open_database(settings.database_url.get_secret_value(), settings.waits())
-    accounts = settings.accounts()
+    store = database or open_database(settings.database_url.get_secret_value(), settings.build_waits())
+    accounts = settings.build_accounts()
     client = OpenEClient(
         accounts,
         connect_timeout=settings.open_e_connect_timeout,
@@ -71,7 +71,7 @@ def create_service(
         open_e=open_e,
         outcomes=outcomes,
         now=clock,
-        new_id=new_id,
+        new_id=create_id,
         queue_watch=QueueWatch(store),
         refusals=RefusalTally(store, now=clock),
         wake_worker=wake_worker,
@@ -90,19 +90,19 @@ def create_service(
             await store.close()
 
     return create_application(
-        spec_dir(),
+        find_spec_dir(),
         services,
         ApiKeys(store, extra_keys),
         trusted_proxies=settings.trusted_proxies,
         lifespan=lifespan,
         contracts=contracts,
-        body_budget=body_budget or body_budget_of(settings),
+        body_budget=body_budget or create_body_budget(settings),
         failures=FailureLimit(settings.failed_authentications),
         is_linked=settings.link_operations,
     )
 
 
-def body_budget_of(settings: Settings) -> BodyBudget:
+def create_body_budget(settings: Settings) -> BodyBudget:
     """Return the budget of one process for large bodies."""
     return BodyBudget(settings.body_bytes, settings.body_queue_timeout)
 
@@ -110,7 +110,7 @@ def body_budget_of(settings: Settings) -> BodyBudget:
 _NEVER_SECONDS = 86_400
 
 
-def server_config(
+def build_server_config(
     settings: Settings,
     application: ASGIApp,
     lifespan: Literal["on", "off"] = "on",
@@ -121,7 +121,7 @@ def server_config(
         application,
         host=settings.host,
         port=settings.port,
-        http=partial(BoundedProtocol, connections=Connections(settings.connection_limits())),  # type: ignore[arg-type]  # uvicorn only calls it.
+        http=partial(BoundedProtocol, connections=Connections(settings.build_connection_limits())),  # type: ignore[arg-type]  # uvicorn only calls it.
         ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         ws="none",
         log_config=None,

@@ -38,7 +38,7 @@ class SettingsUnusable(BudkavleError):
 Network = IPv4Network | IPv6Network
 
 
-def _networks(given: object) -> object:
+def _parse_networks(given: object) -> object:
     """Return addresses and networks, separated by commas. A fault contains the position of an entry, not its text."""
     if not isinstance(given, str):
         return given
@@ -99,7 +99,7 @@ class Settings(BaseSettings):
         None, description="A PEM file with the private key of that certificate, without a password."
     )
     client_ca: FilePath | None = Field(None, description="A PEM file with the CA of client certificates.")
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = Field(
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_parse_networks)] = Field(
         (),
         description="Proxies whose headers about callers (`Client-Cert`, `X-Forwarded-For`, `Forwarded`) are trusted:"
         " addresses and networks, separated by commas.",
@@ -205,7 +205,7 @@ class Settings(BaseSettings):
             raise PydanticCustomError("lease", "must be more than BUDKAVLE_DELIVERY_TIMEOUT")
         return lease
 
-    def waits(self) -> Waits:
+    def build_waits(self) -> Waits:
         """Return the timeouts for PostgreSQL."""
         return Waits(
             pool_size=self.database_pool_size,
@@ -217,7 +217,7 @@ class Settings(BaseSettings):
             lock_timeout=self.database_lock_timeout,
         )
 
-    def connection_limits(self) -> ConnectionLimits:
+    def build_connection_limits(self) -> ConnectionLimits:
         """Return the limits of one server."""
         return ConnectionLimits(
             head_seconds=self.head_timeout,
@@ -227,7 +227,7 @@ class Settings(BaseSettings):
             connections=self.max_connections,
         )
 
-    def accounts(self) -> dict[OepInstance, Account]:
+    def build_accounts(self) -> dict[OepInstance, Account]:
         """Return the Open-E instances with a URL."""
         given = {
             OepInstance.EXTERNAL: (

@@ -27,7 +27,7 @@ class ServerTls:
         self._files = _read_signature(settings)
         self._reported: object = None
         self._stopped = asyncio.Event()
-        self.context = self._current = server_context(settings)
+        self.context = self._current = build_server_context(settings)
         if self.context is not None:
             # Each handshake uses the latest context; the server itself keeps the first one.
             self.context.sni_callback = self._select
@@ -38,7 +38,7 @@ class ServerTls:
             return
         files = _read_signature(self._settings)
         try:
-            self._current = server_context(self._settings)
+            self._current = build_server_context(self._settings)
         except SettingsUnusable as exc:
             if self._reported != files:
                 self._reported = files
@@ -79,7 +79,7 @@ def _read_file_signature(path: Path) -> tuple[int, ...]:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def server_context(settings: Settings) -> ssl.SSLContext | None:
+def build_server_context(settings: Settings) -> ssl.SSLContext | None:
     """Return the TLS context of the service, or None for plain HTTP.
 
     With a CA, callers may present a certificate; a certificate of another CA aborts the handshake. Raises

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 import structlog
 
-from conftest import new_database, running_service
+from conftest import create_database, running_service
 from contract_tests import adapting, attacks
 from contract_tests.fixtures import api, needs, own_set, sent  # noqa: F401  # The checks use these fixtures of the suites.
 from contract_tests.target import CheckTarget
@@ -71,7 +71,7 @@ def attacked(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[CheckTarget, Backend]]:
     """Yield one service with its own database for all attacks. It must survive them all."""
-    url = new_database(request, tmp_path_factory.mktemp("contract"))
+    url = create_database(request, tmp_path_factory.mktemp("contract"))
     external, internal = (f"http://open-e.test/{instance}/api/callback" for instance in ("external", "internal"))
     certificate = new_certificate()
     put_target_rows(url, certificate)

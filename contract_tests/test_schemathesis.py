@@ -15,7 +15,7 @@ import schemathesis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.pytest.lazy import get_all_tests
 
-from budkavle.specs import spec_dir
+from budkavle.specs import find_spec_dir
 from conftest import MESSAGES_KEY, PUBLISH_KEY
 from contract_tests import schemathesis_hooks  # noqa: F401  # Its hooks are registered by the import.
 from contract_tests.target import CheckTarget
@@ -41,7 +41,7 @@ def contract(name: str, *accepted: str) -> Any:
     # The database is empty, so requests of the examples find nothing.
     project.checks.positive_data_acceptance.expected_statuses = ["2xx", "404", *accepted]
     project.phases.examples.checks.positive_data_acceptance.expected_statuses = ["2xx", "404", *accepted]
-    return schemathesis.openapi.from_path(spec_dir() / f"{name}.yaml", config=config)
+    return schemathesis.openapi.from_path(find_spec_dir() / f"{name}.yaml", config=config)
 
 
 def identities(target: CheckTarget) -> dict[str, str]:

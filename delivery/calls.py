@@ -13,7 +13,7 @@ from delivery.http_dates import parse_http_date
 from delivery.payload import build_url, write_payload
 from delivery.receivers import ReceiverSession, SessionPool
 from delivery.references import ReceiverMisconfigured
-from delivery.signing import signature_headers
+from delivery.signing import build_signature_headers
 from domain.deliveries import LONGEST_WAIT, MAX_STORED_RESPONSE, ClaimedDelivery, Reason, ReceiverResponse
 
 MAX_READ = 16 * 1024
@@ -79,10 +79,10 @@ class ReceiverClient:
 
 async def _post(session: ReceiverSession, claimed: ClaimedDelivery, now: datetime) -> ReceiverResponse:
     body = write_payload(claimed)
-    headers = HEADERS | signature_headers(claimed.id, now, body, session.keys) | _trace_headers(claimed)
+    headers = HEADERS | build_signature_headers(claimed.id, now, body, session.keys) | _build_trace_headers(claimed)
     response = await session.http.post(build_url(claimed), data=body, headers=headers, allow_redirects=False)
     try:
-        received = await _beginning(response)
+        received = await _read_beginning(response)
     finally:
         # aiohttp has already released a connection whose response was read completely.
         if response.connection is not None:
@@ -90,17 +90,17 @@ async def _post(session: ReceiverSession, claimed: ClaimedDelivery, now: datetim
     return ReceiverResponse(
         status=response.status,
         reason=None if 200 <= response.status < 300 else Reason.HTTP,  # noqa: PLR2004  # The class of success, as HTTP numbers it.
-        body=_text(received),
+        body=_decode_text(received),
         retry_after=_retry_after(response.headers.get("Retry-After"), now),
     )
 
 
-def _trace_headers(claimed: ClaimedDelivery) -> dict[str, str]:
+def _build_trace_headers(claimed: ClaimedDelivery) -> dict[str, str]:
     headers = {"x-request-id": claimed.request_id, "traceparent": claimed.trace_parent}
     return {name: value for name, value in headers.items() if value is not None}
 
 
-async def _beginning(response: ClientResponse) -> bytes:
+async def _read_beginning(response: ClientResponse) -> bytes:
     content = response.content
     received = b""
     if "Content-Length" in response.headers or "Transfer-Encoding" in response.headers:
@@ -114,7 +114,7 @@ async def _beginning(response: ClientResponse) -> bytes:
     return received
 
 
-def _text(received: bytes) -> str:
+def _decode_text(received: bytes) -> str:
     """Return the beginning of a response as text without U+0000, which PostgreSQL rejects."""
     return received[:MAX_STORED_RESPONSE].decode(errors="replace").replace("\0", "\ufffd")
 

@@ -25,7 +25,7 @@ _CLOSED_BEFORE_WRITING = "Cannot write to closing transport"
 
 def _map_cause(error: Exception, *, is_tls: bool) -> tuple[Reason, str] | None:
     """Return the cause below an error of aiohttp: an address that we rejected, or a TLS error of either side."""
-    causes = list(_causes(error))
+    causes = list(_iterate_causes(error))
     for cause in causes:
         if isinstance(cause, AddressRefused):
             return Reason.ADDRESS, str(cause)
@@ -67,7 +67,7 @@ _KINDS: tuple[tuple[type[Exception], Reason, str], ...] = (
 )
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def _iterate_causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and its causes."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

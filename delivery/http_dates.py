@@ -36,15 +36,15 @@ def parse_http_date(text: str, now: datetime) -> datetime | None:
         return None
     year = int(found["year"])
     if len(found["year"]) > 2:  # noqa: PLR2004  # The digits of a year in RFC 850.
-        return _moment(found, year)
+        return _build_time(found, year)
     day = 28 if (now.month, now.day) == (2, 29) else now.day
     limit = now.replace(year=now.year + _FUTURE_YEARS, day=day)
     first = now.year // 100 * 100 + year
-    candidates = (_moment(found, each) for each in (first + 100, first, first - 100))
+    candidates = (_build_time(found, each) for each in (first + 100, first, first - 100))
     return next((each for each in candidates if each is not None and each <= limit), None)
 
 
-def _moment(found: re.Match[str], year: int) -> datetime | None:
+def _build_time(found: re.Match[str], year: int) -> datetime | None:
     # Python has no leap seconds.
     second = 59 if found["second"] == "60" else int(found["second"])
     month = _MONTHS.index(found["month"]) + 1

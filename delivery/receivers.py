@@ -137,7 +137,7 @@ class SessionPool:
             references = [each for each in (receiver.ca, receiver.certificate, receiver.key) if each is not None]
             files = tuple(read_file(reference) for reference in references)
             if entry.session is None or files != entry.files:
-                session = ReceiverSession(self._session(receiver, _tls(receiver)), keys)
+                session = ReceiverSession(self._create_session(receiver, _build_tls(receiver)), keys)
                 self._retire(entry)
                 entry.session, entry.files = session, files
         except ReceiverMisconfigured as exc:
@@ -150,7 +150,7 @@ class SessionPool:
         if entry.wrong is not None:
             log.error("receiver_setup_failed", system=receiver.system_id, reason=entry.wrong)
 
-    def _session(self, receiver: Receiver, context: ssl.SSLContext | bool) -> ClientSession:  # noqa: FBT001  # aiohttp takes it so.
+    def _create_session(self, receiver: Receiver, context: ssl.SSLContext | bool) -> ClientSession:  # noqa: FBT001  # aiohttp takes it so.
         connector = LenientConnector(
             ssl=context,
             limit=0,
@@ -168,12 +168,12 @@ class SessionPool:
         )
 
 
-def _tls(receiver: Receiver) -> ssl.SSLContext | bool:
+def _build_tls(receiver: Receiver) -> ssl.SSLContext | bool:
     """Return the TLS configuration for a receiver. If the receiver has its own CA, only that CA is trusted."""
     if receiver.base_url.startswith("http:"):
         return True
     if receiver.ca is None and receiver.certificate is None:
-        return _public()
+        return _get_public_context()
     context = trust_ca(receiver.ca)
     if receiver.certificate is not None:
         load_client_certificate(context, receiver.certificate, receiver.key or receiver.certificate)
@@ -183,7 +183,7 @@ def _tls(receiver: Receiver) -> ssl.SSLContext | bool:
 def trust_ca(reference: str | None) -> ssl.SSLContext:
     """Return a context that trusts only this CA, or the public CAs for None. Raises `ReceiverMisconfigured`."""
     try:
-        return _context(None if reference is None else resolve_path(reference))
+        return _build_context(None if reference is None else resolve_path(reference))
     except (OSError, ValueError) as exc:
         raise ReceiverMisconfigured(f"{reference} contains no readable certificate in PEM format") from exc
 
@@ -198,12 +198,12 @@ def load_client_certificate(context: ssl.SSLContext, certificate: str, key: str)
 
 
 @cache
-def _public() -> ssl.SSLContext:
+def _get_public_context() -> ssl.SSLContext:
     """Return the shared context for receivers with certificates of public CAs. Loading these CAs takes 20 ms."""
-    return _context(None)
+    return _build_context(None)
 
 
-def _context(ca: Path | None) -> ssl.SSLContext:
+def _build_context(ca: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=ca)
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -122,7 +122,7 @@ class HeadReader:
         self._kept += len(line)
         return self._kept <= MAX_KEPT
 
-    def _tokens(self, name: bytes) -> list[bytes]:
+    def _list_tokens(self, name: bytes) -> list[bytes]:
         """Return the members of a list field in lower case."""
         if name not in self._fields:
             return []
@@ -130,22 +130,22 @@ class HeadReader:
         return [member for each in members if (member := each.strip(b" \t"))]
 
     def _rewrite(self, rest: bytes) -> ResponseHead:
-        framing, has_body, is_kept = self._framing()
+        framing, has_body, is_kept = self._determine_framing()
         lines = [b"HTTP/1.1 %d " % (self._status or 0)]
         if framing:
             lines.append(framing)
         retry_after = self._fields.get(b"retry-after")
         if retry_after and _FIELD_TEXT.fullmatch(retry_after[0]):
             lines.append(b"Retry-After: " + retry_after[0])
-        if not (is_kept and self._keeps_connection) or b"close" in self._tokens(b"connection"):
+        if not (is_kept and self._keeps_connection) or b"close" in self._list_tokens(b"connection"):
             lines.append(b"Connection: close")
         is_whole = has_body and framing == b"Content-Length: %d" % len(rest)
         return ResponseHead(b"\r\n".join([*lines, b"", b""]), has_body, rest, is_whole)
 
-    def _framing(self) -> tuple[bytes, bool, bool]:
+    def _determine_framing(self) -> tuple[bytes, bool, bool]:
         """Return the framing field, whether there is a body to read, and whether the connection stays open."""
-        codings = [each for each in self._tokens(b"transfer-encoding") if each != b"identity"]
-        lengths = set(self._tokens(b"content-length"))
+        codings = [each for each in self._list_tokens(b"transfer-encoding") if each != b"identity"]
+        lengths = set(self._list_tokens(b"content-length"))
         if self._status in _WITHOUT_BODY:
             return b"", False, not codings and lengths <= {b"0"}
         if codings and codings.index(codings[-1]) == len(codings) - 1 and codings[-1] == b"chunked":

@@ -30,7 +30,7 @@ def read_secret(text: str) -> bytes:
     return key
 
 
-def signature_headers(delivery_id: str, now: datetime, body: bytes, keys: Sequence[bytes]) -> dict[str, str]:
+def build_signature_headers(delivery_id: str, now: datetime, body: bytes, keys: Sequence[bytes]) -> dict[str, str]:
     """Return the headers of one attempt: id, time, and one signature per key in the given order.
 
     The id is that of the delivery, so that the receiver can deduplicate. Without keys there is no signature.

@@ -72,7 +72,7 @@ class _Target:
     used_of: Counter[int] = field(default_factory=Counter)
     served_of: dict[int, int] = field(default_factory=dict)
 
-    def allowed(self) -> int:
+    def compute_allowed(self) -> int:
         return 1 if self.failures >= FAILURES_BEFORE_BACK_OFF else self.limit
 
 
@@ -136,7 +136,7 @@ class Windows:
 
     def record_start(self, seen: DueDelivery, now: float, *, is_test: bool = False) -> None:
         """Record the start of a call. `is_test` is true if it occupies a slot for test messages."""
-        state = self._known(seen.target)
+        state = self._get_or_add_target(seen.target)
         self._slots.turn += 1
         state.touched = now
         self._calls[seen.number] = _Call(seen.target, seen.subscription_id, now, is_test)
@@ -164,8 +164,8 @@ class Windows:
             state.tests -= 1
         else:
             state.used -= 1
-            _decrease(state.used_of, call.subscription)
-            _decrease(self._slots.used, call.target.system_id)
+            _decrease_count(state.used_of, call.subscription)
+            _decrease_count(self._slots.used, call.target.system_id)
         if not is_well:
             self._fail(state, call, now)
             return False
@@ -202,14 +202,14 @@ class Windows:
             pause = min(LONGEST_BACK_OFF, 2.0 ** min(state.failures - 1, 30) - 1)
             state.until = now + pause * (1 + JITTER * (2 * self._chance() - 1))
 
-    def _known(self, target: Target) -> _Target:
+    def _get_or_add_target(self, target: Target) -> _Target:
         known = self._slots.targets.get(target)
         if known is None:
             known = self._slots.targets[target] = _Target(min(FIRST, self._slots.per_system))
         return known
 
     def _is_closed(self, state: _Target, now: float) -> bool:
-        return state.used >= state.allowed() or state.until > now
+        return state.used >= state.compute_allowed() or state.until > now
 
     def _forget(self, now: float) -> None:
         idle = [
@@ -273,7 +273,7 @@ class _Plan:
         available = min(
             slots.per_system - used_by_system, (FREE_FACTOR * self.free - used_by_system) // (FREE_FACTOR + 1)
         )
-        allowed = min(FIRST, slots.per_system) if state is None else state.allowed()
+        allowed = min(FIRST, slots.per_system) if state is None else state.compute_allowed()
         if used >= max(1, min(allowed, FREE_FACTOR * available)):
             return False
         if state is not None and state.is_well:
@@ -307,7 +307,7 @@ class _SystemQueue:
             known = slots.targets.get(target)
             used, served = (0, 0) if known is None else (known.used, known.served)
             self._heap.append((used, served, target))
-            self._subscriptions[target] = [self._entry(known, id_, queue) for id_, queue in queues.items()]
+            self._subscriptions[target] = [self._build_entry(known, id_, queue) for id_, queue in queues.items()]
             heapify(self._subscriptions[target])
         heapify(self._heap)
 
@@ -330,12 +330,12 @@ class _SystemQueue:
         return None
 
     @staticmethod
-    def _entry(state: _Target | None, id_: int, queue: deque[DueDelivery]) -> tuple[int, int, object, int, int]:
+    def _build_entry(state: _Target | None, id_: int, queue: deque[DueDelivery]) -> tuple[int, int, object, int, int]:
         used, served = (0, 0) if state is None else (state.used_of[id_], state.served_of.get(id_, 0))
         return used, served, queue[0].due, queue[0].number, id_
 
 
-def _decrease(counts: Counter[Any], key: str | int) -> None:
+def _decrease_count(counts: Counter[Any], key: str | int) -> None:
     counts[key] -= 1
     if not counts[key]:
         del counts[key]

@@ -27,8 +27,8 @@ from domain.deliveries import (
     ReceiverResponse,
     Target,
     decide_outcome,
+    determine_state_after,
     retry_delay,
-    state_after,
 )
 from domain.errors import StorageFailed
 from persistence.database import Database
@@ -227,7 +227,7 @@ class Worker:
         await asyncio.sleep(min(longest, shortest * 2**self._failures))
         self._failures = min(self._failures + 1, MOST_FAILURES)
 
-    async def _attempt(self, item: ClaimedDelivery) -> None:
+    async def _attempt_delivery(self, item: ClaimedDelivery) -> None:
         started, moment = time.perf_counter(), self._now()
         answer = await self._calls.send(item, moment)
         seconds = time.perf_counter() - started
@@ -236,7 +236,7 @@ class Worker:
         attempt = Attempt(item.attempts + 1, moment, round(seconds * 1000), answer.status, answer.reason, text)
         now = self._now()
         # A target that rejects a delivery works: it responds.
-        is_retried = state_after(outcome) is DeliveryState.WAITING
+        is_retried = determine_state_after(outcome) is DeliveryState.WAITING
         due = now + retry_delay(attempt.number, self._chance(), answer.retry_after) if is_retried else None
         del self._under_way[item.number]
         self._finished.append(SettledAttempt(item.number, outcome, attempt, due))
@@ -281,7 +281,7 @@ class Worker:
             room = self._windows.get_room(moment)
             seen = await due_deliveries.look(self._database, lease.now, room, self._memory)
             self._saw_none_due = not seen and room.free > 0
-            known = self._known_numbers()
+            known = self._list_known_numbers()
             # A delivery whose lease ended while its attempt is still running keeps its slot.
             chosen = [each for each in self._windows.choose(seen, moment) if each.number not in known]
             behind = [each.number for each in seen if each.is_behind]
@@ -306,16 +306,16 @@ class Worker:
             item = items.get(seen.number)
             if item is not None:
                 self._windows.record_start(seen, self._clock(), is_test=self._windows.has_test_slot(seen))
-                self._under_way[item.number] = asyncio.create_task(self._attempt(item))
+                self._under_way[item.number] = asyncio.create_task(self._attempt_delivery(item))
         metrics.set_under_way(len(self._under_way))
         return len(items)
 
-    def _known_numbers(self) -> set[int]:
+    def _list_known_numbers(self) -> set[int]:
         return self._under_way.keys() | {item.number for item in self._finished}
 
     async def _release(self, lease: Lease) -> None:
         """Release deliveries of claims whose outcome is unknown."""
-        numbers = self._uncertain - self._known_numbers()
+        numbers = self._uncertain - self._list_known_numbers()
         if numbers:
             numbers = await claims.release(self._database, lease, numbers)
         self._uncertain = numbers

@@ -20,7 +20,7 @@ class ApiKey:
     revoked: datetime | None = None
 
 
-def new_key() -> str:
+def generate_key() -> str:
     """Return a new key of 256 random bits. The service shows it once and stores only its hash."""
     return secrets.token_urlsafe(32)
 

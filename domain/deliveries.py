@@ -212,7 +212,7 @@ def _decide_without_response(reason: Reason | None) -> AttemptOutcome:
             assert_never(unreachable)
 
 
-def state_after(outcome: AttemptOutcome) -> DeliveryState | None:
+def determine_state_after(outcome: AttemptOutcome) -> DeliveryState | None:
     """Return the state of a delivery after an attempt, None if it leaves the queue."""
     match outcome:
         case AttemptOutcome.DONE:

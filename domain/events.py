@@ -46,7 +46,7 @@ def contains_nul(body: Mapping[str, Any]) -> bool:
     return _NUL.search(_to_json(body)) is not None
 
 
-def order_key(event: Event) -> str | None:
+def build_order_key(event: Event) -> str | None:
     """Return the key of events that a subscriber must receive in order, or None for an event without order.
 
     The key is the person or organisation, otherwise the object that the event refers to. It is hashed, so that the

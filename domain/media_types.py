@@ -49,7 +49,7 @@ for _ending, _type in _OFFICE.items():
     _BY_NAME.add_type(_type, _ending)
 
 
-def media_type(data: bytes | bytearray, file_name: str) -> str:
+def detect_media_type(data: bytes | bytearray, file_name: str) -> str:
     """Return the media type of a file, `application/octet-stream` if neither content nor name determine it."""
     return _from_content(data) or _from_name(file_name) or UNKNOWN
 

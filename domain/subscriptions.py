@@ -193,12 +193,12 @@ def plan_sync(
                 errors.append(SyncError(ErrorCode.NAMED_TWICE, entry.index, "entityType"))
             seen.add(identity)
     if errors:
-        return SyncPlan(errors=tuple(sorted(errors, key=_place)))
+        return SyncPlan(errors=tuple(sorted(errors, key=_build_sort_key)))
     deleted = tuple(subscription for identity, subscription in current.items() if identity not in seen)
     return SyncPlan(tuple(created), tuple(updated), deleted, unchanged)
 
 
-def _place(error: SyncError) -> tuple[int, str, int]:
+def _build_sort_key(error: SyncError) -> tuple[int, str, int]:
     return (-1 if error.index is None else error.index, error.field or "", error.code)
 
 

@@ -13,12 +13,12 @@ from starlette.types import ASGIApp
 from handlers.contracts import CONTRACTS
 from handlers.errors.forms import ERROR_LISTS
 from handlers.requests import Services
-from handlers.security.authentication import ApiKeys, security_map
+from handlers.security.authentication import ApiKeys, build_security_map
 from handlers.security.client_certificates import ClientCertificateMiddleware
 from openapi.application import Lifespan, assemble, read_spec
 from openapi.bodies.budget import BodyBudget
 from openapi.contracts import ContractMiddleware
-from openapi.docs import docs_routes
+from openapi.docs import build_docs_routes
 from openapi.error_handling import ErrorMiddleware
 from openapi.observation.log_names import LogNames
 from openapi.observation.middleware import ObservationMiddleware
@@ -71,10 +71,10 @@ def create_application(
     ]
     application = assemble(
         middlewares,
-        docs_routes(spec_dir, specs),
+        build_docs_routes(spec_dir, specs),
         is_linked=is_linked,
         lifespan=lifespan,
-        security_map=security_map(keys, services, failures),
+        security_map=build_security_map(keys, services, failures),
     )
     start_limiter = StartLimiter()
     for name, spec in specs.items():

@@ -11,7 +11,7 @@ from domain.audit import NO_SYSTEM, AuditEntry
 from domain.errors import StorageFailed
 from handlers.refusal_tally import NOT_CHECKED
 from handlers.requests import Services
-from openapi.observation.peers import PEER, source_of
+from openapi.observation.peers import PEER, compute_source
 from openapi.requests import CALL, AuditedCall
 from persistence import audit
 
@@ -35,13 +35,13 @@ class AuditedOperation:
         """Record a call before its response is sent."""
         call = scope[CALL] = AuditedCall()
 
-        async def audited_send(message: Message) -> None:
+        async def audit_and_send(message: Message) -> None:
             if message["type"] == "http.response.start" and not call.is_recorded:
                 call.is_recorded = True
                 await self._record(call, message["status"], scope)
             await send(message)
 
-        await self._app(scope, receive, audited_send)
+        await self._app(scope, receive, audit_and_send)
 
     async def _record(self, call: AuditedCall, status: int, scope: Scope) -> None:
         detail: dict[str, Any] = {}
@@ -60,7 +60,7 @@ class AuditedOperation:
             kind="call",
             time=self._services.now(),
             operation=self._operation,
-            caller=call.caller or f"ip:{source_of(scope[PEER])}",
+            caller=call.caller or f"ip:{compute_source(scope[PEER])}",
             outcome=outcome,
             request_id=scope["budkavle.request_id"],
             detail=detail,

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from domain.errors import UnknownType, Violation
 from domain.events import MAX_BODY_BYTES, Event, contains_nul, is_too_large
-from handlers.errors.error_list_texts import not_valid, unknown_type
+from handlers.errors.error_list_texts import build_contract_violation, build_unknown_type_violation
 from handlers.errors.error_lists import InvalidEntries
 from handlers.requests import Request
 from openapi import replies
@@ -23,7 +23,7 @@ async def opret_besked(request: Request) -> Response:
         if request.is_clean("entityType") and not await outbox.is_known_type(
             services.database, body["entityType"], services.now()
         ):
-            request.violations.append(unknown_type())
+            request.violations.append(build_unknown_type_violation())
         raise InvalidEntries(request.violations, (), body)
 
     event = _build_event(request, body)
@@ -33,7 +33,7 @@ async def opret_besked(request: Request) -> Response:
             services.database, Publication(event, request.log["caller"], request.request_id, request.trace_parent)
         )
     except UnknownType as exc:
-        raise InvalidEntries([unknown_type()], (), body) from exc
+        raise InvalidEntries([build_unknown_type_violation()], (), body) from exc
     services.wake_worker()
     reply = replies.accepted if published.is_new else replies.ok
     return reply({"beskedId": published.event_id, "abonnementer": published.subscriptions})
@@ -43,9 +43,11 @@ def _check_body(content: dict[str, Any]) -> list[Violation]:
     """Return the violations of an event's body that a schema cannot express."""
     violations = []
     if is_too_large(content):
-        violations.append(not_valid(f"body må højst fylde {MAX_BODY_BYTES} bytes som kompakt JSON i UTF-8", "body"))
+        violations.append(
+            build_contract_violation(f"body må højst fylde {MAX_BODY_BYTES} bytes som kompakt JSON i UTF-8", "body")
+        )
     if contains_nul(content):
-        violations.append(not_valid("body må ikke indeholde U+0000", "body"))
+        violations.append(build_contract_violation("body må ikke indeholde U+0000", "body"))
     return violations
 
 

@@ -27,7 +27,7 @@ async def get_health_ready(request: Request) -> Response:
     except StorageFailed as exc:
         log.warning("database_check_failed", reason=exc.reason, detail=exc.explanation or None)
         database = "DOWN"
-    health = request.services.open_e.health
+    health = request.services.open_e.get_health
     components = {
         "database": database,
         "openEExternal": health(OepInstance.EXTERNAL),

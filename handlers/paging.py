@@ -14,14 +14,14 @@ _UNITS = {_TIME_DIGITS: timedelta(microseconds=1), 11: timedelta(milliseconds=1)
 """The unit of the time by its number of digits. Earlier versions issued cursors in milliseconds."""
 
 
-def position_of(message: WebMessage) -> Position:
+def get_position(message: WebMessage) -> Position:
     """Return the position of a message, with the precision of the database."""
     return Position(message.created or _EPOCH, message.id)
 
 
 def encode(message: WebMessage) -> str:
     """Return the cursor after a message: 14 hexadecimal digits of microseconds since 1970, 32 of its id."""
-    position = position_of(message)
+    position = get_position(message)
     return f"{(position.created - _EPOCH) // _UNITS[_TIME_DIGITS]:0{_TIME_DIGITS}x}{UUID(position.id).hex}"
 
 

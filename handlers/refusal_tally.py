@@ -122,7 +122,7 @@ class RefusalTally:
 
     def _is_below_limit(self, key: _Key) -> bool:
         number = sum(other.reason == key.reason and other.outcome == key.outcome for other in self._counts)
-        return number < max_callers(key.reason)
+        return number < get_max_callers(key.reason)
 
     def _find_count(self, key: _Key) -> _Count:
         if key not in self._counts and not self._is_below_limit(key):
@@ -168,7 +168,7 @@ class RefusalTally:
         )
 
 
-def max_callers(reason: RefusalReason | None) -> int:
+def get_max_callers(reason: RefusalReason | None) -> int:
     """Return the maximum number of callers with their own entries for this reason in one interval."""
     match reason:
         case RefusalReason.SYSTEM_NOT_AUTHORISED:

@@ -24,11 +24,11 @@ class OpenE(Protocol):
     def slot(self) -> Any:
         """Return an asynchronous context manager that reserves a thread for a call. Raises `BackendUnavailable`."""
 
-    def health(self, instance: OepInstance) -> str:
+    def get_health(self, instance: OepInstance) -> str:
         """Return `UP`, `DOWN`, `UNKNOWN` or `NOT_CONFIGURED`, from the last call."""
 
 
-def _never() -> bool:
+def return_false() -> bool:
     """Return False: the process is not about to stop."""
     return False
 
@@ -50,7 +50,7 @@ class Services:
     refusals: RefusalTally
     wake_worker: Callable[[], None]
     wake_worker_for_message: Callable[[], None]
-    is_draining: Callable[[], bool] = _never
+    is_draining: Callable[[], bool] = return_false
 
 
 Request = Decoded[Services]

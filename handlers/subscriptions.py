@@ -18,7 +18,7 @@ from domain.subscriptions import (
     read_time,
     write_time,
 )
-from handlers.errors.error_list_texts import nonexistent_time, violation_of_rule
+from handlers.errors.error_list_texts import build_nonexistent_time_violation, build_rule_violation
 from handlers.errors.error_lists import InvalidEntries
 from handlers.requests import Request
 from handlers.security.authorisation import SYSTEM, authorise_system
@@ -101,7 +101,7 @@ async def _sync(
 def _build_error(
     violations: Sequence[Violation], broken: Sequence[SyncError], wanted: Sequence[Entry], items: Sequence[Any]
 ) -> InvalidEntries:
-    return InvalidEntries([*violations, *(violation_of_rule(error, wanted) for error in broken)], items)
+    return InvalidEntries([*violations, *(build_rule_violation(error, wanted) for error in broken)], items)
 
 
 async def _run_in_thread_if_long(entries: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -145,7 +145,7 @@ def _read_time(text: str | None, name: str, index: int, violations: list[Violati
         return None
     moment = read_time(text)
     if moment is None or not FIRST_YEAR <= moment.astimezone(COPENHAGEN).year <= LAST_YEAR:
-        violations.append(nonexistent_time(name, index))
+        violations.append(build_nonexistent_time_violation(name, index))
         return None
     return moment
 

@@ -20,7 +20,7 @@ from domain.errors import (
     StorageUncertain,
     Violation,
 )
-from domain.media_types import media_type
+from domain.media_types import detect_media_type
 from domain.web_messages import Attachment, ExternalReference, MessageState, OepInstance, WebMessage
 from handlers import paging
 from handlers.publication_outcomes import Outcome
@@ -69,8 +69,10 @@ async def get_web_message_by_id(request: Request) -> Response:
     message = await stored.get(request.services.database, request.parameters["id"].lower())
     if not message.attachments:
         return replies.ok_json(await _write(message))
-    segments = await _segments_around_contents(message)
-    length = sum(map(len, segments)) + sum(_encoded_length(attachment.size) for attachment in message.attachments)
+    segments = await _split_around_contents(message)
+    length = sum(map(len, segments)) + sum(
+        _compute_encoded_length(attachment.size) for attachment in message.attachments
+    )
     return replies.ok_stream(_insert_contents(request, message, segments), length)
 
 
@@ -189,7 +191,7 @@ async def _build_attachments(request: Request, contents: list[Content]) -> tuple
             Attachment(
                 id=request.services.new_id(),
                 file_name=name,
-                mime_type=media_type(content.data, name),
+                mime_type=detect_media_type(content.data, name),
                 size=len(content.data),
                 sha256=content.sha256,
                 data=content.data,
@@ -241,7 +243,7 @@ async def _read_up_to(limit: int, read: ReadPage, after: Position | None) -> lis
         page = await _read_next(read, page_size, after)
         found += page
         is_last = len(found) == limit or stored.is_last_page(page, page_size)
-        after = paging.position_of(page[-1]) if page else after
+        after = paging.get_position(page[-1]) if page else after
     return found
 
 
@@ -250,16 +252,16 @@ async def _list_all(read: ReadPage, after: Position | None) -> Response:
     if stored.is_last_page(first, PAGE):
         return replies.ok_json(b"[%s]" % await _write_all(first))
 
-    async def pages() -> AsyncIterator[bytes]:
+    async def render_pages() -> AsyncIterator[bytes]:
         page, separator = first, b"["
         while page:
             yield separator + await _write_all(page)
             separator = b","
-            is_last, last = stored.is_last_page(page, PAGE), paging.position_of(page[-1])
+            is_last, last = stored.is_last_page(page, PAGE), paging.get_position(page[-1])
             page = [] if is_last else await _read_next(read, PAGE, last)
         yield b"]"
 
-    return replies.ok_stream(pages(), None)
+    return replies.ok_stream(render_pages(), None)
 
 
 async def _read_next(read: ReadPage, limit: int, after: Position | None) -> list[WebMessage]:
@@ -267,7 +269,7 @@ async def _read_next(read: ReadPage, limit: int, after: Position | None) -> list
     for _ in range(TURNS):
         await asyncio.sleep(0)
     page = await read(limit, after)
-    if page and paging.position_of(page[-1]) == after:
+    if page and paging.get_position(page[-1]) == after:
         raise RuntimeError("the list does not advance")
     return page
 
@@ -323,7 +325,7 @@ def _attachment_to_value(attachment: Attachment) -> dict[str, Any]:
     }
 
 
-async def _segments_around_contents(message: WebMessage) -> list[bytes]:
+async def _split_around_contents(message: WebMessage) -> list[bytes]:
     """Return the JSON of a message, split where the base64 texts are inserted."""
     attachments = [replies.to_json(_attachment_to_value(attachment)) for attachment in message.attachments]
     heads = [attachment[:-1] + b',"base64Data":"' for attachment in attachments]
@@ -340,5 +342,5 @@ async def _insert_contents(request: Request, message: WebMessage, segments: list
     yield segments[-1]
 
 
-def _encoded_length(size: int) -> int:
+def _compute_encoded_length(size: int) -> int:
     return (size + 2) // 3 * 4

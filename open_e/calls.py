@@ -66,10 +66,10 @@ class OpenECalls:
         try:
             open_e_id = await asyncio.get_running_loop().run_in_executor(self._threads, call)
             outcome = metrics.PUBLISHED
-            self._note(message.oep_instance, "UP")
+            self._record_health(message.oep_instance, "UP")
         except BudkavleError as exc:
             outcome = _OUTCOMES.get(type(exc), metrics.UNKNOWN)
-            self._note(message.oep_instance, "DOWN" if outcome in _UNREACHED else "UP")
+            self._record_health(message.oep_instance, "DOWN" if outcome in _UNREACHED else "UP")
             if outcome in _FAILURES:
                 log.warning(
                     "open_e_call_failed",
@@ -85,7 +85,7 @@ class OpenECalls:
             metrics.count_call(message.oep_instance, outcome, time.perf_counter() - started)
         return open_e_id
 
-    def health(self, instance: OepInstance) -> str:
+    def get_health(self, instance: OepInstance) -> str:
         """Return `UP` or `DOWN` after the last call, `UNKNOWN` before the first, `NOT_CONFIGURED` without a URL."""
         return self._health[instance]
 
@@ -94,6 +94,6 @@ class OpenECalls:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
-    def _note(self, instance: OepInstance, health: str) -> None:
+    def _record_health(self, instance: OepInstance, health: str) -> None:
         if self._health[instance] != "NOT_CONFIGURED":
             self._health[instance] = health

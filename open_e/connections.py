@@ -42,14 +42,14 @@ class CallDeadline:
 
     def connect_seconds_left(self) -> float:
         """Return the seconds left for name look-up, TCP and TLS together. Raises TimeoutError if none are left."""
-        return _seconds_until(self._connect_by)
+        return _compute_seconds_until(self._connect_by)
 
-    def seconds_left(self) -> float:
+    def compute_seconds_left(self) -> float:
         """Return the seconds that the next read or write may take. Raises TimeoutError if the deadline has passed."""
-        return min(self._read_timeout, _seconds_until(self._end_by))
+        return min(self._read_timeout, _compute_seconds_until(self._end_by))
 
 
-def _seconds_until(moment: float) -> float:
+def _compute_seconds_until(moment: float) -> float:
     seconds = moment - time.monotonic()
     if seconds <= 0:
         raise TimeoutError("the deadline of the call has passed")
@@ -88,7 +88,7 @@ class _DeadlineReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        _set_timeout(self._socket, self._call.seconds_left())
+        _set_timeout(self._socket, self._call.compute_seconds_left())
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -167,7 +167,7 @@ class _WatchedConnection(HTTPConnection):
         call = _current_call.get()
         if self.sock is None:
             self.connect()
-        _set_timeout(self.sock, call.seconds_left())
+        _set_timeout(self.sock, call.compute_seconds_left())
         call.sent = True
         super().send(data)
 

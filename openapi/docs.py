@@ -42,30 +42,30 @@ _ITEM = (
 )
 
 
-def docs_routes(spec_dir: Path, specs: Mapping[str, Any]) -> list[BaseRoute]:
+def build_docs_routes(spec_dir: Path, specs: Mapping[str, Any]) -> list[BaseRoute]:
     """Return the routes of the documentation, for contracts by name."""
     items = "".join(_ITEM.format(name=name, title=html.escape(spec["info"]["title"])) for name, spec in specs.items())
-    routes: list[BaseRoute] = [_page("/docs", _INDEX.format(items=items))]
+    routes: list[BaseRoute] = [_create_page_route("/docs", _INDEX.format(items=items))]
     for name, spec in specs.items():
         title = html.escape(spec["info"]["title"])
         source = (spec_dir / f"{name}.yaml").read_bytes()
         routes += [
-            _page(f"/docs/{name}", _PAGE.format(title=title, name=name)),
-            _file(f"/docs/{name}/openapi.yaml", source, "application/yaml"),
-            _file(f"/docs/{name}/openapi.json", replies.to_json(spec), replies.JSON),
+            _create_page_route(f"/docs/{name}", _PAGE.format(title=title, name=name)),
+            _create_file_route(f"/docs/{name}/openapi.yaml", source, "application/yaml"),
+            _create_file_route(f"/docs/{name}/openapi.json", replies.to_json(spec), replies.JSON),
         ]
     routes.append(Mount("/docs/static", StaticFiles(directory=swagger_ui_path)))
     return routes
 
 
-def _page(path: str, page: str) -> Route:
+def _create_page_route(path: str, page: str) -> Route:
     async def show(_request: Request) -> Response:
         return HTMLResponse(page)
 
     return Route(path, show)
 
 
-def _file(path: str, content: bytes, media_type: str) -> Route:
+def _create_file_route(path: str, content: bytes, media_type: str) -> Route:
     async def send(_request: Request) -> Response:
         return Response(content, media_type=media_type)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from domain.errors import Violation
 from openapi.errors.faults import DescribeFault
-from openapi.schemas import MAX_FAULTS, Schema, compiled, faults_of
+from openapi.schemas import MAX_FAULTS, Schema, compile_validator, iterate_faults
 
 MAX_UNKNOWN = 10
 """Maximum reported unknown properties per object. The schema limits all other faults."""
@@ -33,8 +33,8 @@ class ListSchema:
         properties = {**outer["properties"], self._list: without_items}
         self._outer_names = frozenset(properties)
         self._names = frozenset(_resolve(items, components)["properties"])
-        self._outer = compiled({**outer, "properties": properties}, components)
-        self._items = compiled(items, components)
+        self._outer = compile_validator({**outer, "properties": properties}, components)
+        self._items = compile_validator(items, components)
         self._describe = describe
 
     def is_long(self, value: Any) -> bool:
@@ -42,7 +42,7 @@ class ListSchema:
         entries = value.get(self._list) if isinstance(value, dict) else None
         return isinstance(entries, list) and len(entries) > SHORT
 
-    def violations(self, value: Any) -> list[Violation]:
+    def find_violations(self, value: Any) -> list[Violation]:
         """Return all faults of a value. For a list that is too long, check only the allowed number of entries."""
         entries = value.get(self._list) if isinstance(value, dict) else None
         shallow = _flatten(value, self._outer_names)
@@ -50,19 +50,21 @@ class ListSchema:
             # One excess entry is enough to report the excess.
             shallow[self._list] = [None] * min(len(entries), self._max_items + 1)
         found: list[Violation | None] = [
-            self._describe(fault, "") for error in self._outer.iter_errors(shallow) for fault in faults_of(error)
+            self._describe(fault, "") for error in self._outer.iter_errors(shallow) for fault in iterate_faults(error)
         ]
         for index, entry in enumerate(islice(entries if isinstance(entries, list) else (), self._max_items)):
             flat = _flatten(entry, self._names)
             if not self._items.is_valid(flat):
                 for error in self._items.iter_errors(flat):
-                    for fault in faults_of(error):
+                    for fault in iterate_faults(error):
                         fault.path[:0] = [self._list, index]
                         found.append(self._describe(fault, ""))
         return [violation for violation in found if violation is not None]
 
 
-def schema_of_body(schema: dict[str, Any], components: dict[str, Any], describe: DescribeFault) -> Schema | ListSchema:
+def compile_body_schema(
+    schema: dict[str, Any], components: dict[str, Any], describe: DescribeFault
+) -> Schema | ListSchema:
     """Return the schema of a body, compiled for validation as a whole or by entry."""
     has_long_list = _find_long_list(_resolve(schema, components), components) is not None
     return ListSchema(schema, components, describe) if has_long_list else Schema(schema, components, describe)

@@ -26,8 +26,8 @@ class Parameters:
         self._path = [parameter["name"] for parameter in parameters if parameter["in"] == "path"]
         self._query = {parameter["name"] for parameter in parameters if parameter["in"] == "query"}
         read = [parameter for parameter in parameters if parameter["in"] in {"path", "query"}]
-        self._integers = {p["name"] for p in read if _type_of(p["schema"], components) == "integer"}
-        self._booleans = {p["name"] for p in read if _type_of(p["schema"], components) == "boolean"}
+        self._integers = {p["name"] for p in read if _get_type(p["schema"], components) == "integer"}
+        self._booleans = {p["name"] for p in read if _get_type(p["schema"], components) == "boolean"}
         schema: dict[str, Any] = {"type": "object", "properties": {p["name"]: p["schema"] for p in read}}
         # A missing path parameter changes the route, so only query parameters can be missing.
         required = [p["name"] for p in read if p["in"] == "query" and p.get("required")]
@@ -48,20 +48,20 @@ class Parameters:
             self._read_query(query, values, violations)
         reported = {violation.field for violation in violations}
         # Parameters that could not be decoded are already reported; do not report them as missing.
-        violations += [v for v in self._schema.violations(values, self._prefix) if v.field not in reported]
+        violations += [v for v in self._schema.find_violations(values, self._prefix) if v.field not in reported]
         return values, violations
 
     def _read_query(self, query: bytes, values: dict[str, Any], violations: list[Violation]) -> None:
         pairs = [pair.partition(b"=") for pair in query.split(b"&") if pair]
         if len(pairs) > MAX_QUERY_PARAMETERS:
-            self._fault(violations, "query", "many", {"limit": MAX_QUERY_PARAMETERS})
+            self._add_violation(violations, "query", "many", {"limit": MAX_QUERY_PARAMETERS})
             return
         for raw_name, _, raw_value in pairs:
             name = _unquote(raw_name).decode("utf-8", "replace")
             if name not in self._query:
-                self._fault(violations, name[:100], "unknown")
+                self._add_violation(violations, name[:100], "unknown")
             elif name in values:
-                self._fault(violations, name, "twice")
+                self._add_violation(violations, name, "twice")
             else:
                 self._take(name, _unquote(raw_value), values, violations)
 
@@ -69,14 +69,16 @@ class Parameters:
         try:
             text = raw.decode()
         except UnicodeDecodeError:
-            self._fault(violations, name, "utf-8")
+            self._add_violation(violations, name, "utf-8")
             return
         if "\0" in text:
-            self._fault(violations, name, "nul")
+            self._add_violation(violations, name, "nul")
             return
         values[name] = self._convert(name, text)
 
-    def _fault(self, violations: list[Violation], name: str, keyword: str, rule: dict[str, Any] | None = None) -> None:
+    def _add_violation(
+        self, violations: list[Violation], name: str, keyword: str, rule: dict[str, Any] | None = None
+    ) -> None:
         violation = self._describe(Fault([name], keyword, rule or {}), self._prefix)
         if violation is not None:
             violations.append(violation)
@@ -94,7 +96,7 @@ def _unquote(raw: bytes) -> bytes:
     return unquote_to_bytes(raw.replace(b"+", b" "))
 
 
-def _type_of(schema: dict[str, Any], components: dict[str, Any]) -> str | None:
+def _get_type(schema: dict[str, Any], components: dict[str, Any]) -> str | None:
     if "$ref" in schema:
         schema = components["schemas"][schema["$ref"].rsplit("/", 1)[1]]
     return schema.get("type")

@@ -24,7 +24,7 @@ class Schema:
     """A schema of a contract, compiled once. `describe` converts its faults to violations."""
 
     def __init__(self, schema: dict[str, Any], components: dict[str, Any], describe: DescribeFault) -> None:
-        self._validator = compiled(schema, components)
+        self._validator = compile_validator(schema, components)
         self._describe = describe
 
     def is_long(self, value: Any) -> bool:
@@ -36,17 +36,19 @@ class Schema:
             return False
         return len(value) > MANY or any(isinstance(inner, list) and len(inner) > MANY for inner in value.values())
 
-    def violations(self, value: Any, prefix: str = "") -> list[Violation]:
+    def find_violations(self, value: Any, prefix: str = "") -> list[Violation]:
         """Return all faults of a value. `prefix` is put before each field."""
         value = _truncate_texts(value)
         if self._validator.is_valid(value):
             return []
-        faults = (fault for error in self._validator.iter_errors(_shorten_lists(value)) for fault in faults_of(error))
+        faults = (
+            fault for error in self._validator.iter_errors(_shorten_lists(value)) for fault in iterate_faults(error)
+        )
         found = [self._describe(fault, prefix) for fault in islice(faults, MAX_FAULTS)]
         return [violation for violation in found if violation is not None]
 
 
-def compiled(schema: dict[str, Any], components: dict[str, Any]) -> jsonschema_rs.Draft4Validator:
+def compile_validator(schema: dict[str, Any], components: dict[str, Any]) -> jsonschema_rs.Draft4Validator:
     """Return a validator for a schema whose references point to `components`."""
     return jsonschema_rs.Draft4Validator(_convert_schema({**schema, "components": components}), validate_formats=False)
 
@@ -68,7 +70,7 @@ def _shorten_lists(value: Any) -> Any:
     }
 
 
-def faults_of(error: jsonschema_rs.ValidationError) -> Iterator[Fault]:
+def iterate_faults(error: jsonschema_rs.ValidationError) -> Iterator[Fault]:
     """Yield the faults of one error: jsonschema-rs reports all unknown properties of an object in one."""
     path, keyword, rule = list(error.instance_path), error.kind.name, error.kind.as_dict()
     if keyword == "required":

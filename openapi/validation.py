@@ -15,8 +15,8 @@ from openapi.bodies.budget import BodyBudget, Reservation
 from openapi.bodies.receiving import JSON, MULTIPART, Allowance, receive_body
 from openapi.contracts import Contract
 from openapi.errors.faults import Unreadable
-from openapi.list_schemas import schema_of_body
-from openapi.observation.middleware import trace_parent_of
+from openapi.list_schemas import compile_body_schema
+from openapi.observation.middleware import read_trace_parent
 from openapi.parameters import Parameters
 from openapi.requests import CALL, SERVICES, AuditedCall, Decoded
 from openapi.start_limiter import StartLimiter
@@ -50,7 +50,7 @@ class _Operation:
         self._allowance = Allowance(tuple(body["content"]), body["x-max-bytes"]) if body else None
         # A form is validated as the equivalent JSON.
         self._schema = (
-            schema_of_body(body["content"][JSON]["schema"], components, self._form.describe) if body else None
+            compile_body_schema(body["content"][JSON]["schema"], components, self._form.describe) if body else None
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +58,7 @@ class _Operation:
         request = Decoded(
             self._operation_id,
             scope["budkavle.request_id"],
-            trace_parent_of(scope["headers"]),
+            read_trace_parent(scope["headers"]),
             scope.get(SERVICES, self._services),
             log=scope["budkavle.log"],
             systems=caller.get("systems", frozenset()),
@@ -96,9 +96,9 @@ class _Operation:
             return
         request.body, request.contents, request.is_form = body.value, body.contents, media_type == MULTIPART
         if body.is_large or self._schema.is_long(body.value):
-            faults = await asyncio.to_thread(self._schema.violations, body.value)
+            faults = await asyncio.to_thread(self._schema.find_violations, body.value)
         else:
-            faults = self._schema.violations(body.value)
+            faults = self._schema.find_violations(body.value)
         if body.is_files_only:
             faults = [fault for fault in faults if fault.field.startswith("attachments")]
         request.violations += body.violations + faults

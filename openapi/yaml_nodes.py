@@ -55,15 +55,15 @@ class Nodes:
             lines = [f"{name}:{line}: {text}" for name, line, text in sorted(self.faults)]
             raise FileWrong("\n".join([heading, *lines]))
 
-    def fault(self, node: yaml.Node | int, text: str) -> None:
+    def add_fault(self, node: yaml.Node | int, text: str) -> None:
         """Record a fault of a node or a line."""
-        self.faults.append((self._name, node if isinstance(node, int) else line_of(node), text))
+        self.faults.append((self._name, node if isinstance(node, int) else get_line(node), text))
 
     def is_first(self, node: yaml.Node, name: str, seen: dict[str, yaml.Node]) -> bool:
         """Return whether no node of that name was `seen` before. A duplicate is a fault."""
         first = seen.setdefault(name, node)
         if first is not node:
-            self.fault(node, f"{name} is a duplicate of line {line_of(first)}")
+            self.add_fault(node, f"{name} is a duplicate of line {get_line(first)}")
         return first is node
 
     def _parse(self, data: bytes) -> yaml.Node | None:
@@ -72,69 +72,70 @@ class Nodes:
             text = data.decode("utf-8-sig")
             node: yaml.Node | None = _Composer(text).get_single_node()
         except UnicodeDecodeError as exc:
-            self.fault(data[: exc.start].count(b"\n") + 1, "is not UTF-8")
+            self.add_fault(data[: exc.start].count(b"\n") + 1, "is not UTF-8")
         except yaml.reader.ReaderError as exc:
-            self.fault(text[: exc.position].count("\n") + 1, "contains a character that YAML does not allow")
+            self.add_fault(text[: exc.position].count("\n") + 1, "contains a character that YAML does not allow")
         except yaml.MarkedYAMLError as exc:
             mark = exc.problem_mark or exc.context_mark
-            self.fault(mark.line + 1 if mark else 1, f"is not YAML: {exc.problem or exc.context}")
+            self.add_fault(mark.line + 1 if mark else 1, f"is not YAML: {exc.problem or exc.context}")
         else:
             if node is None:
-                self.fault(1, "is empty")
+                self.add_fault(1, "is empty")
             return node
         return None
 
-    def mapping(
+    def read_mapping(
         self, node: yaml.Node, name: str, required: Collection[str], optional: Collection[str] = ()
     ) -> dict[str, yaml.Node]:
         """Return the values by key. Optional ones that are null are omitted."""
         known = [*required, *optional]
         if not isinstance(node, yaml.MappingNode):
-            self.fault(node, f"{name} must be a mapping with {', '.join(known)}{_hint(node)}")
+            self.add_fault(node, f"{name} must be a mapping with {', '.join(known)}{_build_hint(node)}")
             return {}
         values: dict[str, yaml.Node] = {}
         lines: dict[str, int] = {}
         for key_node, value in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else ""
             if key not in known:
-                self.fault(key_node, f"{name} has no key {quoted(key)}; it has {', '.join(known)}")
+                self.add_fault(key_node, f"{name} has no key {quote_text(key)}; it has {', '.join(known)}")
             elif key in values:
-                self.fault(key_node, f"{name} has {key} on line {lines[key]} already")
+                self.add_fault(key_node, f"{name} has {key} on line {lines[key]} already")
             else:
                 values[key] = value
-                lines[key] = line_of(key_node)
+                lines[key] = get_line(key_node)
         for key in required:
             if key not in values:
-                self.fault(node, f"{name} lacks {key}")
+                self.add_fault(node, f"{name} lacks {key}")
         return {key: value for key, value in values.items() if key in required or value.tag != _NULL}
 
-    def sequence(self, node: yaml.Node | None, name: str) -> list[yaml.Node]:
+    def read_sequence(self, node: yaml.Node | None, name: str) -> list[yaml.Node]:
         """Return the elements of a list; none if it is absent."""
         if node is None:
             return []
         if not isinstance(node, yaml.SequenceNode):
-            self.fault(node, f"{name} must be a list{_hint(node)}")
+            self.add_fault(node, f"{name} must be a list{_build_hint(node)}")
             return []
         return list(node.value)
 
-    def text(self, node: yaml.Node | None, name: str, *, is_secret: bool = False) -> str | None:
+    def read_text(self, node: yaml.Node | None, name: str, *, is_secret: bool = False) -> str | None:
         """Return a text that is not blank and has no control characters."""
         if node is None:
             return None
         if not isinstance(node, yaml.ScalarNode) or node.tag != f"{_TAG}str":
             is_plain = isinstance(node, yaml.ScalarNode) and node.tag not in {_ALIAS, _NULL} and not is_secret
-            self.fault(
-                node, f"{name} must be text{f': put {quoted(node.value)} in quotes' if is_plain else _hint(node)}"
+            self.add_fault(
+                node,
+                f"{name} must be text{f': put {quote_text(node.value)} in quotes' if is_plain else _build_hint(node)}",
             )
         elif not node.value.strip():
-            self.fault(node, f"{name} must not be blank")
+            self.add_fault(node, f"{name} must not be blank")
         elif not node.value.isprintable():
-            self.fault(node, f"{name} must not contain line breaks or control characters")
+            self.add_fault(node, f"{name} must not contain line breaks or control characters")
         else:
             return str(node.value)
         return None
 
-    def number(self, node: yaml.Node | None, name: str, lowest: int, highest: int) -> int | None:
+    def read_number(self, node: yaml.Node | None, name: str, lowest: int, highest: int) -> int | None:
         """Return a decimal integer."""
         if node is None:
             return None
@@ -142,19 +143,19 @@ class Nodes:
             number = int(node.value)
             if lowest <= number <= highest:
                 return number
-        self.fault(node, f"{name} must be an integer from {lowest} to {highest}{_hint(node)}")
+        self.add_fault(node, f"{name} must be an integer from {lowest} to {highest}{_build_hint(node)}")
         return None
 
-    def flag(self, node: yaml.Node | None, name: str) -> bool:
+    def read_flag(self, node: yaml.Node | None, name: str) -> bool:
         """Return a boolean; false if absent."""
         if node is None:
             return False
         if isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAG}bool" and node.value in {"true", "false"}:
             return bool(node.value == "true")
-        self.fault(node, f"{name} must be true or false{_hint(node)}")
+        self.add_fault(node, f"{name} must be true or false{_build_hint(node)}")
         return False
 
-    def day(self, node: yaml.Node | None, name: str) -> date | None:
+    def read_day(self, node: yaml.Node | None, name: str) -> date | None:
         """Return a date, quoted or not."""
         if node is None:
             return None
@@ -163,16 +164,16 @@ class Nodes:
                 return date.fromisoformat(node.value)
             except ValueError:
                 pass
-        self.fault(node, f"{name} must be a date such as 2024-10-01{_hint(node)}")
+        self.add_fault(node, f"{name} must be a date such as 2024-10-01{_build_hint(node)}")
         return None
 
 
-def line_of(node: yaml.Node) -> int:
+def get_line(node: yaml.Node) -> int:
     """Return the line on which a node begins."""
     return int(node.start_mark.line) + 1
 
 
-def quoted(text: str) -> str:
+def quote_text(text: str) -> str:
     """Return a text of the file for a message: on one line, and truncated."""
     return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
 
@@ -197,5 +198,5 @@ class _Composer(yaml.SafeLoader):
         return node
 
 
-def _hint(node: yaml.Node) -> str:
+def _build_hint(node: yaml.Node) -> str:
     return "; YAML aliases are not supported, so repeat the value" if node.tag == _ALIAS else ""

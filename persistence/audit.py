@@ -192,7 +192,7 @@ def _list_page(
     connection: sa.Connection, after: int, limit: int, chain: str | None, since: datetime | None
 ) -> list[tuple[int, ChainedEntry]]:
     return [
-        (row["id"], ChainedEntry(_entry(row, json.loads(row["detail"])), row["number"], row["hash"]))
+        (row["id"], ChainedEntry(_build_entry(row, json.loads(row["detail"])), row["number"], row["hash"]))
         for row in connection.execute(_select_page(connection, after, limit, chain, since)).mappings()
     ]
 
@@ -232,7 +232,7 @@ def _to_row(entry: AuditEntry, detail: str, number: int, hash_: str) -> dict[str
     }
 
 
-def _entry(row: sa.RowMapping, detail: dict[str, Any]) -> AuditEntry:
+def _build_entry(row: sa.RowMapping, detail: dict[str, Any]) -> AuditEntry:
     return AuditEntry(
         chain=row["chain"],
         kind=row["kind"],
@@ -249,12 +249,12 @@ def _entry(row: sa.RowMapping, detail: dict[str, Any]) -> AuditEntry:
 def _verify(connection: sa.Connection, kept: str | None) -> tuple[dict[str, ChainHead], BrokenChain | None]:
     heads = {row.name: ChainHead(row.head, row.length) for row in connection.execute(chains_table.select())}
     ends, is_found = _read_ends(connection, kept)
-    names = {*heads, *_required_names(connection), *(ends or ())}
+    names = {*heads, *_list_required_names(connection), *(ends or ())}
     if ends is not None and not any(_verify_end(name, ends.get(name, _NO_ENTRY), heads.get(name)) for name in names):
         return heads, None if is_found else _find_no_hash(kept)
     # Something is wrong. Read the chains one by one to find the first invalid entry.
     is_found = kept is None
-    for name in sorted(set(heads) | _names(connection)):
+    for name in sorted(set(heads) | _list_names(connection)):
         broken, has_kept = _verify_chain(connection, name, heads.get(name), kept)
         if broken is not None:
             return heads, broken
@@ -295,13 +295,13 @@ def _read_ends(connection: sa.Connection, kept: str | None) -> tuple[dict[str, C
     return {name: ChainHead(*end) for name, end in ends.items()}, is_found
 
 
-def _names(connection: sa.Connection) -> set[str]:
+def _list_names(connection: sa.Connection) -> set[str]:
     """Return the names of the chains that have entries, and of those that must have entries."""
     names = set(connection.execute(sa.select(entries_table.c.chain).distinct()).scalars())
-    return names | _required_names(connection)
+    return names | _list_required_names(connection)
 
 
-def _required_names(connection: sa.Connection) -> set[str]:
+def _list_required_names(connection: sa.Connection) -> set[str]:
     # Every subscription results from a sync, and every system from an apply; both are audited.
     names = set(connection.execute(sa.select(subscriptions.c.system_id).distinct()).scalars())
     if connection.execute(sa.select(systems.c.id).limit(1)).first() is not None:
@@ -323,7 +323,7 @@ def _verify_chain(
                 number += 1
                 if row["number"] > number:
                     return BrokenChain(name, number, "it is missing"), is_found
-                hash_ = domain.hash_entry(_entry(row, {}), row["detail"], number, hash_)
+                hash_ = domain.hash_entry(_build_entry(row, {}), row["detail"], number, hash_)
                 if row["hash"] != hash_ or row["id"] <= id_:
                     return BrokenChain(name, number, "it was changed or moved"), is_found
                 id_ = row["id"]

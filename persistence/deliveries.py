@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from domain.deliveries import Attempt, DeliveryState, NotReplayed, Obstacle, QueuedDelivery, Reason, Urgency
 from domain.errors import NotFound
-from domain.events import order_key, write_content
+from domain.events import build_order_key, write_content
 from domain.subscriptions import Identity
 from persistence.database import Database, to_json
 from persistence.outbox import Publication
@@ -88,7 +88,7 @@ async def publish_test(database: Database, trial: TrialEvent) -> None:
     await database.write(_publish_test, trial)
 
 
-def _cost_of_ids(ids: Collection[str], *_others: object) -> Cost:
+def _estimate_cost_of_ids(ids: Collection[str], *_others: object) -> Cost:
     return Cost.BULK if len(ids) > FEW else Cost.SHORT
 
 
@@ -155,7 +155,7 @@ _TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
 }
 
 
-def _for_each_dialect(text: str) -> dict[str, sa.TextualSelect]:
+def _build_for_each_dialect(text: str) -> dict[str, sa.TextualSelect]:
     statements = {}
     for dialect, locks in _LOCKS.items():
         statement = text.format(ids=_IDS[dialect], **locks)
@@ -177,11 +177,11 @@ where number in (
 )
 returning id, subscription_id, key
 """
-_REPLAY = _for_each_dialect(_REPLAY_TEXT.format(of_system="", urgency=Urgency.REPLAY))
-_REPLAY_OF_SYSTEM = _for_each_dialect(
+_REPLAY = _build_for_each_dialect(_REPLAY_TEXT.format(of_system="", urgency=Urgency.REPLAY))
+_REPLAY_OF_SYSTEM = _build_for_each_dialect(
     _REPLAY_TEXT.format(of_system="and d.system_id = :system_id", urgency=Urgency.REPLAY)
 )
-_DROP = _for_each_dialect("""
+_DROP = _build_for_each_dialect("""
 delete from deliveries where number in (
     select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
     where d.id in {ids} {skip_locked_lanes}
@@ -233,7 +233,7 @@ def _list_attempts(connection: sa.Connection, number: int) -> list[Attempt]:
     ]
 
 
-@write_with_cost(_cost_of_ids)
+@write_with_cost(_estimate_cost_of_ids)
 def _replay(connection: sa.Connection, ids: Collection[str], now: datetime, system_id: str | None) -> set[str]:
     parameters: dict[str, Any] = {"ids": to_json(list(ids)), "now": now}
     if system_id is None:
@@ -244,7 +244,7 @@ def _replay(connection: sa.Connection, ids: Collection[str], now: datetime, syst
     return {row.id for row in connection.execute(statement, parameters)}
 
 
-@read_with_cost(_cost_of_ids)
+@read_with_cost(_estimate_cost_of_ids)
 def _list_not_replayed(
     connection: sa.Connection, ids: Collection[str], now: datetime, system_id: str | None
 ) -> dict[str, NotReplayed]:
@@ -252,7 +252,7 @@ def _list_not_replayed(
     if not ids:
         return obstacles
     # Select by number, so that the statement has no parameter list of ids.
-    numbers = sa.select(deliveries.c.number).where(deliveries.c.id.in_(_given_ids(connection, ids)))
+    numbers = sa.select(deliveries.c.number).where(deliveries.c.id.in_(_select_given_ids(connection, ids)))
     for item in _list(connection, _ALL.where(deliveries.c.number.in_(numbers))):
         if system_id is not None and item.system_id != system_id:
             continue
@@ -265,12 +265,12 @@ def _list_not_replayed(
     return obstacles
 
 
-def _given_ids(connection: sa.Connection, ids: Collection[str]) -> sa.TextualSelect:
+def _select_given_ids(connection: sa.Connection, ids: Collection[str]) -> sa.TextualSelect:
     text = sa.text(_IDS[connection.dialect.name][1:-1]).bindparams(sa.bindparam("ids", to_json(list(ids)), sa.Text()))
     return text.columns(deliveries.c.id)
 
 
-@write_with_cost(_cost_of_ids)
+@write_with_cost(_estimate_cost_of_ids)
 def _drop(connection: sa.Connection, ids: Collection[str], now: datetime) -> set[str]:
     deleted = connection.execute(_DROP[connection.dialect.name], {"ids": to_json(list(ids))}).all()
     let_next_go(connection, deleted, now)
@@ -314,7 +314,7 @@ def _publish_test(connection: sa.Connection, trial: TrialEvent) -> None:
             "event_id": event.id,
             "subscription_id": subscription,
             "system_id": trial.system_id,
-            "key": order_key(event),
+            "key": build_order_key(event),
             "state": str(DeliveryState.WAITING),
             "created": event.created,
             "due": event.created,

@@ -19,7 +19,7 @@ class LoopThread:
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine and return its result. If the caller is cancelled, cancel the coroutine and await its end."""
-        caller_loop, own_loop = asyncio.get_running_loop(), self._started()
+        caller_loop, own_loop = asyncio.get_running_loop(), self._get_started_loop()
         ended: asyncio.Future[None] = caller_loop.create_future()
         tasks: list[asyncio.Task[T]] = []
 
@@ -51,7 +51,7 @@ class LoopThread:
         self._loop.close()
         self._loop = self._thread = None
 
-    def _started(self) -> asyncio.AbstractEventLoop:
+    def _get_started_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             # Use a new context, because the loop keeps it: that of the caller contains a request.
             self._loop = Context().run(asyncio.new_event_loop)

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from domain.errors import BudkavleError, Conflict, UnknownType
-from domain.events import Event, order_key, write_content
+from domain.events import Event, build_order_key, write_content
 from domain.subscriptions import COPENHAGEN
 from persistence.database import Database, to_json
 from persistence.prepared import PreparedStatement
@@ -151,7 +151,7 @@ def _build_parameters(publication: Publication) -> dict[str, Any]:
         "entity_type": event.entity_type,
         "org_type": event.org_type,
         "org_code": event.org_code,
-        "key": order_key(event),
+        "key": build_order_key(event),
         "content": write_content(event),
         "publisher": publication.publisher,
         "request_id": publication.request_id,

@@ -57,7 +57,7 @@ class PreparedStatement:
 
     def execute(self, connection: sa.Connection, **values: Any) -> list[Row]:
         """Return all rows, with the values of the columns in the order of the statement."""
-        compiled = self._compiled(connection.dialect)
+        compiled = self._compile(connection.dialect)
         with _Cursor(connection) as cursor:
             cursor.execute(compiled.text, compiled.bind(values))
             rows = cursor.fetchall() if cursor.description else ()
@@ -65,18 +65,18 @@ class PreparedStatement:
 
     def iterate(self, connection: sa.Connection, **values: Any) -> Iterator[Row]:
         """Yield the rows. SQLite reads each row when it is requested; PostgreSQL sends all of them at once."""
-        compiled = self._compiled(connection.dialect)
+        compiled = self._compile(connection.dialect)
         with _Cursor(connection) as cursor:
             cursor.execute(compiled.text, compiled.bind(values))
             yield from map(compiled.convert, cursor)
 
     def execute_many(self, connection: sa.Connection, rows: Iterable[dict[str, Any]]) -> None:
         """Execute the statement for the values of each row."""
-        compiled = self._compiled(connection.dialect)
+        compiled = self._compile(connection.dialect)
         with _Cursor(connection) as cursor:
             cursor.executemany(compiled.text, [compiled.bind(row) for row in rows])
 
-    def _compiled(self, dialect: sa.Dialect) -> _Compiled:
+    def _compile(self, dialect: sa.Dialect) -> _Compiled:
         compiled = self._by_dialect.get(dialect.name)
         if compiled is None:
             compiled = self._by_dialect[dialect.name] = _compile(self._statement, dialect)

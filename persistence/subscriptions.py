@@ -105,7 +105,7 @@ def _sync(connection: sa.Connection, call: SyncCall) -> SyncResult:
     audit.share_catalogue(connection)
     # The row of the chain is the lock of the system: a second sync waits here until the first one ends.
     head = audit.lock_chain(connection, call.system_id)
-    if connection.execute(_HAS_ACCESS, _caller_parameters(call)).first() is None:
+    if connection.execute(_HAS_ACCESS, _build_caller_parameters(call)).first() is None:
         # The operator may have deleted the system or revoked its certificate while the call waited.
         raise Forbidden(RefusalReason.SYSTEM_NOT_AUTHORISED)
     current = _read_set(connection, call.system_id)
@@ -147,7 +147,7 @@ def _collect_types(wanted: Sequence[Entry]) -> set[int]:
     return {entity_type for entity_type in types if 0 <= entity_type <= LARGEST_TYPE}
 
 
-def _caller_parameters(call: SyncCall) -> dict[str, str]:
+def _build_caller_parameters(call: SyncCall) -> dict[str, str]:
     return {"fingerprint": call.caller.removeprefix("sha256:"), "system_id": call.system_id}
 
 

@@ -54,14 +54,14 @@ class _TextUuid(sa.Uuid[str]):
         """Return the conversion of a result."""
         if dialect.name != "sqlite":
             return super().result_processor(dialect, coltype)  # type: ignore[no-untyped-call]  # SQLAlchemy has no type here.
-        return _with_hyphens
+        return _insert_hyphens
 
 
-def _with_hyphens(value: str | None) -> str | None:
+def _insert_hyphens(value: str | None) -> str | None:
     return value and f"{value[:8]}-{value[8:12]}-{value[12:16]}-{value[16:20]}-{value[20:]}"
 
 
-def _uuid() -> sa.Uuid[str]:
+def _build_uuid_type() -> sa.Uuid[str]:
     return _TextUuid(as_uuid=False)
 
 
@@ -81,8 +81,8 @@ IS_UNSETTLED = _is_in("state", UNSETTLED_STATES)
 web_messages = sa.Table(
     "web_messages",
     metadata,
-    sa.Column("id", _uuid(), primary_key=True),
-    sa.Column("party_id", _uuid()),
+    sa.Column("id", _build_uuid_type(), primary_key=True),
+    sa.Column("party_id", _build_uuid_type()),
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("external_references", sa.JSON, nullable=False),
     sa.Column("sender_user_id", sa.Text),
@@ -111,7 +111,11 @@ web_message_references = sa.Table(
     sa.Column("value", sa.Text, primary_key=True),
     sa.Column("created", UtcDateTime, primary_key=True),
     sa.Column(
-        "message_id", _uuid(), sa.ForeignKey("web_messages.id", ondelete="CASCADE"), primary_key=True, index=True
+        "message_id",
+        _build_uuid_type(),
+        sa.ForeignKey("web_messages.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
     ),
     sqlite_with_rowid=False,
 )
@@ -119,9 +123,15 @@ web_message_references = sa.Table(
 web_message_attachments = sa.Table(
     "web_message_attachments",
     metadata,
-    sa.Column("id", _uuid(), primary_key=True),
+    sa.Column("id", _build_uuid_type(), primary_key=True),
     sa.Column("piece", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("message_id", _uuid(), sa.ForeignKey("web_messages.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column(
+        "message_id",
+        _build_uuid_type(),
+        sa.ForeignKey("web_messages.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 
@@ -133,7 +143,7 @@ idempotency_keys = sa.Table(
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("fingerprint", sa.LargeBinary, nullable=False),
     # No foreign key: the key of a deleted message remains.
-    sa.Column("message_id", _uuid(), nullable=False, index=True),
+    sa.Column("message_id", _build_uuid_type(), nullable=False, index=True),
     sa.Column("created", UtcDateTime, nullable=False, index=True),
     sqlite_with_rowid=False,
 )
@@ -157,7 +167,7 @@ IS_UNSETTLED_TRACE = "open_e_message_id is null"
 publication_traces = sa.Table(
     "publication_traces",
     metadata,
-    sa.Column("message_id", _uuid(), primary_key=True),
+    sa.Column("message_id", _build_uuid_type(), primary_key=True),
     sa.Column("oep_instance", sa.Text, nullable=False),
     sa.Column("flow_instance_id", sa.Integer, nullable=False),
     sa.Column("sent", UtcDateTime, nullable=False),
@@ -195,7 +205,7 @@ api_keys = sa.Table(
 systems = sa.Table(
     "systems",
     metadata,
-    sa.Column("id", _uuid(), primary_key=True),
+    sa.Column("id", _build_uuid_type(), primary_key=True),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("base_url", sa.Text, nullable=False),
     sa.Column("webhook_secrets", sa.JSON, nullable=False),
@@ -208,7 +218,9 @@ certificates = sa.Table(
     "certificates",
     metadata,
     sa.Column("fingerprint", sa.Text, primary_key=True),
-    sa.Column("system_id", _uuid(), sa.ForeignKey("systems.id", ondelete="CASCADE"), primary_key=True, index=True),
+    sa.Column(
+        "system_id", _build_uuid_type(), sa.ForeignKey("systems.id", ondelete="CASCADE"), primary_key=True, index=True
+    ),
 )
 
 message_types = sa.Table(
@@ -248,7 +260,7 @@ subscriptions = sa.Table(
     "subscriptions",
     metadata,
     sa.Column("id", BIG_ID, primary_key=True),
-    sa.Column("system_id", _uuid(), sa.ForeignKey("systems.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("system_id", _build_uuid_type(), sa.ForeignKey("systems.id", ondelete="CASCADE"), nullable=False),
     sa.Column("org_type", sa.Integer, nullable=False),
     sa.Column("org_code", sa.Integer, nullable=False),
     sa.Column("entity_type", sa.Integer, nullable=False),
@@ -262,7 +274,7 @@ subscriptions = sa.Table(
 events = sa.Table(
     "events",
     metadata,
-    sa.Column("id", _uuid(), primary_key=True),
+    sa.Column("id", _build_uuid_type(), primary_key=True),
     sa.Column("created", UtcDateTime, nullable=False, index=True),
     sa.Column("entity_type", sa.Integer, nullable=False),
     sa.Column("content", sa.Text, nullable=False),
@@ -276,10 +288,12 @@ deliveries = sa.Table(
     "deliveries",
     metadata,
     sa.Column("number", BIG_ID, primary_key=True),
-    sa.Column("id", _uuid(), nullable=False),
-    sa.Column("event_id", _uuid(), sa.ForeignKey("events.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("id", _build_uuid_type(), nullable=False),
+    sa.Column(
+        "event_id", _build_uuid_type(), sa.ForeignKey("events.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
     sa.Column("subscription_id", BIG_ID, sa.ForeignKey("subscriptions.id", ondelete="CASCADE"), nullable=False),
-    sa.Column("system_id", _uuid(), nullable=False),
+    sa.Column("system_id", _build_uuid_type(), nullable=False),
     sa.Column("key", sa.Text),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("created", UtcDateTime, nullable=False),
@@ -335,7 +349,7 @@ deliveries = sa.Table(
 target_pauses = sa.Table(
     "target_pauses",
     metadata,
-    sa.Column("system_id", _uuid(), sa.ForeignKey("systems.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("system_id", _build_uuid_type(), sa.ForeignKey("systems.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("webhook_url", sa.Text, primary_key=True),
     sa.Column("until", UtcDateTime, nullable=False),
 )

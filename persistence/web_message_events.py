@@ -57,7 +57,7 @@ _CONTENT = '{"aendringstype"\\:1,"eksternIdentifier"\\:"%s","entityType"\\:%s,"o
 """The output format of `domain.events.write_content`. The backslash prevents a colon from starting a parameter."""
 
 _KEY = "left(encode(sha256(convert_to('object\\:' || written.id, 'UTF8')), 'hex'), 32)"
-"""The same hash as `domain.events.order_key`."""
+"""The same hash as `domain.events.build_order_key`."""
 
 _PUBLISH = {
     "mapped": f"""

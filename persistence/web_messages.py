@@ -142,7 +142,7 @@ async def list_by_reference(
 
 def is_last_page(page: Sequence[WebMessage], limit: int) -> bool:
     """Return whether a page that was requested with `limit` is the last one."""
-    return len(page) < limit and sum(map(_max_bytes, page)) < PAGE_BYTES
+    return len(page) < limit and sum(map(_compute_max_bytes, page)) < PAGE_BYTES
 
 
 async def delete(database: Database, message_id: str) -> None:
@@ -236,7 +236,7 @@ _AFTER = sa.tuple_(
 )
 
 
-def _by_dialect(select: sa.Select[Any]) -> dict[str, PreparedStatement]:
+def _prepare_by_dialect(select: sa.Select[Any]) -> dict[str, PreparedStatement]:
     """Return the queries of a page. PostgreSQL sends all rows at once, so its query limits the bytes itself."""
     found = select.subquery()
     bytes_ = sa.func.octet_length(found.c.message) + sa.func.pg_column_size(found.c.external_references)
@@ -257,8 +257,10 @@ _BY_PARTY = (
     .order_by(messages_table.c.created, messages_table.c.id)
     .limit(sa.bindparam("limit"))
 )
-_SELECT_BY_PARTY = _by_dialect(_BY_PARTY)
-_SELECT_BY_PARTY_AFTER = _by_dialect(_BY_PARTY.where(sa.tuple_(messages_table.c.created, messages_table.c.id) > _AFTER))
+_SELECT_BY_PARTY = _prepare_by_dialect(_BY_PARTY)
+_SELECT_BY_PARTY_AFTER = _prepare_by_dialect(
+    _BY_PARTY.where(sa.tuple_(messages_table.c.created, messages_table.c.id) > _AFTER)
+)
 _BY_REFERENCE = (
     sa.select(*_COLUMNS)
     .join(references_table, references_table.c.message_id == messages_table.c.id)
@@ -266,8 +268,8 @@ _BY_REFERENCE = (
     .order_by(references_table.c.created, references_table.c.message_id)
     .limit(sa.bindparam("limit"))
 )
-_SELECT_BY_REFERENCE = _by_dialect(_BY_REFERENCE)
-_SELECT_BY_REFERENCE_AFTER = _by_dialect(
+_SELECT_BY_REFERENCE = _prepare_by_dialect(_BY_REFERENCE)
+_SELECT_BY_REFERENCE_AFTER = _prepare_by_dialect(
     _BY_REFERENCE.where(sa.tuple_(references_table.c.created, references_table.c.message_id) > _AFTER)
 )
 
@@ -320,11 +322,11 @@ def _find_one(connection: sa.Connection, message_id: str) -> WebMessage | None:
     return _to_message(rows[0]) if rows else None
 
 
-def _cost_of_piece(attachment: Attachment, _piece: int) -> Cost:
+def _estimate_cost_of_piece(attachment: Attachment, _piece: int) -> Cost:
     return Cost.LARGE if attachment.size > LARGE_BYTES else Cost.SHORT
 
 
-@read_with_cost(_cost_of_piece)
+@read_with_cost(_estimate_cost_of_piece)
 def _read_piece(connection: sa.Connection, attachment: Attachment, piece: int) -> bytes | None:
     data: bytes | None = connection.execute(_SELECT_PIECE, {"id": attachment.id, "piece": piece}).scalar()
     return data
@@ -348,13 +350,13 @@ def _list(
     for row in statements[dialect].iterate(connection, **parameters):
         message = _to_message(row)
         page.append(message)
-        size += _max_bytes(message)
+        size += _compute_max_bytes(message)
         if size >= PAGE_BYTES:
             break
     return page
 
 
-def _max_bytes(message: WebMessage) -> int:
+def _compute_max_bytes(message: WebMessage) -> int:
     """Return an upper bound of the bytes of a message's texts in the database."""
     references = sum(len(each.key) + len(each.value) for each in message.external_references)
     return 4 * len(message.message) + 6 * references + 8 * len(message.external_references)

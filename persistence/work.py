@@ -87,7 +87,7 @@ def batched_read(function: Callable[[sa.Connection, Sequence[Item]], Sequence[T 
     The function receives all items of the batch and returns the result of each, in the order of the items. It must read
     them with as few statements as for one item.
     """
-    return Read(_for_one(function), batch=function)
+    return Read(_adapt_to_items(function), batch=function)
 
 
 def large_read(function: WorkFunction[P, T]) -> Read[P, T]:
@@ -147,19 +147,19 @@ def batched_write(function: Callable[[sa.Connection, Sequence[Item]], Sequence[T
     the result of each, in the order of the items. If it raises, it is called again for each item alone, and an error
     reaches only the caller of its item.
     """
-    return Write(_for_one(function), batch=function)
+    return Write(_adapt_to_items(function), batch=function)
 
 
-def _for_one(
+def _adapt_to_items(
     function: Callable[[sa.Connection, Sequence[Item]], Sequence[T | Exception]],
 ) -> WorkFunction[[Item], T]:
-    def for_one(connection: sa.Connection, item: Item) -> T:
+    def run_for_one(connection: sa.Connection, item: Item) -> T:
         [result] = function(connection, [item])
         if isinstance(result, Exception):
             raise result
         return result
 
-    return for_one
+    return run_for_one
 
 
 def mark(function: WorkFunction[P, T]) -> Mark[P, T]:

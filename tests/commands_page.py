@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from budkavle.commands.cli import main
-from budkavle.documentation import docs_dir
+from budkavle.documentation import find_docs_dir
 from tests.processes import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "reference" / "commands.md"
@@ -72,7 +72,7 @@ def _sections(root: click.Context) -> Iterator[str]:
 def _pages(epilog: str | None) -> Iterator[str]:
     """Yield a line with links to the pages to which a command's help refers."""
     paths = [Path(line.strip()) for line in (epilog or "").splitlines() if "/" in line]
-    links = [f"[{path.relative_to(docs_dir())}]({os.path.relpath(path, PAGE.parent)})" for path in paths]
+    links = [f"[{path.relative_to(find_docs_dir())}]({os.path.relpath(path, PAGE.parent)})" for path in paths]
     if links:
         yield f"See {', '.join(links)}.\n"
 

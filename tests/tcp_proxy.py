@@ -5,7 +5,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from openapi.server.serving import address_of, listen
+from openapi.server.serving import build_address, listen
 
 
 class TcpProxy:
@@ -19,7 +19,7 @@ class TcpProxy:
         self._target = target
         self._listener = listen("127.0.0.1", 0)
         self.port: int = self._listener.getsockname()[1]
-        self.url = address_of(self._listener)
+        self.url = build_address(self._listener)
         self.opened = 0
         self._loop = asyncio.new_event_loop()
         self._links: set[_Link] = set()

@@ -9,8 +9,8 @@ from domain.deliveries import AttemptOutcome, DeliveryState, Obstacle, Reason, R
 from domain.errors import RefusalReason
 from domain.subscriptions import ErrorCode
 from domain.web_messages import UNSETTLED_STATES
-from handlers.errors.error_lists import missing_credential
-from handlers.refusal_tally import MAX_CALLERS, NOT_CHECKED, max_callers
+from handlers.errors.error_lists import find_missing_credential
+from handlers.refusal_tally import MAX_CALLERS, NOT_CHECKED, get_max_callers
 from openapi.server.connections import ExceededLimit
 from openapi.server.protocol import _REJECTIONS
 from tests.processes import REPOSITORY
@@ -70,8 +70,8 @@ def test_page_names_each_status_of_a_receiver_that_does_not_park(page: str) -> N
 
 def test_audit_page_lists_each_reason_and_the_limit_of_entries() -> None:
     """Operations that need a key are not audited."""
-    reasons = [reason for reason in RefusalReason if missing_credential(reason) is ErrorCode.NO_CERTIFICATE]
+    reasons = [reason for reason in RefusalReason if find_missing_credential(reason) is ErrorCode.NO_CERTIFICATE]
     found = cells("how-to/audit.md", "| reason | meaning |", 1)
     assert found == [*reasons, NOT_CHECKED], "the table of reasons in docs/how-to/audit.md"
-    unknown = [reason for reason in (*reasons, None) if max_callers(reason) == MAX_CALLERS]
+    unknown = [reason for reason in (*reasons, None) if get_max_callers(reason) == MAX_CALLERS]
     assert f"at most {len(unknown) * (2 * MAX_CALLERS + 1)} entries" in (DOCS / "how-to" / "audit.md").read_text()

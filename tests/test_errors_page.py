@@ -51,7 +51,7 @@ def expected_errors() -> Iterator[tuple[int, int, str]]:
         yield response.status_code, listed["errorCode"], listed["message"]
     for code, text in error_list_texts._RULES.items():
         yield 400, code, text if isinstance(text, str) else text(Entry(0, 1, 101, 202))
-    yield 400, ErrorCode.NOT_VALID, error_list_texts.not_valid("mangler").message
+    yield 400, ErrorCode.NOT_VALID, error_list_texts.build_contract_violation("mangler").message
 
 
 def matches(row: list[str], status: int, code: int, text: str) -> bool:
@@ -92,7 +92,7 @@ def test_page_shows_each_status_of_web_messages() -> None:
 @pytest.mark.parametrize("row", MESSAGES, ids=lambda row: row[0])
 def test_page_shows_the_title_of_each_problem(row: list[str]) -> None:
     status = next(status for status in problems.HTTPStatus if status == int(row[0]))
-    assert row[1] == ("Constraint Violation" if status == 400 else problems.phrase_of(status))
+    assert row[1] == ("Constraint Violation" if status == 400 else problems.get_phrase(status))
 
 
 def test_page_shows_each_rejection_of_malformed_requests() -> None:

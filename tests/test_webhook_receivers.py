@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from delivery.signing import read_secret, signature_headers
+from delivery.signing import build_signature_headers, read_secret
 from tests.processes import REPOSITORY, running
 
 GUIDE = (REPOSITORY / "docs" / "how-to" / "receive-webhooks.md").read_text()
@@ -47,23 +47,23 @@ def read_inbox(folder: Path) -> dict[str, bytes]:
 
 def test_receiver_stores_a_delivery_once_for_either_signature(receiver: str, tmp_path: Path) -> None:
     now = datetime.now(UTC)
-    assert post(receiver, signature_headers(ID, now, BODY, [KEY])) == 204
+    assert post(receiver, build_signature_headers(ID, now, BODY, [KEY])) == 204
     # The second attempt, while the secret is being changed.
-    assert post(receiver, signature_headers(ID, now + timedelta(seconds=1), BODY, [OTHER_KEY, KEY])) == 204
+    assert post(receiver, build_signature_headers(ID, now + timedelta(seconds=1), BODY, [OTHER_KEY, KEY])) == 204
     assert read_inbox(tmp_path) == {f"{ID}.json": BODY}
 
 
 def test_receiver_rejects_unauthentic_deliveries(receiver: str, tmp_path: Path) -> None:
     now = datetime.now(UTC)
-    good = signature_headers(ID, now, BODY, [KEY])
+    good = build_signature_headers(ID, now, BODY, [KEY])
     rejected = {
-        "another key": signature_headers(ID, now, BODY, [OTHER_KEY]),
-        "no signature": signature_headers(ID, now, BODY, []),
-        "an old time": signature_headers(ID, now - timedelta(minutes=6), BODY, [KEY]),
-        "a time ahead": signature_headers(ID, now + timedelta(minutes=6), BODY, [KEY]),
+        "another key": build_signature_headers(ID, now, BODY, [OTHER_KEY]),
+        "no signature": build_signature_headers(ID, now, BODY, []),
+        "an old time": build_signature_headers(ID, now - timedelta(minutes=6), BODY, [KEY]),
+        "a time ahead": build_signature_headers(ID, now + timedelta(minutes=6), BODY, [KEY]),
         "another time": {**good, "webhook-timestamp": str(int(now.timestamp()) + 1)},
         "another id": {**good, "webhook-id": ID.replace("7", "8")},
-        "an id that is a path": signature_headers("../" + "a" * 33, now, BODY, [KEY]),
+        "an id that is a path": build_signature_headers("../" + "a" * 33, now, BODY, [KEY]),
         "another version": {**good, "webhook-signature": good["webhook-signature"].replace("v1,", "v2,")},
         "no base64": {**good, "webhook-signature": "v1,?"},
         "nothing": {},
@@ -76,7 +76,7 @@ def test_receiver_rejects_unauthentic_deliveries(receiver: str, tmp_path: Path) 
 def test_receiver_limits_the_body(receiver: str, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     largest = b'"%s"' % (b"x" * (128 * 1024 - 2))
-    assert post(receiver, signature_headers(ID, now, largest, [KEY]), largest) == 204
+    assert post(receiver, build_signature_headers(ID, now, largest, [KEY]), largest) == 204
     larger = largest + b" "
-    assert post(receiver, signature_headers(ID, now, larger, [KEY]), larger) == 413
+    assert post(receiver, build_signature_headers(ID, now, larger, [KEY]), larger) == 413
     assert read_inbox(tmp_path) == {f"{ID}.json": largest}

@@ -23,7 +23,7 @@ MAX_LENGTH = 1024
 MAX_PORT = 65535
 
 
-def base_url_faults(text: str, *, is_private: bool) -> list[str]:
+def find_base_url_faults(text: str, *, is_private: bool) -> list[str]:
     """Return the faults of a base URL. `is_private` is whether the system may have private addresses."""
     url = _URL.fullmatch(text)
     if url is None or url["scheme"].lower() not in {"http", "https"} or len(text) > MAX_LENGTH:
@@ -40,7 +40,7 @@ def base_url_faults(text: str, *, is_private: bool) -> list[str]:
     if authority is None or not _is_host(authority["host"]):
         faults.append("must have a host: a name in ASCII, an IPv4 address or an IPv6 address in brackets")
     else:
-        faults += _address_faults(authority["host"].strip("[]"), is_private=is_private)
+        faults += _find_address_faults(authority["host"].strip("[]"), is_private=is_private)
     if authority is not None and authority["port"] is not None and not _is_port(authority["port"]):
         faults.append(f"must have a port from 1 to {MAX_PORT}, or none")
     path = url["path"].removesuffix("/")
@@ -49,13 +49,13 @@ def base_url_faults(text: str, *, is_private: bool) -> list[str]:
     return faults
 
 
-def normal_base_url(text: str) -> str:
+def normalize_base_url(text: str) -> str:
     """Return a valid base URL in its stored form: without a final `/`, with scheme and host in lower case."""
     url = _URL.fullmatch(text)
     return f"{url['scheme']}://{url['authority']}".lower() + url["path"].removesuffix("/") if url else text
 
 
-def _address_faults(host: str, *, is_private: bool) -> list[str]:
+def _find_address_faults(host: str, *, is_private: bool) -> list[str]:
     """Return the faults of an address literal that must not be called. Host names have none here."""
     with suppress(ValueError):
         address = str(ipaddress.ip_address(host))

@@ -36,9 +36,9 @@ def read_fingerprint(path: Path) -> str:
         raise CertificateFileWrong(
             f"{path} holds {len(certificates)} certificates; name a file with the caller's alone"
         )
-    return fingerprint_of(certificates[0])
+    return compute_fingerprint(certificates[0])
 
 
-def fingerprint_of(certificate: x509.Certificate) -> str:
+def compute_fingerprint(certificate: x509.Certificate) -> str:
     """Return the SHA-256 of the DER form in lower-case hex."""
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from budkavle.commands.console import with_database, write_moment
-from domain.api_keys import SCOPES, ApiKey, hash_key, new_key
+from budkavle.commands.console import run_with_database, write_moment
+from domain.api_keys import SCOPES, ApiKey, generate_key, hash_key
 
 if TYPE_CHECKING:
     from persistence.database import Database
@@ -34,14 +34,14 @@ def create_api_key(name: str, scopes: tuple[str, ...]) -> None:
 
     if not name.strip() or not name.isprintable():
         raise click.BadParameter("must not be blank", param_hint="NAME")
-    key = new_key()
+    key = generate_key()
 
     async def create(database: "Database") -> None:
         clock = await measure_clock(database)
         stored = ApiKey(hash_key(key.encode()), name, tuple(sorted(set(scopes))), clock.now())
         await api_keys.create(database, stored)
 
-    with_database(create, may_create=True)
+    run_with_database(create, may_create=True)
     click.echo(key)
 
 
@@ -50,7 +50,7 @@ def list_api_keys() -> None:
     """List all keys, revoked ones too, one line of JSON each."""
     from persistence import api_keys
 
-    for key in with_database(api_keys.list_all):
+    for key in run_with_database(api_keys.list_all):
         line = {"name": key.name, "scopes": key.scopes, "created": write_moment(key.created)}
         click.echo(
             json.dumps(line | ({"revoked": write_moment(key.revoked)} if key.revoked else {}), ensure_ascii=False)
@@ -68,4 +68,4 @@ def revoke_api_key(name: str) -> None:
         clock = await measure_clock(database)
         await api_keys.revoke(database, name, clock.now())
 
-    with_database(revoke)
+    run_with_database(revoke)

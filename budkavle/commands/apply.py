@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from budkavle.commands.console import with_database
+from budkavle.commands.console import run_with_database
 from budkavle.documentation import list_documentation
 from domain.catalogue import ALLOWED
 from domain.errors import BudkavleError
@@ -59,11 +59,11 @@ def apply(file: Path, *, dry_run: bool, prune: bool, check: bool) -> None:
         click.echo("The catalogue is valid, and all of its references resolve on this machine.")
         return
     wanted = read_catalogue(file)
-    applied = with_database(
+    applied = run_with_database(
         lambda database: apply_catalogue(database, wanted, is_dry_run=dry_run, is_pruning=prune),
         may_create=not dry_run,
     )
-    for line in diff(applied):
+    for line in list_changes(applied):
         click.echo(line)
     if dry_run:
         click.echo("Dry run: nothing was changed.", err=True)
@@ -74,11 +74,11 @@ async def apply_catalogue(
 ) -> Applied:
     """Apply a catalogue. Raises `StillNeeded`, which is audited, if subscriptions need parts that would be removed."""
     from budkavle.clock import measure_clock
-    from budkavle.ids import new_id
+    from budkavle.ids import create_id
     from persistence import audit, catalogue
 
     clock = await measure_clock(database)
-    call = catalogue.Apply(wanted, clock.now(), new_id(), is_dry_run=is_dry_run, is_pruning=is_pruning)
+    call = catalogue.Apply(wanted, clock.now(), create_id(), is_dry_run=is_dry_run, is_pruning=is_pruning)
     try:
         return await catalogue.apply(database, call)
     except catalogue.CatalogueInUse as exc:
@@ -86,7 +86,7 @@ async def apply_catalogue(
         raise StillNeeded(exc.parts) from exc
 
 
-def diff(applied: Applied) -> Iterator[str]:
+def list_changes(applied: Applied) -> Iterator[str]:
     """Yield the changes for people in a stable order, with values as JSON on one line."""
     for change in applied.changes:
         yield f"{_sign(change)} {_describe_item(change.item)}"
@@ -117,7 +117,9 @@ def _describe_fields(change: Change) -> Iterator[str]:
     if before is None or after is None:
         values: Mapping[str, Any] = before or after or {}
         # Values that may be absent in the file are omitted here.
-        yield from (f"{name}: {_json(value)}" for name, value in values.items() if value not in (None, False, []))
+        yield from (
+            f"{name}: {_render_json(value)}" for name, value in values.items() if value not in (None, False, [])
+        )
         return
     for name in after:
         if before[name] != after[name]:
@@ -126,13 +128,13 @@ def _describe_fields(change: Change) -> Iterator[str]:
 
 def _describe_difference(name: str, before: Any, after: Any) -> Iterator[str]:
     if isinstance(before, list) and sorted(before) != sorted(after):
-        yield from (f"{name}: - {_json(value)}" for value in before if value not in after)
-        yield from (f"{name}: + {_json(value)}" for value in after if value not in before)
+        yield from (f"{name}: - {_render_json(value)}" for value in before if value not in after)
+        yield from (f"{name}: + {_render_json(value)}" for value in after if value not in before)
     else:
-        yield f"{name}: {_json(before)} -> {_json(after)}"
+        yield f"{name}: {_render_json(before)} -> {_render_json(after)}"
 
 
-def _json(value: Any) -> str:
+def _render_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 

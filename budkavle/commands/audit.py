@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from budkavle.commands.console import print_line, with_database, write_moment
+from budkavle.commands.console import print_line, run_with_database, write_moment
 from budkavle.commands.option_types import Moment
 from budkavle.documentation import list_documentation
 from domain.audit import CATALOGUE, NO_SYSTEM, ChainedEntry
@@ -62,7 +62,7 @@ def audit() -> None:
 @click.option("--since", type=Moment(), help="Only from this time on; without an offset, Copenhagen time applies.")
 def list_entries(limit: int | None, system: str | None, since: datetime | None) -> None:
     """List all entries, the oldest first, one line of JSON each."""
-    with_database(lambda database: print_entries(database, limit, system, since))
+    run_with_database(lambda database: print_entries(database, limit, system, since))
 
 
 @audit.command("verify")
@@ -73,7 +73,7 @@ def verify(heads: tuple[str, ...]) -> None:
     With such a hash that was stored elsewhere, --head also detects a rewrite of all entries and of the ends of their
     chains.
     """
-    for line in with_database(lambda database: verify_entries(database, heads)):
+    for line in run_with_database(lambda database: verify_entries(database, heads)):
         click.echo(line)
 
 

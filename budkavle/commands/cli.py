@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from budkavle.commands.console import command_settings, print_line, with_database
+from budkavle.commands.console import load_command_settings, print_line, run_with_database
 from budkavle.commands.option_types import ProcessCount
 from budkavle.documentation import list_documentation
 from domain.errors import BudkavleError, StorageFailed
@@ -119,7 +119,7 @@ def serve(*, with_worker: bool, processes: int, **given: str | int | None) -> No
         # Create the supervisor before any module imports `prometheus_client`.
         group = Supervisor(processes)
     with _disable_collections():
-        settings = command_settings(**given)
+        settings = load_command_settings(**given)
         from budkavle.commands import run
 
     run.serve(settings, print_line, with_worker=with_worker, group=group)
@@ -134,11 +134,11 @@ def worker(concurrency: int | None) -> None:
     all but one wait.
     """
     with _disable_collections():
-        settings = command_settings(worker_concurrency=concurrency)
+        settings = load_command_settings(worker_concurrency=concurrency)
         from budkavle.commands import run
         from openapi.server import serving
 
-    serving.run(run.worker(settings, print_line))
+    serving.run(run.run_worker(settings, print_line))
 
 
 @main.command()
@@ -160,11 +160,11 @@ def dev(port: int, mock_port: int, receiver_port: int) -> None:
 
     # The output is for a person, unless the environment says otherwise.
     log_format = None if "BUDKAVLE_LOG_FORMAT" in os.environ else "console"
-    settings = command_settings(host="127.0.0.1", port=port, log_format=log_format)
-    serving.run(run.dev(settings, mock_port, receiver_port, print_line))
+    settings = load_command_settings(host="127.0.0.1", port=port, log_format=log_format)
+    serving.run(run.run_dev(settings, mock_port, receiver_port, print_line))
 
 
 @main.command()
 def migrate() -> None:
     """Migrate the database to this version. Several processes may do so at once."""
-    with_database(lambda database: database.migrate(), migrated=False, may_create=True)
+    run_with_database(lambda database: database.migrate(), migrated=False, may_create=True)

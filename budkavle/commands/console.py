@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def with_database(
+def run_with_database(
     work: "Callable[[Database], Awaitable[T]]",
     settings: "Settings | None" = None,
     *,
@@ -30,8 +30,8 @@ def with_database(
 
     from persistence.opening import open_database
 
-    settings = settings or command_settings()
-    url, waits = settings.database_url.get_secret_value(), settings.waits()
+    settings = settings or load_command_settings()
+    url, waits = settings.database_url.get_secret_value(), settings.build_waits()
 
     async def run() -> T:
         database = open_database(url, waits)
@@ -55,7 +55,7 @@ async def prepare_database(database: "Database", url: str) -> None:
         await database.check_version()
 
 
-def command_settings(**overrides: object) -> "Settings":
+def load_command_settings(**overrides: object) -> "Settings":
     """Return the settings of this process, and set up logs accordingly."""
     from budkavle.settings import read_settings
     from openapi.observation.logs import set_up_logs

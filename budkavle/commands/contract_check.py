@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from budkavle.documentation import list_documentation
-from budkavle.specs import spec_dir
+from budkavle.specs import find_spec_dir
 
 if TYPE_CHECKING:
     from contract_tests.suites import Check
@@ -131,7 +131,7 @@ def contract_check(  # Each argument is an option of the command.
     )
     specs = SPECS if spec == "all" else (spec,)
     chosen_profile: Literal["quick", "full"] = "full" if profile == "full" else "quick"
-    check = Check(target, spec_dir(), report, specs, chosen_profile, suites or KINDS, fail_fast=fail_fast)
+    check = Check(target, find_spec_dir(), report, specs, chosen_profile, suites or KINDS, fail_fast=fail_fast)
     # Clean up on SIGTERM as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -177,7 +177,7 @@ def run_check(check: "Check") -> int:
         raise CannotCheck(redactor.text(str(exc))) from None
     except Exception as exc:  # noqa: BLE001  # The outermost place: nothing may print what it has not cleaned.
         # Print no traceback, which could contain a secret.
-        text = f"the check failed by a fault of its own, {type(exc).__name__}: {exc} ({_place_of(exc)})"
+        text = f"the check failed by a fault of its own, {type(exc).__name__}: {exc} ({_locate_exception(exc)})"
         raise CannotCheck(redactor.text(text)) from None
     finally:
         if check.report.is_dir():
@@ -191,7 +191,7 @@ def run_check(check: "Check") -> int:
     return 2 if verdict.errors or verdict.left else 0
 
 
-def _place_of(exc: Exception) -> str:
+def _locate_exception(exc: Exception) -> str:
     """Return the file and line that raised an exception."""
     frame = traceback.extract_tb(exc.__traceback__)[-1]
     return f"{Path(frame.filename).name}:{frame.lineno}"

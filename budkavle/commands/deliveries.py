@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import click
 
-from budkavle.commands.console import print_line, with_database, write_moment
+from budkavle.commands.console import print_line, run_with_database, write_moment
 from budkavle.commands.deliveries_selection import Action, Selection, run_action, select
 from budkavle.commands.option_types import Id, Moment
 from budkavle.documentation import list_documentation
@@ -51,14 +51,14 @@ def list_deliveries(
     system: str | None, state: str | None, since: datetime | None, reason: str | None, limit: int
 ) -> None:
     """List undelivered deliveries, the oldest first, one line of JSON each."""
-    with_database(lambda database: print_list(database, _selection(system, state, since, reason), limit))
+    run_with_database(lambda database: print_list(database, _build_selection(system, state, since, reason), limit))
 
 
 @deliveries.command("show")
 @click.argument("delivery_id", metavar="ID", type=Id())
 def show(delivery_id: str) -> None:
     """Show a delivery and its stored attempts, the oldest first, one line of JSON each."""
-    with_database(lambda database: _print_one(database, delivery_id))
+    run_with_database(lambda database: _print_one(database, delivery_id))
 
 
 @deliveries.command("replay")
@@ -84,7 +84,7 @@ def replay(
     """
     from persistence import deliveries as stored
 
-    selection = _selection(system, state or str(DeliveryState.PARKED), since, reason)
+    selection = _build_selection(system, state or str(DeliveryState.PARKED), since, reason)
     _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
     _change("replay", "replayed", stored.replay, ids, selection)
 
@@ -113,7 +113,7 @@ def drop(
     _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
     if not ids and not yes:
         raise click.UsageError("this permanently drops all matching deliveries: confirm it with --yes")
-    _change("drop", "dropped", stored.drop, ids, _selection(system, state, since, reason))
+    _change("drop", "dropped", stored.drop, ids, _build_selection(system, state, since, reason))
 
 
 async def print_list(database: Database, selection: Selection, limit: int) -> None:
@@ -121,7 +121,7 @@ async def print_list(database: Database, selection: Selection, limit: int) -> No
     printed = 0
     async for page in select(database, selection):
         for item in page[: limit - printed]:
-            print_line(_json(_describe_delivery(item)))
+            print_line(_render_json(_describe_delivery(item)))
         printed += len(page)
         if printed >= limit:
             return
@@ -131,12 +131,12 @@ async def _print_one(database: Database, delivery_id: str) -> None:
     from persistence import deliveries as stored
 
     item = await stored.get(database, delivery_id)
-    print_line(_json(_describe_delivery(item)))
+    print_line(_render_json(_describe_delivery(item)))
     for attempt in await stored.list_attempts(database, item.number):
-        print_line(_json(_describe_attempt(attempt)))
+        print_line(_render_json(_describe_attempt(attempt)))
 
 
-def _selection(system: str | None, state: str | None, since: datetime | None, reason: str | None) -> Selection:
+def _build_selection(system: str | None, state: str | None, since: datetime | None, reason: str | None) -> Selection:
     return Selection(
         system, None if state is None else DeliveryState(state), since, None if reason is None else Reason(reason)
     )
@@ -149,16 +149,16 @@ def _check_what(ids: tuple[str, ...], *, is_all: bool, is_narrowed: bool) -> Non
 
 def _change(name: str, participle: str, change: ChangeDeliveries, ids: tuple[str, ...], selection: Selection) -> None:
     from budkavle.clock import measure_clock
-    from budkavle.ids import new_id
+    from budkavle.ids import create_id
     from persistence import deliveries as stored
 
     async def work(database: Database) -> tuple[int, list[str], dict[str, NotReplayed]]:
         clock = await measure_clock(database)
-        action = Action(name, participle, clock.now, new_id(), change)
+        action = Action(name, participle, clock.now, create_id(), change)
         changed, unchanged = await run_action(database, action, list(dict.fromkeys(ids)) or selection)
         return changed, unchanged, await stored.list_not_replayed(database, unchanged, clock.now()) if ids else {}
 
-    changed, unchanged, reasons = with_database(work)
+    changed, unchanged, reasons = run_with_database(work)
     print_line(f"{changed} {participle}, {len(unchanged)} unchanged")
     if ids and unchanged:
         lines = [f"{id_}: {_explain(reasons[id_])}" for id_ in unchanged]
@@ -217,5 +217,5 @@ def _describe_attempt(attempt: Attempt) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _json(value: dict[str, Any]) -> str:
+def _render_json(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False)

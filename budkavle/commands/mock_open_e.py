@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from budkavle.commands.console import command_settings
+from budkavle.commands.console import load_command_settings
 
 MISSING = (
     "the mock Open-E is not installed: build its wheel with `make wheel` in a checkout of Budkavle, "
@@ -14,25 +14,25 @@ MISSING = (
 
 @click.command("mock-open-e", context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1)
-def _missing(arguments: tuple[str, ...]) -> None:  # noqa: ARG001  # Whatever they are, the command is not there.
+def _report_missing(arguments: tuple[str, ...]) -> None:  # noqa: ARG001  # Whatever they are, the command is not there.
     """Run a mock Open-E for integration partners. It is not installed."""
     raise click.ClickException(MISSING)
 
 
-def _command() -> click.Command:
+def _find_command() -> click.Command:
     try:
         from mock_open_e.server.command import command
     except ModuleNotFoundError as exc:
         if exc.name != "mock_open_e":
             raise
-        return _missing
+        return _report_missing
 
     @click.command("mock-open-e", params=command.params, help=command.help, epilog=command.epilog)
     def run(**options: Any) -> None:
-        command_settings()
+        load_command_settings()
         command.callback(**options)  # type: ignore[misc]  # A command has a callback.
 
     return run
 
 
-mock_open_e = _command()
+mock_open_e = _find_command()

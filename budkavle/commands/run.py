@@ -11,12 +11,12 @@ import click
 
 from budkavle.clock import DatabaseClock, measure_clock
 from budkavle.commands.console import prepare_database
-from budkavle.service import body_budget_of, create_service, server_config
+from budkavle.service import build_server_config, create_body_budget, create_service
 from budkavle.settings import Settings
-from budkavle.tls import ServerTls, server_context
+from budkavle.tls import ServerTls, build_server_context
 from openapi.server import serving
 from openapi.server.processes import Member, Supervisor
-from openapi.server.serving import Drain, QuietServer, Work, address_of, listen, run_servers
+from openapi.server.serving import Drain, QuietServer, Work, build_address, listen, run_servers
 from persistence.database import Database
 from persistence.opening import open_database
 
@@ -29,7 +29,7 @@ def serve(
     """Run the service until a signal, optionally with a worker, and as several processes that share the port."""
     with listen(settings.host, settings.port) as listener:
         # Read the TLS files before the fork: unusable files are then one error, not one of each process.
-        address = address_of(listener, tls=server_context(settings) is not None)
+        address = build_address(listener, tls=build_server_context(settings) is not None)
         started: Callable[[], None] = partial(print_line, f"Budkavle listens on {address}")
         members: tuple[Member, ...] = ()
         if group is not None:
@@ -55,14 +55,14 @@ async def _serve(
             delivering = Delivering(settings, database, clock, print_line)
         drain = Drain(settings.drain_seconds)
         worker = delivering.worker if delivering else None
-        budget = body_budget_of(settings)
+        budget = create_body_budget(settings)
         application = create_service(
             settings, database, clock=clock.now, worker=worker, drain=drain, body_budget=budget
         )
         tls = ServerTls(settings)
         works: list[Work] = [tls, clock, *members, *([delivering] if delivering else [])]
         await run_servers(
-            [(QuietServer(server_config(settings, application, tls=tls.context)), listener)],
+            [(QuietServer(build_server_config(settings, application, tls=tls.context)), listener)],
             started,
             *works,
             drain=drain,
@@ -71,7 +71,7 @@ async def _serve(
         )
 
 
-async def worker(settings: Settings, print_line: PrintLine) -> None:
+async def run_worker(settings: Settings, print_line: PrintLine) -> None:
     """Run a worker until a signal, next to a server for its health and metrics."""
     from budkavle.delivering import Delivering
 
@@ -81,8 +81,8 @@ async def worker(settings: Settings, print_line: PrintLine) -> None:
     async with _database(settings) as (database, clock):
         with listen(settings.host, settings.port) as listener:
             application = create_service(settings, database, clock=clock.now, contracts=["operations"])
-            server = QuietServer(server_config(settings, application))
-            address = address_of(listener)
+            server = QuietServer(build_server_config(settings, application))
+            address = build_address(listener)
             delivering = Delivering(settings, database, clock, print_line)
             await run_servers(
                 [(server, listener)], lambda: print_line(f"The worker listens on {address}"), clock, delivering
@@ -93,7 +93,7 @@ async def worker(settings: Settings, print_line: PrintLine) -> None:
 async def _database(settings: Settings) -> AsyncIterator[tuple[Database, DatabaseClock]]:
     """Yield the configured database, prepared, and its measured clock, which runs inside the context."""
     url = settings.database_url.get_secret_value()
-    database = open_database(url, settings.waits())
+    database = open_database(url, settings.build_waits())
     try:
         await prepare_database(database, url)
         yield database, await measure_clock(database)
@@ -101,14 +101,14 @@ async def _database(settings: Settings) -> AsyncIterator[tuple[Database, Databas
         await database.close()
 
 
-async def dev(settings: Settings, mock_port: int, receiver_port: int, print_line: PrintLine) -> None:
+async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_line: PrintLine) -> None:
     """Run the service, a worker, the mock and a receiver with the demo until a signal."""
     from budkavle.commands.mock_open_e import MISSING
     from budkavle.delivering import Delivering
     from budkavle.demo import web_messages
     from budkavle.demo.receiver import SECRET, SECRET_VARIABLE, create_receiver
     from budkavle.demo.subscriptions import put_demo_system
-    from budkavle.ids import new_id
+    from budkavle.ids import create_id
 
     try:
         from mock_open_e import MockOpenE
@@ -123,7 +123,7 @@ async def dev(settings: Settings, mock_port: int, receiver_port: int, print_line
         listen(settings.host, mock_port) as mock_listener,
         listen(settings.host, receiver_port) as receiver_listener,
     ):
-        service, mock, receiver = map(address_of, (listener, mock_listener, receiver_listener))
+        service, mock, receiver = map(build_address, (listener, mock_listener, receiver_listener))
         settings = settings.model_copy(
             update={
                 "open_e_external_url": f"{mock}/external/api/callback",
@@ -138,23 +138,26 @@ async def dev(settings: Settings, mock_port: int, receiver_port: int, print_line
             }
         )
         os.environ[SECRET_VARIABLE] = SECRET
-        database = open_database(settings.database_url.get_secret_value(), settings.waits())
+        database = open_database(settings.database_url.get_secret_value(), settings.build_waits())
         try:
             await database.migrate()
             await web_messages.put_demo_rows(database)
             clock = await measure_clock(database)
-            await put_demo_system(database, receiver, clock.now(), new_id())
+            await put_demo_system(database, receiver, clock.now(), create_id())
             delivering = Delivering(settings, database, clock, print_line)
             application = create_service(
-                settings, database, extra_keys=(web_messages.demo_key(),), clock=clock.now, worker=delivering.worker
+                settings, database, extra_keys=(web_messages.get_demo_key(),), clock=clock.now, worker=delivering.worker
             )
             servers = [
-                (QuietServer(server_config(settings, application)), listener),
+                (QuietServer(build_server_config(settings, application)), listener),
                 (mock_server(MockOpenE(), settings.host, mock_port, signals=False), mock_listener),
-                (QuietServer(server_config(settings, create_receiver(clock.now), lifespan="off")), receiver_listener),
+                (
+                    QuietServer(build_server_config(settings, create_receiver(clock.now), lifespan="off")),
+                    receiver_listener,
+                ),
             ]
             await run_servers(
-                servers, lambda: print_line(web_messages.commands(service, mock, receiver)), clock, delivering
+                servers, lambda: print_line(web_messages.build_commands(service, mock, receiver)), clock, delivering
             )
         finally:
             await database.close()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from budkavle.commands.console import command_settings, with_database
+from budkavle.commands.console import load_command_settings, run_with_database
 from budkavle.documentation import list_documentation
 from domain.web_messages import UNSETTLED_STATES, MessageState
 
@@ -38,8 +38,8 @@ def list_messages(states: tuple[str, ...], limit: int) -> None:
     `leftOver`: a message in the state `sending` was left over from a crash, since no call takes that long. Check on its
     case whether Open-E has it.
     """
-    settings = command_settings()
-    for line in with_database(lambda database: list_unsettled(database, settings, states, limit), settings):
+    settings = load_command_settings()
+    for line in run_with_database(lambda database: list_unsettled(database, settings, states, limit), settings):
         click.echo(json.dumps(line))
 
 

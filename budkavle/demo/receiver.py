@@ -58,8 +58,8 @@ def create_receiver(now: Callable[[], datetime], secret: str = SECRET) -> ASGIAp
     """Return the receiver as an ASGI application: POST to any path, and the page at `/`."""
     received: deque[_Received] = deque(maxlen=_SHOWN)
 
-    async def page(_: Request) -> Response:
-        return Response(_page(received), headers=_HEADERS)
+    async def show_page(_: Request) -> Response:
+        return Response(_render_page(received), headers=_HEADERS)
 
     async def take(request: Request) -> Response:
         body = bytearray()
@@ -74,7 +74,7 @@ def create_receiver(now: Callable[[], datetime], secret: str = SECRET) -> ASGIAp
         return Response(status_code=204)
 
     return Router(
-        [Route("/", page, methods=["GET"]), Route("/{path:path}", take, methods=["POST"])], redirect_slashes=False
+        [Route("/", show_page, methods=["GET"]), Route("/{path:path}", take, methods=["POST"])], redirect_slashes=False
     )
 
 
@@ -87,10 +87,12 @@ def verify(secret: str, headers: Mapping[str, str], body: bytes, now: datetime) 
         return False
     key = base64.b64decode(secret.removeprefix("whsec_"))
     expected = hmac.digest(key, f"{delivery_id}.{timestamp}.".encode() + body, "sha256")
-    return any(hmac.compare_digest(expected, given) for given in _signatures(headers.get("webhook-signature", "")))
+    return any(
+        hmac.compare_digest(expected, given) for given in _parse_signatures(headers.get("webhook-signature", ""))
+    )
 
 
-def _signatures(header: str) -> list[bytes]:
+def _parse_signatures(header: str) -> list[bytes]:
     found = []
     for version, _, text in (part.partition(",") for part in header.split()):
         if version == "v1":
@@ -101,8 +103,8 @@ def _signatures(header: str) -> list[bytes]:
     return found
 
 
-def _page(received: deque[_Received]) -> str:
-    shown = "".join(_article(item) for item in received)
+def _render_page(received: deque[_Received]) -> str:
+    shown = "".join(_render_article(item) for item in received)
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
         f"<title>Receiver</title><style>{_STYLE}</style></head>"
@@ -110,7 +112,7 @@ def _page(received: deque[_Received]) -> str:
     )
 
 
-def _article(item: _Received) -> str:
+def _render_article(item: _Received) -> str:
     try:
         text = json.dumps(json.loads(item.body), ensure_ascii=False, indent=2)
     except (ValueError, RecursionError):

@@ -78,7 +78,7 @@ async def put_demo_system(database: Database, receiver: str, now: datetime, requ
         await subscriptions.sync(database, SyncCall(SYSTEM_ID, [entry], now, f"sha256:{FINGERPRINT}", request_id))
 
 
-def subscription_commands(service: str, api_key: str) -> str:
+def build_subscription_commands(service: str, api_key: str) -> str:
     """Return the commands to paste, one per line."""
     entries = [
         {"orgType": 1, "orgCode": 101, "entityType": 202, "webhookUrl": "/webhook", "startDato": _START},

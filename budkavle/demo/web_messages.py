@@ -5,7 +5,7 @@ import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from budkavle.demo.subscriptions import check_command, subscription_commands
+from budkavle.demo.subscriptions import build_subscription_commands, check_command
 from domain.api_keys import SCOPES, ApiKey, hash_key
 from domain.errors import NotFound
 from domain.web_messages import Attachment, ExternalReference, WebMessage
@@ -39,7 +39,7 @@ _FETCHED = WebMessage(
 _DELETED = replace(_FETCHED, id="0b1f4c1e-5798-11e9-ae24-57fa13b361e1", attachments=())
 
 
-def demo_key() -> ApiKey:
+def get_demo_key() -> ApiKey:
     """Return the key `demo` with all scopes."""
     return ApiKey(key_hash=hash_key(KEY.encode()), name=KEY, scopes=SCOPES, created=_CREATED)
 
@@ -52,7 +52,7 @@ async def put_demo_rows(database: Database) -> None:
         await stored.store(database, message)
 
 
-def commands(service: str, mock: str, receiver: str) -> str:
+def build_commands(service: str, mock: str, receiver: str) -> str:
     """Return the commands to paste, one per line, and the pages to open."""
     message = '{"message": "This is a message", "externalReferences": [{"key": "flowInstanceId", "value": "1068"}]}'
     return f"""Post a message to case 1068:
@@ -61,7 +61,7 @@ curl -sS -i -X POST {service}/webmessages -H 'apikey: {KEY}' -H 'Content-Type: a
 Fetch the messages of that case:
 curl -sS {service}/webmessages/external-references/flowInstanceId/1068 -H 'apikey: {KEY}'
 
-{subscription_commands(service, KEY)}
+{build_subscription_commands(service, KEY)}
 Check that it keeps the contract (one or two minutes):
 {check_command(service, KEY)}
 

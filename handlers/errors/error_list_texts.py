@@ -48,12 +48,12 @@ _TOGETHER = ("identifikationstypeId", "identifikation")
 _NOT_ALONE = f"{' og '.join(_TOGETHER)} skal angives sammen eller slet ikke"
 
 
-def _name(fault: Fault) -> str:
+def _name_field(fault: Fault) -> str:
     *_, name = ("", *(part for part in fault.path if isinstance(part, str)))
     return name
 
 
-def _type(fault: Fault) -> str:
+def _describe_type(fault: Fault) -> str:
     names = fault.rule["types"]
     words = next(_TYPES.get(name, "har ikke den rigtige type") for name in names if name != "null")
     return f"{words} eller null" if "null" in names else words
@@ -61,7 +61,7 @@ def _type(fault: Fault) -> str:
 
 _BY_KEYWORD: dict[str, str | Callable[[Fault], str]] = {
     "required": "mangler",
-    "type": _type,
+    "type": _describe_type,
     "additionalProperties": "er ikke en kendt egenskab",
     "minimum": lambda fault: f"skal være mindst {fault.rule['limit']}",
     "maximum": lambda fault: f"må højst være {fault.rule['limit']}",
@@ -70,7 +70,7 @@ _BY_KEYWORD: dict[str, str | Callable[[Fault], str]] = {
     "maxLength": lambda fault: f"må højst have {fault.rule['limit']} tegn",
     "minItems": lambda fault: f"skal have mindst {fault.rule['limit']} element",
     "maxItems": lambda fault: f"må højst have {fault.rule['limit']} elementer; resten er ikke undersøgt",
-    "pattern": lambda fault: _PATTERNS.get(_name(fault), "har ikke den rigtige form"),
+    "pattern": lambda fault: _PATTERNS.get(_name_field(fault), "har ikke den rigtige form"),
     "utf-8": "skal være UTF-8",
     "nul": "må ikke indeholde U+0000",
     "twice": "må kun angives én gang",
@@ -94,9 +94,9 @@ _UNREADABLE: dict[Reason, str] = {
 }
 
 
-def violation(fault: Fault, _prefix: str = "") -> Violation | None:
+def build_violation(fault: Fault, _prefix: str = "") -> Violation | None:
     """Return a fault as a violation with its number and entry; None if it is reported already."""
-    name = _name(fault)
+    name = _name_field(fault)
     index = next((part for part in fault.path if isinstance(part, int)), None)
     if index is not None and fault.path[:-1] == [_ENTRIES]:
         # The fault concerns the entry as a whole.
@@ -106,13 +106,13 @@ def violation(fault: Fault, _prefix: str = "") -> Violation | None:
         return None
     if fault.keyword == "anyOf" and isinstance(fault.value, dict):
         name = next((name for name in _TOGETHER if name not in fault.value), "")
-        return not_valid(_NOT_ALONE, name)
+        return build_contract_violation(_NOT_ALONE, name)
     if name == "webhookUrl" and fault.keyword in {"pattern", "minLength", "maxLength"}:
         return Violation(name, _WEBHOOK, ErrorCode.WEBHOOK_NOT_ACCEPTABLE, index)
     text = _BY_KEYWORD.get(fault.keyword, "har ikke den rigtige form")
     words = text if isinstance(text, str) else text(fault)
     subject = f"{name} " if name and fault.keyword not in _OF_UNKNOWN_NAMES else ""
-    return not_valid(f"{subject}{words}", name[:MAX_NAME], index)
+    return build_contract_violation(f"{subject}{words}", name[:MAX_NAME], index)
 
 
 _ENTRIES = "abonnementer"
@@ -128,28 +128,30 @@ def _is_of_another_type(fault: Fault) -> bool:
     return fault.keyword == "enum" and type(fault.value) is not type(fault.rule["options"][0])
 
 
-def unreadable(fault: Unreadable) -> Sequence[Violation]:
+def list_parse_violations(fault: Unreadable) -> Sequence[Violation]:
     """Return the violations for a body that cannot be parsed."""
     place = "" if fault.place is None else f" (linje {fault.place[0]}, tegn {fault.place[1]})"
-    return [not_valid(f"{_UNREADABLE[fault.reason]}{place}")]
+    return [build_contract_violation(f"{_UNREADABLE[fault.reason]}{place}")]
 
 
-def nonexistent_time(name: str, index: int) -> Violation:
+def build_nonexistent_time_violation(name: str, index: int) -> Violation:
     """Return the violation for a well-formed date or time that does not exist in Copenhagen."""
-    return not_valid(f"{name} findes ikke som dato og klokkeslæt i årene 1900 til 2999 i dansk tid", name, index)
+    return build_contract_violation(
+        f"{name} findes ikke som dato og klokkeslæt i årene 1900 til 2999 i dansk tid", name, index
+    )
 
 
-def not_valid(words: str, field: str = "", index: int | None = None) -> Violation:
+def build_contract_violation(words: str, field: str = "", index: int | None = None) -> Violation:
     """Return the violation of a rule of the contract."""
     return Violation(field, f"{NOT_VALID}: {words}", ErrorCode.NOT_VALID, index)
 
 
-def unknown_type() -> Violation:
+def build_unknown_type_violation() -> Violation:
     """Return the violation for a message type that is unknown or has ended."""
     return Violation("entityType", _UNKNOWN_TYPE, ErrorCode.UNKNOWN_TYPE)
 
 
-def violation_of_rule(error: SyncError, wanted: Sequence[Entry]) -> Violation:
+def build_rule_violation(error: SyncError, wanted: Sequence[Entry]) -> Violation:
     """Return the violation for a broken rule of a sync."""
     text = _RULES[error.code]
     words = text if isinstance(text, str) else text(wanted[error.index or 0])

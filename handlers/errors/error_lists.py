@@ -67,13 +67,13 @@ class InvalidEntries(Invalid):
 
 def render_error(error: BudkavleError) -> Response:
     """Return the response to an error, as a list of errors."""
-    status = problems.status_of(error)
+    status = problems.get_status(error)
     if isinstance(error, Invalid):
         invalid = error if isinstance(error, InvalidEntries) else InvalidEntries(error.violations, ())
         # Encode them one by one, because the JSON encoder holds the GIL while it runs.
         items = [replies.to_json(_encode_violation(violation, invalid)) for violation in invalid.violations]
         return Response(b'{"errors":[%s]}' % b",".join(items), status, media_type=replies.JSON)
-    body, headers = replies.to_json({"errors": [_encode_call_error(*_find_kind(error))]}), problems.headers_of(status)
+    body, headers = replies.to_json({"errors": [_encode_call_error(*_find_kind(error))]}), problems.get_headers(status)
     response = Response(body, status, headers, media_type=replies.JSON)
     if isinstance(error, errors.Unauthenticated):
         is_of_key = isinstance(error, errors.KeyNeeded)
@@ -90,11 +90,11 @@ def _find_kind(error: BudkavleError) -> tuple[ErrorCode, str]:
     if isinstance(error, errors.TooLarge):
         return ErrorCode.NOT_VALID, f"{NOT_VALID}: body må højst fylde {error.limit} bytes"
     if isinstance(error, errors.TooManyFailures):
-        return missing_credential(error.reason), _TOO_MANY_FAILURES
+        return find_missing_credential(error.reason), _TOO_MANY_FAILURES
     return next((kind for cls, kind in _KIND.items() if isinstance(error, cls)), _INTERNAL)
 
 
-def missing_credential(reason: RefusalReason) -> ErrorCode:
+def find_missing_credential(reason: RefusalReason) -> ErrorCode:
     """Return the code of the credential that a rejected caller needs: a key or a certificate."""
     match reason:
         case (

@@ -6,10 +6,13 @@ from handlers.errors import error_list_texts, error_lists, problem_texts
 from openapi.errors import forms
 from openapi.errors.forms import ErrorForm
 
-PROBLEMS = replace(forms.PROBLEMS, describe=problem_texts.violation)
+PROBLEMS = replace(forms.PROBLEMS, describe=problem_texts.build_violation)
 """problem+json in English, with the texts that were published for web messages."""
 
 ERROR_LISTS = ErrorForm(
-    error_list_texts.violation, error_list_texts.unreadable, error_lists.render_error, error_lists.render_internal_error
+    error_list_texts.build_violation,
+    error_list_texts.list_parse_violations,
+    error_lists.render_error,
+    error_lists.render_internal_error,
 )
 """The lists of numbered errors in Danish that the owner of the subscriptions published."""

@@ -63,7 +63,9 @@ class ApiKeys:
         return found
 
 
-def security_map(keys: ApiKeys, services: Services, failures: FailureLimit) -> dict[str, type[AbstractSecurityHandler]]:
+def build_security_map(
+    keys: ApiKeys, services: Services, failures: FailureLimit
+) -> dict[str, type[AbstractSecurityHandler]]:
     """Return the security handlers for Connexion, which creates one per operation and scheme."""
 
     class HeaderHandler(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion has no types.

@@ -19,7 +19,7 @@ from mock_open_e.server.soap import MockProtocol
 from mock_open_e.server.specs import spec_dir
 from mock_open_e.server.worlds import World, Worlds
 from openapi.server.protocol import UpgradeIgnoringProtocol
-from openapi.server.serving import address_of, listen, run_servers
+from openapi.server.serving import build_address, listen, run_servers
 
 _CONTROL = "/control/"
 _NAMED = re.compile(r"/s/(?P<name>[A-Za-z0-9._-]{1,64})(?P<path>/.*)?", re.DOTALL)
@@ -136,7 +136,7 @@ async def serve_mock(
     """Run the mock until a signal arrives. While it listens, `ready_file` contains its address."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen(host, port))
-        url = address_of(listener)
+        url = build_address(listener)
 
         def started() -> None:
             stack.enter_context(_write_ready_file(ready_file, url))

@@ -9,7 +9,7 @@ from domain.errors import BudkavleError, Invalid, TooLarge, Violation
 from openapi import replies
 from openapi.errors import problem_texts, problems
 from openapi.errors.faults import Fault, Unreadable
-from openapi.errors.problem_texts import BLANK, Texts, required_type_text, size, xml_text
+from openapi.errors.problem_texts import BLANK, Texts, describe_required_type, describe_size, describe_xml_text
 
 _NO_JSON = frozenset({"json", "utf-8", "depth"})
 _FIELDS = ("fault", "times", "seconds", "every", "operation", "flowInstanceID", "instance")
@@ -22,12 +22,12 @@ _SENTENCES = {
 
 _TEXTS: Texts = {
     ("message", "required"): BLANK,
-    ("message", "type"): required_type_text,
-    ("message", "pattern"): xml_text,
+    ("message", "type"): describe_required_type,
+    ("message", "pattern"): describe_xml_text,
     ("message", "maxLength"): "must be at most 16777215 bytes of UTF-8",
-    ("attachments", "maxItems"): size(0, 10),
+    ("attachments", "maxItems"): describe_size(0, 10),
     ("attachments[].base64Data", "required"): BLANK,
-    ("attachments[].base64Data", "type"): required_type_text,
+    ("attachments[].base64Data", "type"): describe_required_type,
 }
 
 
@@ -40,7 +40,7 @@ def describe(fault: Fault, _prefix: str = "") -> Violation | None:
         return Violation(name, f"unknown parameter {name[:100]!r}", index=0)
     if not fault.path:
         return Violation("body", "the body is not a JSON object", index=0)
-    general = problem_texts.violation(fault, texts=_TEXTS)
+    general = problem_texts.build_violation(fault, texts=_TEXTS)
     if general is None:
         return None
     index = _FIELDS.index(general.field) + 1 if general.field in _FIELDS else len(_FIELDS) + 1
@@ -58,10 +58,10 @@ def unreadable(fault: Unreadable) -> Sequence[Violation]:
 def render_error(error: BudkavleError) -> Response:
     """Return the response for an error, as sentences."""
     if isinstance(error, Invalid):
-        return _reply(problems.status_of(error), list(dict.fromkeys(each.message for each in error.violations)))
+        return _reply(problems.get_status(error), list(dict.fromkeys(each.message for each in error.violations)))
     if isinstance(error, TooLarge) and error.limit is not None:
-        return _reply(problems.status_of(error), [f"the body must be at most {error.limit} bytes"])
-    return _reply(problems.status_of(error), [str(error)])
+        return _reply(problems.get_status(error), [f"the body must be at most {error.limit} bytes"])
+    return _reply(problems.get_status(error), [str(error)])
 
 
 def render_internal_error() -> Response:

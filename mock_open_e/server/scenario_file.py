@@ -21,7 +21,7 @@ from mock_open_e import (
     User,
 )
 from mock_open_e.behaviour.conditions import LONGEST_SECONDS, MOST_TAKEN_IDS, is_time_zone
-from openapi.yaml_nodes import Nodes, quoted
+from openapi.yaml_nodes import Nodes, quote_text
 
 MAX_INT = 2147483647
 MAX_SECONDS = 3600
@@ -53,29 +53,29 @@ class _Reader:
     def read(self, document: yaml.Node) -> Scenario:
         """Return the scenario, which is unusable if any fault was found."""
         nodes = self._nodes
-        sections = nodes.mapping(document, "the scenario", (), _SECTIONS)
-        for node in nodes.sequence(sections.get("credentials"), "credentials"):
+        sections = nodes.read_mapping(document, "the scenario", (), _SECTIONS)
+        for node in nodes.read_sequence(sections.get("credentials"), "credentials"):
             self._read_account(node)
         if "users" in sections:
             self._users = {}
-            for number, node in enumerate(nodes.sequence(sections["users"], "users"), 1):
+            for number, node in enumerate(nodes.read_sequence(sections["users"], "users"), 1):
                 self._read_user(node, number)
         seen: dict[str, yaml.Node] = {}
-        for node in nodes.sequence(sections.get("families"), "families"):
+        for node in nodes.read_sequence(sections.get("families"), "families"):
             self._read_family(node, seen)
         if "cases" in sections:
             self._cases = {}
             seen = {}
-            for node in nodes.sequence(sections["cases"], "cases"):
+            for node in nodes.read_sequence(sections["cases"], "cases"):
                 self._read_case(node, seen)
         allowed = [
             self._family(node, "allowedFamilies")
-            for node in nodes.sequence(sections.get("allowedFamilies"), "allowedFamilies")
+            for node in nodes.read_sequence(sections.get("allowedFamilies"), "allowedFamilies")
         ]
         conditions = (
-            nodes.mapping(sections["conditions"], "conditions", (), INSTANCES) if "conditions" in sections else {}
+            nodes.read_mapping(sections["conditions"], "conditions", (), INSTANCES) if "conditions" in sections else {}
         )
-        faults = [self._fault(node) for node in nodes.sequence(sections.get("faults"), "faults")]
+        faults = [self._fault(node) for node in nodes.read_sequence(sections.get("faults"), "faults")]
         return Scenario(
             accounts=tuple(self._accounts.values()),
             users=None if self._users is None else tuple(self._users.values()),
@@ -83,37 +83,37 @@ class _Reader:
             cases=None if self._cases is None else tuple(self._cases.values()),
             faults=tuple(fault for fault in faults if fault is not None),
             allowed_families=frozenset(n for n in allowed if n is not None) if "allowedFamilies" in sections else None,
-            strict=nodes.flag(sections.get("strict"), "strict"),
+            strict=nodes.read_flag(sections.get("strict"), "strict"),
             **{instance: self._conditions(node) for instance, node in conditions.items()},
         )
 
     def _read_account(self, node: yaml.Node) -> None:
-        values = self._nodes.mapping(node, "credentials", ("username", "password"))
-        username = self._nodes.text(values.get("username"), "username")
-        password = self._nodes.text(values.get("password"), "password", is_secret=True)
+        values = self._nodes.read_mapping(node, "credentials", ("username", "password"))
+        username = self._nodes.read_text(values.get("username"), "username")
+        password = self._nodes.read_text(values.get("password"), "password", is_secret=True)
         if username is not None and ":" in username:
-            self._nodes.fault(values["username"], "username must not contain a colon, which HTTP Basic reserves")
+            self._nodes.add_fault(values["username"], "username must not contain a colon, which HTTP Basic reserves")
         elif username is not None and username in self._accounts:
-            self._nodes.fault(values["username"], f"username {quoted(username)} is a duplicate")
+            self._nodes.add_fault(values["username"], f"username {quote_text(username)} is a duplicate")
         elif username is not None:
             self._accounts[username] = Account(username, password or "")
 
     def _read_user(self, node: yaml.Node, number: int) -> None:
         assert self._users is not None  # noqa: S101  # Its caller has just made it.
-        values = self._nodes.mapping(node, "a user", ("username",), ("firstname", "lastname", "email"))
-        texts = {name: self._nodes.text(value, name) or "" for name, value in values.items()}
+        values = self._nodes.read_mapping(node, "a user", ("username",), ("firstname", "lastname", "email"))
+        texts = {name: self._nodes.read_text(value, name) or "" for name, value in values.items()}
         username = texts.pop("username", "")
         if username in self._users:
-            self._nodes.fault(values["username"], f"username {quoted(username)} is a duplicate")
+            self._nodes.add_fault(values["username"], f"username {quote_text(username)} is a duplicate")
         elif username:
             self._users[username] = User(username, number=number, **texts)
 
     def _read_family(self, node: yaml.Node, seen: dict[str, yaml.Node]) -> None:
         nodes = self._nodes
         optional = ("accounts", "statuses", "managers", "managerGroups", "readReceipts")
-        values = nodes.mapping(node, "a family", ("number", "name"), optional)
-        number = nodes.number(values.get("number"), "number", 1, MAX_INT)
-        name = nodes.text(values.get("name"), "name")
+        values = nodes.read_mapping(node, "a family", ("number", "name"), optional)
+        number = nodes.read_number(values.get("number"), "number", 1, MAX_INT)
+        name = nodes.read_text(values.get("name"), "name")
         family = Family(
             number or 0,
             name or "",
@@ -121,7 +121,7 @@ class _Reader:
             statuses=self._statuses(values.get("statuses")),
             managers=self._names(values, "managers", self._users),
             manager_groups=self._names(values, "managerGroups", None),
-            read_receipts="readReceipts" not in values or nodes.flag(values["readReceipts"], "readReceipts"),
+            read_receipts="readReceipts" not in values or nodes.read_flag(values["readReceipts"], "readReceipts"),
         )
         if number is not None and nodes.is_first(values["number"], f"family {number}", seen):
             self._families[number] = family
@@ -131,10 +131,10 @@ class _Reader:
             return None
         statuses = []
         seen: dict[str, yaml.Node] = {}
-        for node in self._nodes.sequence(section, "statuses"):
-            values = self._nodes.mapping(node, "a status", ("number",), ("alias",))
-            number = self._nodes.number(values.get("number"), "number", 1, MAX_INT)
-            alias = self._nodes.text(values.get("alias"), "alias")
+        for node in self._nodes.read_sequence(section, "statuses"):
+            values = self._nodes.read_mapping(node, "a status", ("number",), ("alias",))
+            number = self._nodes.read_number(values.get("number"), "number", 1, MAX_INT)
+            alias = self._nodes.read_text(values.get("alias"), "alias")
             if number is not None and self._nodes.is_first(values["number"], f"status {number}", seen):
                 statuses.append(Status(number, alias))
         return tuple(statuses)
@@ -147,33 +147,33 @@ class _Reader:
 
     def _list_of_names(self, section: yaml.Node | None, key: str, known: Collection[str] | None) -> list[str]:
         names = []
-        for node in self._nodes.sequence(section, key):
-            name = self._nodes.text(node, f"each of {key}")
+        for node in self._nodes.read_sequence(section, key):
+            name = self._nodes.read_text(node, f"each of {key}")
             if name is not None and known is not None and name not in known:
                 where = "credentials" if key == "accounts" else "users"
-                self._nodes.fault(node, f"{key}: {quoted(name)} is not among the {where}")
+                self._nodes.add_fault(node, f"{key}: {quote_text(name)} is not among the {where}")
             elif name is not None:
                 names.append(name)
         return names
 
     def _family(self, node: yaml.Node | None, name: str) -> int | None:
-        number = self._nodes.number(node, name, 1, MAX_INT)
+        number = self._nodes.read_number(node, name, 1, MAX_INT)
         if node is not None and number is not None and number not in self._families:
-            self._nodes.fault(node, f"{name}: {number} is not among the families")
+            self._nodes.add_fault(node, f"{name}: {number} is not among the families")
         return number
 
     def _read_case(self, node: yaml.Node, seen: dict[str, yaml.Node]) -> None:
         assert self._cases is not None  # noqa: S101  # Its caller has just made it.
         nodes = self._nodes
         optional = ("family", "instance", "status", "managers", "managerGroups")
-        values = nodes.mapping(node, "a case", ("number",), optional)
-        number = nodes.number(values.get("number"), "number", 1, MAX_INT)
+        values = nodes.read_mapping(node, "a case", ("number",), optional)
+        number = nodes.read_number(values.get("number"), "number", 1, MAX_INT)
         family = self._family(values.get("family"), "family")
         instance = self._one_of(values.get("instance"), "instance", INSTANCES)
-        status = nodes.number(values.get("status"), "status", 1, MAX_INT)
+        status = nodes.read_number(values.get("status"), "status", 1, MAX_INT)
         statuses = None if family is None or family not in self._families else self._families[family].statuses
         if statuses is not None and status is not None and status not in {each.number for each in statuses}:
-            nodes.fault(values["status"], f"status {status} is not among the statuses of family {family}")
+            nodes.add_fault(values["status"], f"status {status} is not among the statuses of family {family}")
         managers = self._list_of_names(values.get("managers"), "managers", self._users)
         groups = self._list_of_names(values.get("managerGroups"), "managerGroups", None)
         if number is None:
@@ -186,17 +186,17 @@ class _Reader:
     def _fault(self, node: yaml.Node) -> Order | None:
         nodes = self._nodes
         optional = ("times", "every", "seconds", "operation", "case", "instance")
-        values = nodes.mapping(node, "a fault", ("fault",), optional)
+        values = nodes.read_mapping(node, "a fault", ("fault",), optional)
         fault = self._one_of(values.get("fault"), "fault", FAULT_NAMES)
-        times = nodes.number(values.get("times"), "times", 1, MAX_INT)
-        every = nodes.number(values.get("every"), "every", 1, MAX_INT)
+        times = nodes.read_number(values.get("times"), "times", 1, MAX_INT)
+        every = nodes.read_number(values.get("every"), "every", 1, MAX_INT)
         seconds = self._seconds(values.get("seconds"), "seconds", 0, MAX_SECONDS, 1.0)
         operation = self._one_of(values.get("operation"), "operation", OPERATION_NAMES)
-        case = nodes.number(values.get("case"), "case", 1, MAX_INT)
+        case = nodes.read_number(values.get("case"), "case", 1, MAX_INT)
         instance = self._one_of(values.get("instance"), "instance", INSTANCES)
         is_known = self._cases is None or case is None or any(number == case for _, number in self._cases)
         if not is_known:
-            nodes.fault(values["case"], f"case {case} is not among the cases")
+            nodes.add_fault(values["case"], f"case {case} is not among the cases")
         if fault is None:
             return None
         times = 1 if times is None and "every" not in values else times
@@ -204,20 +204,20 @@ class _Reader:
 
     def _conditions(self, node: yaml.Node) -> Conditions:
         nodes = self._nodes
-        values = nodes.mapping(
+        values = nodes.read_mapping(
             node, "the conditions of an instance", (), ("clockSeconds", "timeZone", "staleSeconds", "takenIds")
         )
-        zone = nodes.text(values.get("timeZone"), "timeZone")
+        zone = nodes.read_text(values.get("timeZone"), "timeZone")
         if zone is not None and not is_time_zone(zone):
-            nodes.fault(
-                values["timeZone"], f"timeZone: {quoted(zone)} is not an IANA time zone that this machine knows"
+            nodes.add_fault(
+                values["timeZone"], f"timeZone: {quote_text(zone)} is not an IANA time zone that this machine knows"
             )
             zone = None
         return Conditions(
             self._seconds(values.get("clockSeconds"), "clockSeconds", -LONGEST_SECONDS, LONGEST_SECONDS, 0.0),
             zone,
             self._seconds(values.get("staleSeconds"), "staleSeconds", 0, LONGEST_SECONDS, 0.0),
-            nodes.number(values.get("takenIds"), "takenIds", 0, MOST_TAKEN_IDS) or 0,
+            nodes.read_number(values.get("takenIds"), "takenIds", 0, MOST_TAKEN_IDS) or 0,
         )
 
     def _seconds(self, node: yaml.Node | None, name: str, lowest: int, highest: int, default: float) -> float:
@@ -227,12 +227,12 @@ class _Reader:
             seconds = float(node.value)
             if lowest <= seconds <= highest:
                 return seconds
-        self._nodes.fault(node, f"{name} must be a number from {lowest} to {highest}")
+        self._nodes.add_fault(node, f"{name} must be a number from {lowest} to {highest}")
         return default
 
     def _one_of(self, node: yaml.Node | None, name: str, choices: Collection[_Choice]) -> _Choice | None:
-        text = self._nodes.text(node, name)
+        text = self._nodes.read_text(node, name)
         found = next((choice for choice in choices if choice == text), None)
         if node is not None and text is not None and found is None:
-            self._nodes.fault(node, f"{name} must be one of {', '.join(choices)}")
+            self._nodes.add_fault(node, f"{name} must be one of {', '.join(choices)}")
         return found

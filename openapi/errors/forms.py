@@ -21,8 +21,8 @@ class ErrorForm:
 
 
 PROBLEMS = ErrorForm(
-    problem_texts.violation,
-    problem_texts.unreadable,
+    problem_texts.build_violation,
+    problem_texts.list_parse_violations,
     problem_replies.render_error,
     problem_replies.render_internal_error,
 )

@@ -13,9 +13,9 @@ KEY_CHALLENGE = 'ApiKey realm="budkavle", header="apikey"'
 
 def render_error(error: BudkavleError) -> Response:
     """Return the response to an error, as a problem."""
-    status = problems.status_of(error)
-    headers = {"Content-Type": problems.MEDIA_TYPE} | problems.headers_of(status)
-    response = Response(problems.problem_of(error), status, headers=headers)
+    status = problems.get_status(error)
+    headers = {"Content-Type": problems.MEDIA_TYPE} | problems.get_headers(status)
+    response = Response(problems.render_error_problem(error), status, headers=headers)
     if isinstance(error, Unauthenticated):
         response.headers["WWW-Authenticate"] = KEY_CHALLENGE
     return response
@@ -23,20 +23,20 @@ def render_error(error: BudkavleError) -> Response:
 
 def render_not_found() -> Response:
     """Return a 404 for a path that no contract has."""
-    return _problem(HTTPStatus.NOT_FOUND, "No operation has this path")
+    return _build_response(HTTPStatus.NOT_FOUND, "No operation has this path")
 
 
 def render_method_not_allowed(allowed: str) -> Response:
     """Return a 405 for a method that the contract does not have at this path."""
-    response = _problem(HTTPStatus.METHOD_NOT_ALLOWED, f"This path accepts only {allowed}")
+    response = _build_response(HTTPStatus.METHOD_NOT_ALLOWED, f"This path accepts only {allowed}")
     response.headers["Allow"] = allowed
     return response
 
 
 def render_internal_error() -> Response:
     """Return a 500 for an internal error."""
-    return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, problems.UNEXPECTED)
+    return _build_response(HTTPStatus.INTERNAL_SERVER_ERROR, problems.UNEXPECTED)
 
 
-def _problem(status: HTTPStatus, detail: str) -> Response:
-    return Response(problems.problem(status, detail), status, headers={"Content-Type": problems.MEDIA_TYPE})
+def _build_response(status: HTTPStatus, detail: str) -> Response:
+    return Response(problems.render_problem(status, detail), status, headers={"Content-Type": problems.MEDIA_TYPE})

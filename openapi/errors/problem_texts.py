@@ -21,9 +21,9 @@ Texts = Mapping[tuple[str, str], Text]
 _NONE: Texts = MappingProxyType({})
 
 
-def violation(fault: Fault, prefix: str = "", texts: Texts = _NONE) -> Violation | None:
+def build_violation(fault: Fault, prefix: str = "", texts: Texts = _NONE) -> Violation | None:
     """Return a fault as a violation, None if it is reported already. `prefix` is put before the field."""
-    field = _field(fault.path)
+    field = _write_field(fault.path)
     general = _INDEX.sub("[]", field)
     text = texts.get((general, fault.keyword), _BY_KEYWORD.get(fault.keyword, "does not conform to the contract"))
     message = text if isinstance(text, str) else text(fault)
@@ -32,7 +32,7 @@ def violation(fault: Fault, prefix: str = "", texts: Texts = _NONE) -> Violation
     return Violation((f"{prefix}{field}" if fault.path else "") or BODY, message)
 
 
-def unreadable(fault: Unreadable) -> Sequence[Violation]:
+def list_parse_violations(fault: Unreadable) -> Sequence[Violation]:
     """Return the violations for a body that cannot be parsed."""
     return fault.violations
 
@@ -43,38 +43,38 @@ def is_blank(value: object) -> bool:
     return isinstance(value, str) and not value.replace("\ufeff", " ").strip()
 
 
-def size(least: int, most: int) -> str:
+def describe_size(least: int, most: int) -> str:
     """Return the text for a size outside its limits."""
     return f"size must be between {least} and {most}"
 
 
-def xml_text(fault: Fault) -> str:
+def describe_xml_text(fault: Fault) -> str:
     """Return the text for a value that must not be blank and must be valid in XML."""
     return BLANK if is_blank(fault.value) else _NOT_XML
 
 
-def type_text(fault: Fault) -> str:
+def describe_type(fault: Fault) -> str:
     """Return the text for a value of the wrong type."""
     return f"must be {' or '.join(_ARTICLES.get(name, name) for name in fault.rule['types'] if name != 'null')}"
 
 
-def required_type_text(fault: Fault) -> str:
+def describe_required_type(fault: Fault) -> str:
     """Return the text for a value of the wrong type where null counts as blank."""
-    return BLANK if fault.value is None else type_text(fault)
+    return BLANK if fault.value is None else describe_type(fault)
 
 
-def _field(path: list[str | int]) -> str:
+def _write_field(path: list[str | int]) -> str:
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text
 
 
-def _limit(words: str) -> Callable[[Fault], str]:
+def _describe_limit(words: str) -> Callable[[Fault], str]:
     return lambda fault: f"{words} {fault.rule['limit']}"
 
 
-def _options(fault: Fault) -> str:
+def _describe_options(fault: Fault) -> str:
     return f"must be one of {', '.join(option for option in fault.rule['options'] if option is not None)}"
 
 
@@ -89,15 +89,15 @@ _ARTICLES = {
 
 _BY_KEYWORD: dict[str, Text] = {
     "required": "is required",
-    "type": type_text,
+    "type": describe_type,
     "additionalProperties": "not a property of this object",
-    "enum": _options,
-    "minLength": _limit("size must be at least"),
-    "maxLength": _limit("size must be at most"),
-    "minItems": _limit("size must be at least"),
-    "maxItems": _limit("size must be at most"),
-    "minimum": _limit("must be at least"),
-    "maximum": _limit("must be at most"),
+    "enum": _describe_options,
+    "minLength": _describe_limit("size must be at least"),
+    "maxLength": _describe_limit("size must be at most"),
+    "minItems": _describe_limit("size must be at least"),
+    "maxItems": _describe_limit("size must be at most"),
+    "minimum": _describe_limit("must be at least"),
+    "maximum": _describe_limit("must be at most"),
     "pattern": "does not match the pattern in the contract",
     "utf-8": "must be UTF-8",
     "nul": "must not contain U+0000",

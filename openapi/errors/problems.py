@@ -36,7 +36,7 @@ _RETRY_AFTER_SECONDS = {HTTPStatus.SERVICE_UNAVAILABLE: 5, HTTPStatus.TOO_MANY_R
 MEDIA_TYPE = "application/problem+json"
 
 
-def status_of(error: errors.BudkavleError) -> HTTPStatus:
+def get_status(error: errors.BudkavleError) -> HTTPStatus:
     """Return the status of an error; 500 for unlisted kinds."""
     for kind in type(error).__mro__:
         if kind in _STATUS:
@@ -44,34 +44,34 @@ def status_of(error: errors.BudkavleError) -> HTTPStatus:
     return HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def headers_of(status: HTTPStatus) -> dict[str, str]:
+def get_headers(status: HTTPStatus) -> dict[str, str]:
     """Return the headers of responses with this status in every contract."""
     seconds = _RETRY_AFTER_SECONDS.get(status)
     return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
-def phrase_of(status: HTTPStatus) -> str:
+def get_phrase(status: HTTPStatus) -> str:
     """Return the reason phrase of RFC 9110."""
     return _PHRASES.get(status, status.phrase)
 
 
-def problem(status: HTTPStatus, detail: str | None = None, title: str | None = None) -> bytes:
+def render_problem(status: HTTPStatus, detail: str | None = None, title: str | None = None) -> bytes:
     """Return a problem as JSON. `status` is an object in this contract."""
-    return _encode(_head(status, detail, title))
+    return _encode(_build_head(status, detail, title))
 
 
-def problem_of(error: errors.BudkavleError) -> bytes:
+def render_error_problem(error: errors.BudkavleError) -> bytes:
     """Return an error as a problem: a validation error with all its violations."""
-    status = status_of(error)
+    status = get_status(error)
     if not isinstance(error, errors.Invalid):
-        return problem(status, str(error))
-    head = _head(status, None, "Constraint Violation")
+        return render_problem(status, str(error))
+    head = _build_head(status, None, "Constraint Violation")
     violations = [{"field": violation.field, "message": violation.message} for violation in error.violations]
     return _encode({**head, "violations": violations})
 
 
-def _head(status: HTTPStatus, detail: str | None, title: str | None) -> dict[str, object]:
-    phrase = phrase_of(status)
+def _build_head(status: HTTPStatus, detail: str | None, title: str | None) -> dict[str, object]:
+    phrase = get_phrase(status)
     head: dict[str, object] = {
         "title": title or phrase,
         "status": {"statusCode": int(status), "reasonPhrase": phrase},

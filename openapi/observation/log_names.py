@@ -32,9 +32,9 @@ class LogNames:
         for spec in specs:
             for path in spec["paths"]:
                 self._segments.update(segment for segment in path.split("/") if "{" not in segment)
-            self._fields.update(_field_names(spec))
+            self._fields.update(_list_field_names(spec))
 
-    def path(self, raw_path: bytes) -> str:
+    def redact_path(self, raw_path: bytes) -> str:
         """Return a path for the log: `/webmessages/*`.
 
         >>> LogNames([{"paths": {"/webmessages/{id}": {}}}]).path(b"/x/webmessages/7?q=1")
@@ -44,21 +44,21 @@ class LogNames:
         names = [segment if segment in self._segments else UNKNOWN for segment in map(unquote, segments)]
         return "/".join([*names[:MAX_SEGMENTS], "…"] if len(names) > MAX_SEGMENTS else names)
 
-    def fields(self, violations: Iterable[Violation]) -> list[str]:
+    def list_fields(self, violations: Iterable[Violation]) -> list[str]:
         """Return the fields of violations without indexes and duplicates, sorted: `attachments[].fileName`."""
         fields = {violation.field for violation in violations}
         names = sorted({_INDEX.sub("[]", field) for field in fields})[:MAX_FIELDS]
-        return sorted({_NAME.sub(self._known, name) for name in names})
+        return sorted({_NAME.sub(self._replace_unknown, name) for name in names})
 
-    def _known(self, found: re.Match[str]) -> str:
+    def _replace_unknown(self, found: re.Match[str]) -> str:
         return found[0] if found[0] in self._fields else UNKNOWN
 
 
-def _field_names(node: Any) -> Iterator[str]:
+def _list_field_names(node: Any) -> Iterator[str]:
     """Yield the names of all parameters and properties in a part of a contract."""
     if isinstance(node, list):
         for item in node:
-            yield from _field_names(item)
+            yield from _list_field_names(item)
     elif isinstance(node, dict):
         if isinstance(node.get("in"), str) and isinstance(node.get("name"), str):
             yield node["name"]
@@ -67,4 +67,4 @@ def _field_names(node: Any) -> Iterator[str]:
             yield from properties
         for key, value in node.items():
             if key not in {"example", "examples"}:
-                yield from _field_names(value)
+                yield from _list_field_names(value)

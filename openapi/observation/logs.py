@@ -81,15 +81,15 @@ def _write_trace(stream: TextIO, exc_info: "ExcInfo") -> None:
     """Write a traceback for people, with the first line of the error only."""
     kind, error, trace = exc_info
     stream.write("".join(traceback.format_tb(trace)))
-    stream.write(f"{kind.__name__}: {_first_line(str(error))}")
+    stream.write(f"{kind.__name__}: {_redact_first_line(str(error))}")
 
 
-def _first_line(text: str) -> str:
+def _redact_first_line(text: str) -> str:
     return redact_for_log(text.split("\n", 1)[0])
 
 
 def _shorten_errors(entry: "EventDict") -> "EventDict":
     """Reduce error messages to their first line, because databases add whole rows in the following lines."""
     for error in entry.get("exception") or ():
-        error["exc_value"] = _first_line(error["exc_value"])
+        error["exc_value"] = _redact_first_line(error["exc_value"])
     return entry

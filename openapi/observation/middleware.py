@@ -19,7 +19,7 @@ from openapi.errors.forms import PROBLEMS, ErrorForm
 from openapi.observation.log_names import LogNames
 from openapi.observation.peers import PEER, TrustedProxies
 from openapi.observation.source_limits import AnonymousLines
-from openapi.routing import canonical_path
+from openapi.routing import canonicalize_path
 
 log = structlog.get_logger("budkavle.requests")
 
@@ -76,16 +76,16 @@ class ObservationMiddleware:
             return
         begun = time.perf_counter()
         raw_path = scope.get("raw_path") or scope["path"].encode()
-        header = header_of(raw_path)
-        request_id = _request_id(scope["headers"], header)
+        header = get_header_name(raw_path)
+        request_id = _read_request_id(scope["headers"], header)
         fields: dict[str, Any] = {}
         scope[STATUS] = 0
         scope.setdefault("extensions", {})
         scope["budkavle.request_id"] = request_id
         scope["budkavle.log"] = fields
-        scope[PEER] = self._proxies.peer_of(scope)
+        scope[PEER] = self._proxies.find_peer(scope)
 
-        async def observed_send(message: Message) -> None:
+        async def observe_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 scope[STATUS] = int(message["status"])
                 message["headers"] = [
@@ -96,12 +96,12 @@ class ObservationMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, receive, observed_send)
+            await self._app(scope, receive, observe_and_send)
         except asyncio.CancelledError:
             if not scope[STATUS]:
                 # The server stops and cancels running requests. Its own response would have another form.
                 form: ErrorForm = scope.get(FORM, self._form_of_v1 if header == _HEADER_OF_V1 else PROBLEMS)
-                await form.render_internal_error()(scope, receive, observed_send)
+                await form.render_internal_error()(scope, receive, observe_and_send)
                 # Do not raise again: the server would log a traceback for each request.
         finally:
             if self._names is not None:
@@ -148,8 +148,8 @@ def _collect_refusal_fields(
     names: LogNames, scope: Scope, raw_path: bytes, violations: Iterable[Violation]
 ) -> dict[str, Any]:
     """Return the log fields that identify the caller of a rejected request, and its faulty fields."""
-    refusal = {"path": names.path(raw_path), "peer": scope[PEER]}
-    return {**refusal, "fields": names.fields(violations)} if violations else refusal
+    refusal = {"path": names.redact_path(raw_path), "peer": scope[PEER]}
+    return {**refusal, "fields": names.list_fields(violations)} if violations else refusal
 
 
 def _find_operation_id(extensions: dict[str, Any]) -> str | None:
@@ -171,13 +171,13 @@ def _count(operation: str | None, status: int, seconds: float) -> None:
     duration.observe(seconds)
 
 
-def header_of(raw_path: bytes) -> bytes:
+def get_header_name(raw_path: bytes) -> bytes:
     """Return the name of the request id header for a path, also for unknown paths."""
-    path = canonical_path(raw_path)
+    path = canonicalize_path(raw_path)
     return _HEADER_OF_V1 if path == "/v1" or path.startswith("/v1/") else _HEADER
 
 
-def _request_id(headers: list[tuple[bytes, bytes]], header: bytes) -> str:
+def _read_request_id(headers: list[tuple[bytes, bytes]], header: bytes) -> str:
     """Return the caller's request id: from the contract's own header, otherwise from that of the other contracts."""
     for name, value in headers:
         if name == header and _REQUEST_ID.fullmatch(value):
@@ -190,7 +190,7 @@ def _request_id(headers: list[tuple[bytes, bytes]], header: bytes) -> str:
     return f"{random.getrandbits(128):032x}"
 
 
-def trace_parent_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+def read_trace_parent(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """Return the W3C trace context of a request (`traceparent`), None if it is absent, repeated or malformed.
 
     Source: W3C Trace Context, section 3.2.

@@ -31,7 +31,7 @@ class TrustedProxies:
         address = parse_address(host)
         return address is not None and any(address in network for network in self._networks)
 
-    def peer_of(self, scope: Scope) -> str | None:
+    def find_peer(self, scope: Scope) -> str | None:
         """Return the address of the caller of a request.
 
         It is the right-most forwarded address that is not a trusted proxy: a caller can write all that is left of it.
@@ -63,10 +63,10 @@ def parse_address(host: str) -> Address | None:
     return address
 
 
-def source_of(peer: str | None) -> str:
+def compute_source(peer: str | None) -> str:
     """Return the network of one caller: an IPv4 address, or the /64 of an IPv6 address, which is one subscriber's.
 
-    >>> source_of("2001:db8::1:2"), source_of("::ffff:192.0.2.1"), source_of(None)
+    >>> compute_source("2001:db8::1:2"), compute_source("::ffff:192.0.2.1"), compute_source(None)
     ('2001:db8::/64', '192.0.2.1', '-')
     """
     address = parse_address(peer) if peer else None

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from domain.errors import TooManyFailures, Unauthenticated
-from openapi.observation.peers import source_of
+from openapi.observation.peers import compute_source
 
 LINES_PER_SOURCE = 10
 """Maximum log lines per second about unauthenticated requests of one source."""
@@ -54,7 +54,7 @@ class SourceCounter:
         if now >= self._ends:
             self._ends = now + 1
             self._counts.clear()
-        source = source_of(peer)
+        source = compute_source(peer)
         self._counts[source] += 1
         return self._counts[source]
 

@@ -71,7 +71,7 @@ class Connections:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
-        self._max_open = min(limits.connections, max(LEAST_CONNECTIONS, _descriptors() - RESERVED_DESCRIPTORS))
+        self._max_open = min(limits.connections, max(LEAST_CONNECTIONS, _get_descriptor_limit() - RESERVED_DESCRIPTORS))
         self._sweep_seconds = min(
             SWEEP_SECONDS,
             *(
@@ -148,7 +148,7 @@ class Connections:
             self._closed, self._next_line = 0, now + LOG_SECONDS
         if now >= self._next_descriptor_line and not _has_descriptor():
             # In this state the event loop closes accepted connections without reporting it.
-            log.error("file_descriptors_exhausted", limit=_descriptors(), open_connections=len(self._open))
+            log.error("file_descriptors_exhausted", limit=_get_descriptor_limit(), open_connections=len(self._open))
             self._next_descriptor_line = now + LOG_SECONDS
         self._is_sweeping = bool(self._open or self._closed) or now - self._accepted < WATCH_SECONDS
         if self._is_sweeping:
@@ -162,7 +162,7 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _descriptors() -> int:
+def _get_descriptor_limit() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _UNLIMITED if soft == resource.RLIM_INFINITY else soft
 

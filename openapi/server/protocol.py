@@ -96,7 +96,7 @@ class UpgradeIgnoringProtocol(HttpToolsProtocol):
                 if self._offer is not None:
                     data = self._offer + data
                     self._offer = None
-                    self.parser = _new_parser(self)
+                    self.parser = _create_parser(self)
                 elif not data:
                     return
             else:
@@ -104,7 +104,7 @@ class UpgradeIgnoringProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
-            self._offer = self._head_without_offer()
+            self._offer = self._build_head_without_offer()
             return
         super().on_headers_complete()
 
@@ -112,7 +112,7 @@ class UpgradeIgnoringProtocol(HttpToolsProtocol):
         if self._offer is None:
             super().on_message_complete()
 
-    def _head_without_offer(self) -> bytes:
+    def _build_head_without_offer(self) -> bytes:
         line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
         headers = [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
         return b"\r\n".join([line, *headers]) + b"\r\n\r\n"
@@ -335,9 +335,9 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
             self.cycle.keep_alive = False
             self.pipeline.clear()
             return
-        body = problems.problem(status, detail)
+        body = problems.render_problem(status, detail)
         head = (
-            f"HTTP/1.1 {status.value} {problems.phrase_of(status)}\r\ncontent-type: {problems.MEDIA_TYPE}\r\n"
+            f"HTTP/1.1 {status.value} {problems.get_phrase(status)}\r\ncontent-type: {problems.MEDIA_TYPE}\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         if self.cycle is not None and not self.cycle.response_complete:
@@ -396,7 +396,7 @@ def _log_rejection(reason: str, status: HTTPStatus, client: tuple[str, int] | No
         )
 
 
-def _new_parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:
+def _create_parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:
     parser = httptools.HttpRequestParser(protocol)
     # Same as in uvicorn's own parser.
     parser.set_dangerous_leniencies(lenient_data_after_close=True)

@@ -50,7 +50,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise CannotListen(f"cannot listen on {host} port {port}: {os.strerror(exc.errno or 0)}") from exc
 
 
-def address_of(listener: socket.socket, *, tls: bool = False) -> str:
+def build_address(listener: socket.socket, *, tls: bool = False) -> str:
     """Return the URL of a listener."""
     host, port = listener.getsockname()[:2]
     scheme = "https" if tls else "http"

@@ -145,10 +145,10 @@ class SessionSettings:
     ) -> None:
         self.client_timeout = statement + waits.grace
         self._values = {
-            "statement_timeout": _milliseconds(statement),
-            "lock_timeout": _milliseconds(min(waits.lock_timeout, statement)),
+            "statement_timeout": _to_milliseconds(statement),
+            "lock_timeout": _to_milliseconds(min(waits.lock_timeout, statement)),
             # A process that hangs between two statements must not keep its locks.
-            "idle_in_transaction_session_timeout": _milliseconds(waits.long_statement_timeout),
+            "idle_in_transaction_session_timeout": _to_milliseconds(waits.long_statement_timeout),
             "default_transaction_isolation": "read committed",
             "standard_conforming_strings": "on",
             "timezone": "UTC",
@@ -308,7 +308,7 @@ class Connector:
             connection: PostgresqlConnection = await asyncpg.connect(
                 # Pass only these options in the DSN: asyncpg accepts them nowhere else.
                 dsn="postgresql://?"
-                + "&".join(f"{name}={quote(value, safe='')}" for name, value in _dsn_options(server)),
+                + "&".join(f"{name}={quote(value, safe='')}" for name, value in _list_dsn_options(server)),
                 host=address.host,
                 port=address.port,
                 user=server.user,
@@ -374,9 +374,9 @@ def _is_temporary(exc: BaseException) -> bool:
     return is_refused or isinstance(exc, asyncpg.TargetServerAttributeNotMatched | asyncpg.PostgresConnectionError)
 
 
-def _dsn_options(server: Server) -> Iterable[tuple[str, str]]:
+def _list_dsn_options(server: Server) -> Iterable[tuple[str, str]]:
     return ((name, value) for name, value in server.driver_options.items() if name != "passfile")
 
 
-def _milliseconds(seconds: float) -> str:
+def _to_milliseconds(seconds: float) -> str:
     return str(max(1, round(seconds * 1000)))

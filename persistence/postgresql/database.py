@@ -119,7 +119,7 @@ class _RunModes:
         self.engines = [engine, reserved_pool, marks_pool]
         self.long_engines = [long_pool]
 
-        def single(engine: AsyncEngine, limits: SessionSettings) -> _RunMode:
+        def create_run_mode(engine: AsyncEngine, limits: SessionSettings) -> _RunMode:
             if connector.server.has_transaction_pooler:
                 # Outside a transaction, the pooler may send the next statement to a session without our settings.
                 return _RunMode(engine.sync_engine, limits)
@@ -127,9 +127,9 @@ class _RunModes:
             autocommit = engine.sync_engine.execution_options(isolation_level="AUTOCOMMIT")
             return _RunMode(autocommit, limits, is_autocommit=True)
 
-        self.single = single(engine, short)
-        self.single_reserved = single(reserved_pool, health)
-        self.single_marks = single(marks_pool, marks)
+        self.single = create_run_mode(engine, short)
+        self.single_reserved = create_run_mode(reserved_pool, health)
+        self.single_marks = create_run_mode(marks_pool, marks)
         self.transaction = _RunMode(engine.sync_engine, short)
         queue_limits, large_queue_limits = (
             SessionSettings(waits, timeout, planner=_QUEUE_PLANNER)
@@ -271,7 +271,7 @@ class PostgresqlDatabase:
     ) -> T:
         """Run work. Retry it if it failed and certainly had no effect."""
 
-        def attempt(mode: _RunMode, progress: _Progress) -> T:
+        def attempt_work(mode: _RunMode, progress: _Progress) -> T:
             # Connect, work and release in a single switch to SQLAlchemy's greenlet instead of three.
             with _connect(mode.engine) as connection:
                 progress.is_connected = True
@@ -289,7 +289,7 @@ class PostgresqlDatabase:
             while True:
                 modes = self._modes
                 try:
-                    return await _retry(partial(greenlet_spawn, attempt, choose(modes)), progress)
+                    return await _retry(partial(greenlet_spawn, attempt_work, choose(modes)), progress)
                 except PoolerFound:
                     self._replace_modes(modes)
 

@@ -107,7 +107,9 @@ def parse_url(url: str) -> Server:
     names, ports = _parse_hosts(hosts, get_option("host", ""), get_option("port", ""))
     target = get_option("target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS") or "any"
     if target not in _CHOICES["target_session_attrs"]:
-        raise _invalid_option("PGTARGETSESSIONATTRS", f"must be one of {', '.join(_CHOICES['target_session_attrs'])}")
+        raise _build_option_error(
+            "PGTARGETSESSIONATTRS", f"must be one of {', '.join(_CHOICES['target_session_attrs'])}"
+        )
     name = get_option("application_name") or os.environ.get("PGAPPNAME") or get_option("fallback_application_name")
     settings = {"application_name": name or APPLICATION_NAME}
     if get_option("options"):
@@ -135,16 +137,16 @@ def _parse_query(query: str) -> dict[str, str]:
         written, equals, value = pair.partition("=")
         name = _ALIASES.get(_decode(written), _decode(written))
         if name not in OPTIONS:
-            raise _invalid_option(name, f"is not a known option; accepted are {', '.join(OPTIONS)}")
+            raise _build_option_error(name, f"is not a known option; accepted are {', '.join(OPTIONS)}")
         if not equals:
-            raise _invalid_option(name, "needs a value, as in name=value")
+            raise _build_option_error(name, "needs a value, as in name=value")
         options[name] = _decode(value)
     for name, choices in _CHOICES.items():
         if (options.get(name) or choices[0]) not in choices:
-            raise _invalid_option(name, f"must be one of {', '.join(choices)}")
+            raise _build_option_error(name, f"must be one of {', '.join(choices)}")
     for name in _NUMBERS:
         if not (options.get(name) or "0").isdecimal():
-            raise _invalid_option(name, "must be a whole number")
+            raise _build_option_error(name, "must be a whole number")
     return options
 
 
@@ -166,7 +168,7 @@ def _parse_hosts(authority: str, host_option: str, port_option: str) -> tuple[li
         # One port for all hosts, or each host has its own.
         defaults = defaults[:1] * len(names)
     if len(defaults) != len(names):
-        raise _invalid_option("port", f"must be one number, or one for each of the {len(names)} hosts")
+        raise _build_option_error("port", f"must be one number, or one for each of the {len(names)} hosts")
     return names, [_to_port(port or default) for port, default in zip(ports, defaults, strict=True)]
 
 
@@ -174,7 +176,7 @@ def _split_port(written: str, *, has_port: bool) -> tuple[str, str]:
     if written.startswith("["):
         name, bracket, port = written[1:].partition("]")
         if not bracket or (port and not port.startswith(":")):
-            raise _invalid_option("host", "must have an IPv6 address in brackets, as in [::1]:5432")
+            raise _build_option_error("host", "must have an IPv6 address in brackets, as in [::1]:5432")
         return name, port[1:]
     if not has_port or written.startswith("/"):
         return written, ""
@@ -184,7 +186,7 @@ def _split_port(written: str, *, has_port: bool) -> tuple[str, str]:
 
 def _to_port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 2**16:
-        raise _invalid_option("port", "must be a number from 1 to 65535")
+        raise _build_option_error("port", "must be a number from 1 to 65535")
     return int(text)
 
 
@@ -193,7 +195,7 @@ def _check_files(options: Mapping[str, str]) -> None:
     for name in _TLS_FILES:
         path = options.get(name)
         if path and not Path(path).is_file():
-            raise _invalid_option(name, f"names no readable file: {path}")
+            raise _build_option_error(name, f"names no readable file: {path}")
 
 
 def _decode(text: str) -> str:
@@ -203,5 +205,5 @@ def _decode(text: str) -> str:
         raise DatabaseUnusable("BUDKAVLE_DATABASE_URL must be UTF-8 in percent-encoding") from None
 
 
-def _invalid_option(name: str, rule: str) -> DatabaseUnusable:
+def _build_option_error(name: str, rule: str) -> DatabaseUnusable:
     return DatabaseUnusable(f"BUDKAVLE_DATABASE_URL: {name} {rule}")

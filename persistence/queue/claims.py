@@ -15,10 +15,10 @@ from domain.deliveries import (
     ClaimedDelivery,
     DeliveryState,
     Receiver,
-    state_after,
+    determine_state_after,
 )
 from persistence.database import Database, to_json
-from persistence.queue.sql import FRAGMENTS, IS_AHEAD, for_each_dialect, format_moment, statement
+from persistence.queue.sql import FRAGMENTS, IS_AHEAD, build_for_each_dialect, build_statement, format_moment
 from persistence.tables import attempts, deliveries, events, message_types, subscriptions, systems
 from persistence.web_message_events import NO_REQUEST
 from persistence.work import mark, queue_write
@@ -70,7 +70,7 @@ async def settle(database: Database, lease: Lease, settled: Sequence[SettledAtte
 # The first delivery of a key is never set aside, even while a later one is running, so it needs no other one to make it
 # due.
 _SET_ASIDE = {
-    "sqlite": statement(f"""
+    "sqlite": build_statement(f"""
         update deliveries as d set due = null
         where d.number in {FRAGMENTS["sqlite"]["numbers"]} and d.lease is null and d.due is not null
         and exists (select 1 from deliveries o where {IS_AHEAD})
@@ -78,7 +78,7 @@ _SET_ASIDE = {
     # Lock the delivery ahead, so that a transaction that deletes it either runs after this statement and makes the next
     # one due, or has run before it. The lock also re-reads the row, because the snapshot of this statement may be
     # older.
-    "postgresql": statement(f"""
+    "postgresql": build_statement(f"""
         update deliveries set due = null where number in (
             select held.number from jsonb_array_elements(cast(:numbers as jsonb)) as r(value) cross join lateral (
                 select d.number, (
@@ -103,7 +103,7 @@ where number in (
 returning number
 """
 
-_RELEASE = for_each_dialect("""
+_RELEASE = build_for_each_dialect("""
 update deliveries set lease = null, due = :now
 where number in (
     {look_up} select d.number from deliveries d where {is_given} and d.lease = :holder {skip_locked_rows} {looked_up}
@@ -118,12 +118,12 @@ _SETTLED = """
 """
 """Deliveries that can be settled now. The lock on the subscription covers all its keys: see `let_next_go`."""
 
-_DELETE = for_each_dialect(f"""
+_DELETE = build_for_each_dialect(f"""
 delete from deliveries where number in ({_SETTLED})
 returning number, subscription_id, key
 """)
 
-_FAIL = for_each_dialect(f"""
+_FAIL = build_for_each_dialect(f"""
 update deliveries set state = given.state, due = given.due, attempts = given.attempts, lease = null, urgency = null
 from (
     select cast(value->>'number' as bigint) as number, value->>'state' as state, {{row_due}} as due,
@@ -134,12 +134,12 @@ where deliveries.number = given.number and deliveries.number in ({_SETTLED})
 returning deliveries.number, subscription_id, key
 """)
 
-_STILL_HELD = for_each_dialect(
+_STILL_HELD = build_for_each_dialect(
     "{look_up} select d.number from deliveries d where {is_given} and d.lease = :holder {looked_up}"
 )
 
 _LET_NEXT_GO = {
-    "sqlite": statement("""
+    "sqlite": build_statement("""
         update deliveries set due = :now
         where due is null and state = 'waiting' and number in (
             select (
@@ -149,7 +149,7 @@ _LET_NEXT_GO = {
             from json_each(:lanes) as lane
         )
     """),
-    "postgresql": statement(f"""
+    "postgresql": build_statement(f"""
         update deliveries set due = :now
         where number in (
             select held.number from jsonb_array_elements(cast(:lanes as jsonb)) as lane(value) cross join lateral (
@@ -218,18 +218,18 @@ def _select_claimed(claimed: sa.FromClause) -> sa.Select[Any]:
 
 def _claim_on_postgresql() -> sa.Select[Any]:
     text = _CLAIM_TEXT.format(**FRAGMENTS["postgresql"]).replace("returning number", f"returning {', '.join(_COLUMNS)}")
-    return _select_claimed(statement(text).columns(*(deliveries.c[name] for name in _COLUMNS)).cte("claimed"))
+    return _select_claimed(build_statement(text).columns(*(deliveries.c[name] for name in _COLUMNS)).cte("claimed"))
 
 
 def _read_on_sqlite() -> sa.Select[Any]:
-    numbers = statement(FRAGMENTS["sqlite"]["numbers"][1:-1]).columns(deliveries.c.number)
+    numbers = build_statement(FRAGMENTS["sqlite"]["numbers"][1:-1]).columns(deliveries.c.number)
     return _select_claimed(deliveries).where(deliveries.c.number.in_(numbers))
 
 
 _CLAIM = _claim_on_postgresql()
 """Claim and read in one statement, so that both succeed or fail together."""
 
-_CLAIM_ON_SQLITE = statement(_CLAIM_TEXT.format(**FRAGMENTS["sqlite"]))
+_CLAIM_ON_SQLITE = build_statement(_CLAIM_TEXT.format(**FRAGMENTS["sqlite"]))
 
 _READ_ON_SQLITE = _read_on_sqlite()
 
@@ -245,7 +245,7 @@ def _claim(
         set_aside = connection.execute(_SET_ASIDE[dialect], {"numbers": to_json(list(behind))}).rowcount
     if not chosen:
         return [], set_aside
-    parameters = _lease_parameters(lease, chosen) | {"until": lease.until}
+    parameters = _build_lease_parameters(lease, chosen) | {"until": lease.until}
     if dialect == "postgresql":
         rows = connection.execute(_CLAIM, parameters)
     else:
@@ -257,7 +257,7 @@ def _claim(
 @mark
 def _release(connection: sa.Connection, lease: Lease, numbers: Sequence[int]) -> set[int]:
     dialect = connection.dialect.name
-    connection.execute(_RELEASE[dialect], _lease_parameters(lease, numbers))
+    connection.execute(_RELEASE[dialect], _build_lease_parameters(lease, numbers))
     parameters = {"numbers": to_json(numbers), "holder": lease.holder}
     return set(connection.execute(_STILL_HELD[dialect], parameters).scalars())
 
@@ -287,21 +287,21 @@ def _to_claimed_delivery(row: Any) -> ClaimedDelivery:
     )
 
 
-def _lease_parameters(lease: Lease, numbers: Iterable[int]) -> dict[str, Any]:
+def _build_lease_parameters(lease: Lease, numbers: Iterable[int]) -> dict[str, Any]:
     return {"numbers": to_json(list(numbers)), "holder": lease.holder, "now": lease.now}
 
 
 @queue_write
 def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[SettledAttempt]) -> set[int]:
     dialect = connection.dialect.name
-    done = [item.number for item in settled if state_after(item.outcome) is None]
-    failed = [item for item in settled if state_after(item.outcome) is not None]
+    done = [item.number for item in settled if determine_state_after(item.outcome) is None]
+    failed = [item for item in settled if determine_state_after(item.outcome) is not None]
     written: list[Any] = []
     if done:
         parameters = {"numbers": to_json(done), "holder": lease.holder}
         written += connection.execute(_DELETE[dialect], parameters)
     if failed:
-        rows = to_json([_failure_row(item) for item in failed])
+        rows = to_json([_build_failure_row(item) for item in failed])
         numbers = to_json([item.number for item in failed])
         updated = connection.execute(_FAIL[dialect], {"rows": rows, "numbers": numbers, "holder": lease.holder}).all()
         _keep_attempts(connection, failed, {row.number for row in updated})
@@ -328,8 +328,8 @@ def let_next_go(connection: sa.Connection, removed: Iterable[Any], now: datetime
         connection.execute(_LET_NEXT_GO[connection.dialect.name], parameters)
 
 
-def _failure_row(item: SettledAttempt) -> dict[str, Any]:
-    state = state_after(item.outcome)
+def _build_failure_row(item: SettledAttempt) -> dict[str, Any]:
+    state = determine_state_after(item.outcome)
     return {
         "number": item.number,
         "state": state,
@@ -341,7 +341,7 @@ def _failure_row(item: SettledAttempt) -> dict[str, Any]:
 def _keep_attempts(connection: sa.Connection, failed: Iterable[SettledAttempt], numbers: set[int]) -> None:
     stored = [item for item in failed if item.number in numbers]
     if stored:
-        connection.execute(_KEEP_ATTEMPT[connection.dialect.name], [_attempt_row(item) for item in stored])
+        connection.execute(_KEEP_ATTEMPT[connection.dialect.name], [_build_attempt_row(item) for item in stored])
     old = [
         {"delivery_number": item.number, "last": item.attempt.number - MAX_ATTEMPTS}
         for item in stored
@@ -351,7 +351,7 @@ def _keep_attempts(connection: sa.Connection, failed: Iterable[SettledAttempt], 
         connection.execute(_FORGET_ATTEMPTS, old)
 
 
-def _attempt_row(item: SettledAttempt) -> dict[str, Any]:
+def _build_attempt_row(item: SettledAttempt) -> dict[str, Any]:
     attempt = item.attempt
     return {
         "delivery": item.number,

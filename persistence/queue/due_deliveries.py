@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from domain.deliveries import Target
 from persistence.database import Database, to_json
-from persistence.queue.sql import IS_OF_KEY, statement, to_hex
+from persistence.queue.sql import IS_OF_KEY, build_statement, to_hex
 from persistence.tables import deliveries, subscriptions
 from persistence.work import queue_read
 
@@ -155,7 +155,7 @@ _OLDEST_OF_EACH = {
 
 def _build_look(seen: str) -> sa.TextualSelect:
     # Use a subquery per row: for a join, the planner may read all subscriptions.
-    return statement(f"""
+    return build_statement(f"""
         select seen.number, seen.system_id, seen.subscription_id, seen.due, seen.urgency, seen.is_behind,
             seen.webhook_url, p.until is not null as is_paused, seen.is_listed
         from (
@@ -214,7 +214,7 @@ _LOOK_AT_SUBSCRIPTIONS = {
 """The oldest due deliveries of each subscription of some systems, except those of some targets and paused targets."""
 
 
-_NEXT_DUE = statement("""
+_NEXT_DUE = build_statement("""
     select min((
         select d.due from deliveries d where d.system_id = s.id and d.due is not null order by d.due, d.number limit 1
     )) as due from systems s

@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from persistence.database import Database
-from persistence.queue.sql import IS_AHEAD, for_each_dialect
+from persistence.queue.sql import IS_AHEAD, build_for_each_dialect
 from persistence.tables import deliveries, events
 from persistence.work import large_queue_write
 
@@ -41,7 +41,7 @@ async def prune_events(
 # Only deliveries with a key are ever set aside, so there is one group per key. No index serves a condition on an
 # expression: PostgreSQL would otherwise search all blocked deliveries for each `held`. With `not exists` a plan for an
 # empty queue reads all deliveries with a key.
-_RELEASE_STUCK = for_each_dialect(f"""
+_RELEASE_STUCK = build_for_each_dialect(f"""
 update deliveries set due = :now
 where number in (
     select held.number

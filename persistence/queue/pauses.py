@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from domain.deliveries import Target
 from persistence.database import Database, to_json
-from persistence.queue.sql import for_each_dialect, format_moment, statement, to_hex
+from persistence.queue.sql import build_for_each_dialect, build_statement, format_moment, to_hex
 from persistence.tables import deliveries, target_pauses
 from persistence.work import mark, short_write
 
@@ -35,14 +35,14 @@ async def pull_forward(database: Database, target: Target, start: datetime, limi
 
 
 _PAUSE = {
-    "sqlite": statement("""
+    "sqlite": build_statement("""
         insert into target_pauses (system_id, webhook_url, until)
         select value->>'system_id', value->>'webhook_url', value->>'until' from json_each(:rows)
         where value->>'system_id' in (select id from systems)
         on conflict (system_id, webhook_url) do update set until = max(until, excluded.until)
     """),
     # Insert in a fixed order to prevent deadlocks: two workers may pause the same targets.
-    "postgresql": statement("""
+    "postgresql": build_statement("""
         insert into target_pauses (system_id, webhook_url, until)
         select s.id, value->>'webhook_url', cast(value->>'until' as timestamptz)
         from jsonb_array_elements(cast(:rows as jsonb)) as r(value)
@@ -58,7 +58,7 @@ _PAUSE_OF_TARGET = sa.select(target_pauses.c.until).where(
 
 _PRUNE_PAUSES = target_pauses.delete().where(target_pauses.c.until < sa.bindparam("before"))
 
-_WAITING_OF_TARGET = statement("""
+_WAITING_OF_TARGET = build_statement("""
     select d.number from deliveries d
     where d.subscription_id in (
         select s.id from subscriptions s where s.system_id = :system_id and s.webhook_url = :webhook_url
@@ -67,7 +67,7 @@ _WAITING_OF_TARGET = statement("""
     order by d.number limit :limit
 """).columns(deliveries.c.number)
 
-_PULL_FORWARD = for_each_dialect("""
+_PULL_FORWARD = build_for_each_dialect("""
 update deliveries set due = given.due
 from (select cast(value->>'number' as bigint) as number, {row_due} as due from {rows}) as given
 where deliveries.number = given.number and deliveries.lease is null and deliveries.due > given.due

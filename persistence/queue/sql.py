@@ -84,15 +84,15 @@ def to_hex(system_id: str) -> str:
     return system_id.replace("-", "")
 
 
-def statement(text: str) -> sa.TextClause:
+def build_statement(text: str) -> sa.TextClause:
     """Return a statement whose parameters have their types."""
     named = sorted(set(_PARAMETER.findall(text)))
     return sa.text(text).bindparams(*(sa.bindparam(name, type_=_TYPES[name]) for name in named))
 
 
-def for_each_dialect(text: str) -> dict[str, sa.TextClause]:
+def build_for_each_dialect(text: str) -> dict[str, sa.TextClause]:
     """Return the statement of each dialect from a text with the names of fragments in braces."""
-    return {dialect: statement(text.format(**fragments)) for dialect, fragments in FRAGMENTS.items()}
+    return {dialect: build_statement(text.format(**fragments)) for dialect, fragments in FRAGMENTS.items()}
 
 
 IS_OF_KEY = "o.subscription_id = d.subscription_id and o.key = d.key and o.state = 'waiting'"

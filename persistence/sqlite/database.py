@@ -143,7 +143,7 @@ class SqliteDatabase:
             )
 
     async def migrate(self) -> None:
-        def in_thread() -> None:
+        def migrate_in_thread() -> None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             create_private(Path(f"{self._path}.lock"))
             with fasteners.InterProcessLock(f"{self._path}.lock"):
@@ -161,7 +161,7 @@ class SqliteDatabase:
                     connection.commit()
 
         with storage_errors():
-            await asyncio.get_running_loop().run_in_executor(self._writer_thread, in_thread)
+            await asyncio.get_running_loop().run_in_executor(self._writer_thread, migrate_in_thread)
 
     async def check_health(self) -> None:
         self._file.check()
@@ -206,21 +206,21 @@ class SqliteDatabase:
         return await self._read_in_thread(work, *args, **kwargs)
 
     async def _read_in_thread(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        def in_thread() -> T:
+        def read_in_thread() -> T:
             with self._reader_engine.connect() as connection:
                 return work(connection, *args, **kwargs)
 
         self._file.check()
         with storage_errors():
-            return await asyncio.get_running_loop().run_in_executor(self._reader_threads, in_thread)
+            return await asyncio.get_running_loop().run_in_executor(self._reader_threads, read_in_thread)
 
     async def _read_snapshot(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        def in_transaction(connection: sa.Connection) -> T:
+        def work_in_transaction(connection: sa.Connection) -> T:
             with connection.begin():
                 connection.exec_driver_sql("BEGIN")
                 return work(connection, *args, **kwargs)
 
-        return await self._read_in_thread(in_transaction)
+        return await self._read_in_thread(work_in_transaction)
 
     async def _write_inline(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -246,7 +246,7 @@ class SqliteDatabase:
             self._flushing = None
 
     async def _advance(self) -> None:
-        def in_thread() -> None:
+        def advance_in_thread() -> None:
             with self._writer_engine.connect() as connection:
                 self._file.advance(connection)
 
@@ -254,7 +254,7 @@ class SqliteDatabase:
         # meets the same error and reports it to its caller.
         try:
             with contextlib.suppress(StorageFailed, sa.exc.SQLAlchemyError):
-                await asyncio.get_running_loop().run_in_executor(self._reader_threads, in_thread)
+                await asyncio.get_running_loop().run_in_executor(self._reader_threads, advance_in_thread)
         finally:
             self._advancing = None
 
@@ -279,12 +279,12 @@ class SqliteDatabase:
             return [exc] * len(batch)
 
     async def _write_in_thread(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        def in_thread() -> T:
+        def write_in_thread() -> T:
             with self._writer_engine.connect() as connection:
                 return _transact(connection, work, *args, **kwargs)
 
         self._file.check()
-        future = asyncio.get_running_loop().run_in_executor(self._writer_thread, in_thread)
+        future = asyncio.get_running_loop().run_in_executor(self._writer_thread, write_in_thread)
         with storage_errors():
             try:
                 result = await asyncio.shield(future)
@@ -307,15 +307,15 @@ class SqliteDatabase:
         closed; SQLite would delete this log.
         """
         # SQLite resolves links before it determines the path of the log.
-        size, log_path = _file_size(self._path), Path(f"{self._path.resolve()}-wal")
+        size, log_path = _get_file_size(self._path), Path(f"{self._path.resolve()}-wal")
         if size == 0:
             found = f"the database file {self._path} is empty"
-        elif size is None and _file_size(log_path):
+        elif size is None and _get_file_size(log_path):
             found = f"there is no database file {self._path}, but {log_path} has changes of it"
         else:
             return
         # Name both files: a log does not match any other database file.
-        remains = " and ".join(str(path) for path in (self._path, log_path) if _file_size(path) is not None)
+        remains = " and ".join(str(path) for path in (self._path, log_path) if _get_file_size(path) is not None)
         raise DatabaseUnusable(f"{found}: restore it from a backup, or remove {remains} to begin with a new database")
 
     def _create(self) -> None:
@@ -412,7 +412,7 @@ def _permit_only_reads(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute(_ONLY_READS)
 
 
-def _file_size(path: Path) -> int | None:
+def _get_file_size(path: Path) -> int | None:
     """Return the size of a file in bytes, or None without a file. Raises `OSError` if it cannot be determined."""
     try:
         return path.stat().st_size

@@ -28,11 +28,11 @@ def _translate(error: BaseException) -> None:
         # The function that wrote the row knows the meaning of its constraints.
         return
     if isinstance(error, sa.exc.ProgrammingError | sa.exc.DataError):
-        raise StorageRejected(_kind(error)) from error
+        raise StorageRejected(_describe_kind(error)) from error
     if isinstance(error, sa.exc.DBAPIError | sa.exc.TimeoutError):
         # SQLite reports rejected statements as SQLITE_ERROR without an extended code.
         is_rejected = getattr(getattr(error, "orig", None), "sqlite_errorname", None) == "SQLITE_ERROR"
-        raise (StorageRejected if is_rejected else StorageFailed)(_kind(error), _explain(error)) from error
+        raise (StorageRejected if is_rejected else StorageFailed)(_describe_kind(error), _explain(error)) from error
     if isinstance(error, OSError):
         raise StorageFailed(type(error).__name__, f"the database file cannot be used: {error.strerror}") from error
 
@@ -56,7 +56,7 @@ def _explain(exc: sa.exc.SQLAlchemyError) -> str:
     return f"{explanation} ({name})" if explanation else ""
 
 
-def _kind(exc: sa.exc.SQLAlchemyError) -> str:
+def _describe_kind(exc: sa.exc.SQLAlchemyError) -> str:
     original = getattr(exc, "orig", None) or exc
     driver_error = original.__cause__ or original
     code = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None)

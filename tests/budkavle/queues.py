@@ -5,7 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 from budkavle.clock import now
-from budkavle.ids import new_id
+from budkavle.ids import create_id
 from domain.deliveries import QueuedDelivery
 from domain.events import Event
 from domain.subscriptions import Entry
@@ -26,11 +26,11 @@ def subscribe(url: str, base_url: str = "http://127.0.0.1:9", *system_ids: str, 
     async def put(database: Database) -> None:
         ids = system_ids or (SYSTEM_ID,)
         systems = [catalogues.system(id_, base_url=base_url, allow_private_addresses=True, **changes) for id_ in ids]
-        await catalogue.apply(database, Apply(catalogues.catalogue(*systems), now(), new_id()))
+        await catalogue.apply(database, Apply(catalogues.catalogue(*systems), now(), create_id()))
         for id_ in ids:
             entry = Entry(0, 1, 101, 202, "/webhook", START)
             caller = f"sha256:{min(systems[0].certificates)}"
-            await subscriptions.sync(database, SyncCall(id_, [entry], now(), caller, new_id()))
+            await subscriptions.sync(database, SyncCall(id_, [entry], now(), caller, create_id()))
 
     with_database(url, put)
 
@@ -42,7 +42,7 @@ def publish(url: str, count: int = 1, created: datetime | None = None, **changes
         values = {"entity_type": 202, "org_type": 1, "org_code": 101, "change": 1, "created": created or now()}
         events = [Event(**({"id": str(uuid4())} | values | changes)) for _ in range(count)]
         for event in events:
-            await outbox.publish(database, Publication(event, "tests", new_id()))
+            await outbox.publish(database, Publication(event, "tests", create_id()))
         return [event.id for event in events]
 
     ids: list[str] = with_database(url, put)

@@ -3,12 +3,12 @@
 import time
 import uuid
 
-from budkavle.ids import new_id
+from budkavle.ids import create_id
 
 
 def test_new_id_begins_with_the_time() -> None:
     before = time.time_ns() // 1_000_000
-    ids = [new_id() for _ in range(1000)]
+    ids = [create_id() for _ in range(1000)]
     after = time.time_ns() // 1_000_000
     parsed = [uuid.UUID(id_) for id_ in ids]
     assert ids == [str(id_) for id_ in parsed]
@@ -19,7 +19,7 @@ def test_new_id_begins_with_the_time() -> None:
 
 
 def test_new_id_has_random_bits() -> None:
-    ids = [uuid.UUID(new_id()).int for _ in range(1000)]
+    ids = [uuid.UUID(create_id()).int for _ in range(1000)]
     assert len(set(ids)) == len(ids)
     # Each bit after the version, except the variant, is both 0 and 1 among so many.
     free = ((1 << 76) - 1) & ~(3 << 62)

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from budkavle.demo.subscriptions import CLIENT_CERT, FINGERPRINT
-from budkavle.ids import new_id
-from budkavle.service import create_service, server_config, spec_dir
+from budkavle.ids import create_id
+from budkavle.service import build_server_config, create_service, find_spec_dir
 from budkavle.settings import Settings
 from conftest import running_server
 from domain.api_keys import SCOPES, ApiKey, hash_key
@@ -23,15 +23,15 @@ from tests.waiting import LIMIT_SECONDS, until
 
 
 def test_spec_dir_contains_the_contracts() -> None:
-    assert {"operations.yaml", "web-messages.yaml"} <= {path.name for path in spec_dir().iterdir()}
+    assert {"operations.yaml", "web-messages.yaml"} <= {path.name for path in find_spec_dir().iterdir()}
 
 
 def test_new_id_is_unique() -> None:
-    assert len({new_id() for _ in range(100)}) == 100
+    assert len({create_id() for _ in range(100)}) == 100
 
 
 def test_server_config_ignores_proxy_headers_and_sends_no_server_header() -> None:
-    config = server_config(Settings(shutdown_timeout=7), lambda: None)
+    config = build_server_config(Settings(shutdown_timeout=7), lambda: None)
     assert (config.proxy_headers, config.server_header, config.timeout_graceful_shutdown) == (False, False, 7)
 
 

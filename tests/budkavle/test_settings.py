@@ -131,7 +131,7 @@ def test_secrets_are_masked() -> None:
     )
     for text in (repr(settings), str(settings), repr(settings.model_dump()), settings.model_dump_json()):
         assert "secret-" not in text
-    accounts = Settings(open_e_external_url="http://host/", open_e_external_password="secret-4").accounts()
+    accounts = Settings(open_e_external_url="http://host/", open_e_external_password="secret-4").build_accounts()
     assert "secret-" not in repr(accounts)
 
 
@@ -167,7 +167,7 @@ def test_settings_are_immutable() -> None:
 
 
 def test_accounts_exist_for_configured_addresses() -> None:
-    assert Settings().accounts() == {}
+    assert Settings().build_accounts() == {}
     settings = Settings(
         open_e_internal_url="https://staff.example/api/callback",
         open_e_internal_username="service",
@@ -175,7 +175,7 @@ def test_accounts_exist_for_configured_addresses() -> None:
         open_e_external_username="alone",
     )
     account = Account("https://staff.example/api/callback", "service", "word")
-    assert settings.accounts() == {OepInstance.INTERNAL: account}
+    assert settings.build_accounts() == {OepInstance.INTERNAL: account}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from budkavle.settings import Settings
-from budkavle.tls import server_context
+from budkavle.tls import build_server_context
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, RunningProgram, put_key, running_program
 from tests.certificates import DAY, TODAY, Authority, Issued
@@ -103,16 +103,16 @@ def test_tls_versions_before_1_2_are_refused(
         old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
     old.set_ciphers("ALL:@SECLEVEL=0")
     assert read_response_start(service.port, old) == b""
-    context = server_context(Settings(**tls))
+    context = build_server_context(Settings(**tls))
     assert context is not None
     assert (context.minimum_version, context.verify_mode) == (ssl.TLSVersion.TLSv1_2, ssl.CERT_OPTIONAL)
 
 
 def test_client_ca_is_optional(tls: dict[str, Path]) -> None:
-    context = server_context(Settings(**tls | {"client_ca": None}))
+    context = build_server_context(Settings(**tls | {"client_ca": None}))
     assert context is not None
     assert context.verify_mode == ssl.CERT_NONE
-    assert server_context(Settings()) is None
+    assert build_server_context(Settings()) is None
 
 
 def test_data_that_is_not_tls_closes_the_connection_without_a_log_line(

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from conftest import RunningService, new_database, running_service
+from conftest import RunningService, create_database, running_service
 from mock_open_e import MockOpenE, mock_open_e
 from tests.catalogue_rows import put_message_types
 from tests.clients.generating import Generated, generated
@@ -37,7 +37,7 @@ def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, open_e_of_clients: MockOpenE
 ) -> Iterator[RunningService]:
     """Yield the running service on each database, with message types; it trusts the `Client-Cert` header."""
-    url = new_database(request, tmp_path_factory.mktemp("running"))
+    url = create_database(request, tmp_path_factory.mktemp("running"))
     put_message_types(url)
     with running_service(database_url=url, trusted_proxies="127.0.0.1", **OPEN_E_URLS) as service:
         yield service

@@ -16,7 +16,7 @@ import pytest
 from budkavle.commands.contract_check import run_check
 from budkavle.service import create_service
 from budkavle.settings import Settings
-from budkavle.specs import spec_dir
+from budkavle.specs import find_spec_dir
 from conftest import MESSAGES_KEY, PUBLISH_KEY, running_server
 from contract_tests.api import Api
 from contract_tests.suites import Check
@@ -128,7 +128,7 @@ def assert_no_findings(target: CheckTarget, folder: Path, capsys: pytest.Capture
 
     The command runs in this process.
     """
-    code = run_check(Check(target, spec_dir(), folder / "report", kinds=("rules",), only=files))
+    code = run_check(Check(target, find_spec_dir(), folder / "report", kinds=("rules",), only=files))
     printed = capsys.readouterr().out
     assert code == 0, printed
     assert "keeps the contract" in printed
@@ -155,7 +155,7 @@ def assert_caught(case: Case, server: Server, folder: Path, capsys: pytest.Captu
     code = run_check(
         Check(
             server.target(),
-            spec_dir(),
+            find_spec_dir(),
             folder / "report",
             (case.spec,),
             case.profile,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import new_database
+from conftest import create_database
 from mock_open_e import MockOpenE
 from tests.contract_tests.breakages import Case
 from tests.contract_tests.broken_server import Breakage
@@ -34,5 +34,5 @@ def server(
     request: pytest.FixtureRequest, open_e_url: str, breakage: Breakage | None, tmp_path: Path
 ) -> Iterator[Server]:
     request.param = getattr(request, "param", "sqlite")
-    with running_target(new_database(request, tmp_path), open_e_url, tmp_path, breakage) as server:
+    with running_target(create_database(request, tmp_path), open_e_url, tmp_path, breakage) as server:
         yield server

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database
+from conftest import MESSAGES_KEY, PUBLISH_KEY, create_database
 from contract_tests.target import read_certificate
 from tests.contract_tests.checking import Server, parse_skip_reasons, running_target
 from tests.contract_tests.recipes import OTHER_TEAM, assert_reported, run_steps
@@ -58,7 +58,7 @@ def whole_check(
 ) -> WholeCheck:
     """Run a server on the database of the request's parameter, let `run` check it, and return the results."""
     with (
-        running_target(new_database(request, folder), open_e_url, folder) as server,
+        running_target(create_database(request, folder), open_e_url, folder) as server,
         server.api() as api,
         running_proxy(server.url) as proxy,
     ):

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from budkavle.commands.cli import main
-from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database, running_service
+from conftest import MESSAGES_KEY, PUBLISH_KEY, create_database, running_service
 from contract_tests.check import BEFORE
 from mock_open_e import MockOpenE
 from tests.certificates import Authority
@@ -31,7 +31,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     request.param = "sqlite"
     with (
         running_mock(MockOpenE()) as open_e,
-        running_target(new_database(request, folder), open_e, folder) as server,
+        running_target(create_database(request, folder), open_e, folder) as server,
     ):
         yield server
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from budkavle.commands.contract_check import run_check
-from budkavle.specs import spec_dir
+from budkavle.specs import find_spec_dir
 from contract_tests.api import SYNC
 from contract_tests.check import BEFORE
 from contract_tests.suites import Check
@@ -64,7 +64,7 @@ def test_failed_restoration_is_reported_by_the_exit_code_too(
     # The restoration is the same after one check as after all of them.
     only = "test_subscription_types.py::test_allowed_types_can_be_subscribed_to"
     code = run_check(
-        Check(server.target(), spec_dir(), tmp_path / "report", ("subscriptions",), kinds=("rules",), only=(only,))
+        Check(server.target(), find_spec_dir(), tmp_path / "report", ("subscriptions",), kinds=("rules",), only=(only,))
     )
     printed = capsys.readouterr().out
     assert code == 2, printed

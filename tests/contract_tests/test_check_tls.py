@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import new_database
+from conftest import create_database
 from tests.contract_tests.checking import ONLY_WITHOUT_TLS, assert_no_findings, parse_skip_reasons
 from tests.contract_tests.recipes import OWN, assert_reported, run_steps
 from tests.contract_tests.sites import behind_nginx
@@ -36,7 +36,7 @@ def test_two_services_below_a_base_path_that_nginx_adds_to_locations_have_no_fin
     open_e_url: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     request.param = "sqlite"
-    url = new_database(request, tmp_path)
+    url = create_database(request, tmp_path)
     with behind_nginx(url, open_e_url, tmp_path, services=2, base_path="/api", rewrites_locations=True) as site:
         result = site.server.check(tmp_path, *site.options, "--suite", "rules")
 
@@ -48,7 +48,7 @@ def test_two_services_behind_nginx_have_no_findings(
 ) -> None:
     """Rules whose later requests use what another service stored, or that send requests at the same time."""
     request.param = "sqlite"
-    with behind_nginx(new_database(request, tmp_path), open_e_url, tmp_path, services=2) as site:
+    with behind_nginx(create_database(request, tmp_path), open_e_url, tmp_path, services=2) as site:
         assert_no_findings(site.target(), tmp_path, capsys, *OF_SHARED_STATE)
 
 
@@ -57,7 +57,7 @@ def test_schemas_below_a_base_path_that_locations_lack_have_no_findings(
 ) -> None:
     """nginx responds to TRACE itself."""
     request.param = "sqlite"
-    with behind_nginx(new_database(request, tmp_path), open_e_url, tmp_path, base_path="/api") as site:
+    with behind_nginx(create_database(request, tmp_path), open_e_url, tmp_path, base_path="/api") as site:
         result = site.server.check(tmp_path, *site.options, "--suite", "schema", "--spec", "web-messages")
 
     assert_clean(result)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from delivery import receivers
 from delivery.calls import ReceiverClient
 from delivery.references import ReceiverMisconfigured
-from delivery.signing import signature_headers
+from delivery.signing import build_signature_headers
 from domain.deliveries import Reason
 from tests.delivery.receiving import (
     NOW,
@@ -60,10 +60,10 @@ def test_own_ca_replaces_those_of_the_machine(run, peer, authority, other_author
 def test_ca_of_the_machine_is_trusted(run, peer, authority, monkeypatch):
     # The system's own CA file, by default of OpenSSL.
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
-    receivers._public.cache_clear()
+    receivers._get_public_context.cache_clear()
     server = peer(serve_over_tls(Recorder(), authority.issue("localhost")))
     response = run(send_one(base_url_of(server, "localhost", "https")))
-    receivers._public.cache_clear()
+    receivers._get_public_context.cache_clear()
     assert response.status == 200
 
 
@@ -154,7 +154,7 @@ def test_replaced_secret_is_used_within_a_minute(run, peer, secret_file):
     assert len({first, second, third}) == 3
     body = recorder.requests[0][1]
     for time, key, signature in ((NOW, b"\1\2\3", first), (SOON, b"\1\2\3", second), (LATER, b"\1\2\3\4", third)):
-        assert signature_headers(to.id, time, body, [key])["webhook-signature"] == signature
+        assert build_signature_headers(to.id, time, body, [key])["webhook-signature"] == signature
     # A new secret needs no new connection.
     assert server.connections == 1
 

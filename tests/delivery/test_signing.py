@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from delivery.signing import NotASecret, read_secret, signature_headers
+from delivery.signing import NotASecret, build_signature_headers, read_secret
 from tests.delivery.receiving import Recorder, base_url_of, claimed_delivery, event, receiver, send
 from tests.processes import REPOSITORY
 
@@ -22,13 +22,13 @@ def test_reference_shows_a_signed_request():
     shown = dict(line.split(": ", 1) for line in head.splitlines())
     (secret,) = re.findall(r"`(whsec_\S+)`\.", page)
     moment = datetime.fromtimestamp(int(shown["webhook-timestamp"]), UTC)
-    headers = signature_headers(shown["webhook-id"], moment, body.encode(), [read_secret(secret)])
+    headers = build_signature_headers(shown["webhook-id"], moment, body.encode(), [read_secret(secret)])
     assert headers.items() <= shown.items()
 
 
 def test_signature_headers_follow_the_standard():
     """The example in the text of the standard."""
-    headers = signature_headers(
+    headers = build_signature_headers(
         "msg_p5jXN8AQM9LWM0D4loKWxJek",
         datetime.fromtimestamp(1614265330, UTC),
         b'{"test": 2432232314}',
@@ -43,13 +43,13 @@ def test_signature_headers_follow_the_standard():
 
 def test_signature_headers_contain_a_signature_per_key_in_order():
     keys = [read_secret(each) for each in (NEW, OLD)]
-    alone = [signature_headers("id", MOMENT, b"{}", [key])["webhook-signature"] for key in keys]
-    assert signature_headers("id", MOMENT, b"{}", keys)["webhook-signature"] == " ".join(alone)
+    alone = [build_signature_headers("id", MOMENT, b"{}", [key])["webhook-signature"] for key in keys]
+    assert build_signature_headers("id", MOMENT, b"{}", keys)["webhook-signature"] == " ".join(alone)
     assert alone[0] != alone[1]
 
 
 def test_signature_headers_are_empty_without_keys():
-    assert signature_headers("id", MOMENT, b"{}", []) == {"webhook-id": "id", "webhook-timestamp": "1772366459"}
+    assert build_signature_headers("id", MOMENT, b"{}", []) == {"webhook-id": "id", "webhook-timestamp": "1772366459"}
 
 
 @pytest.mark.parametrize("text", ["whsec_AQID", "AQID", " whsec_AQID\n", "AQID\r\n"])

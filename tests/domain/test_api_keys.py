@@ -3,11 +3,11 @@
 import base64
 import hashlib
 
-from domain.api_keys import SCOPES, hash_key, new_key
+from domain.api_keys import SCOPES, generate_key, hash_key
 
 
 def test_new_key_has_256_random_bits() -> None:
-    keys = {new_key() for _ in range(100)}
+    keys = {generate_key() for _ in range(100)}
     assert len(keys) == 100
     assert all(len(base64.urlsafe_b64decode(key + "=")) == 32 for key in keys)
 

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from domain.media_types import UNKNOWN, media_type
+from domain.media_types import UNKNOWN, detect_media_type
 
 OFFICE = "application/vnd.openxmlformats-officedocument"
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
@@ -78,8 +78,8 @@ FILES = [
 
 @pytest.mark.parametrize(("data", "name", "expected"), [file[1:] for file in FILES], ids=[file[0] for file in FILES])
 def test_media_type_is_detected(data: bytes, name: str, expected: str) -> None:
-    assert media_type(data, name) == expected
-    assert media_type(bytearray(data), name) == expected
+    assert detect_media_type(data, name) == expected
+    assert detect_media_type(bytearray(data), name) == expected
 
 
 @pytest.mark.parametrize(
@@ -105,21 +105,21 @@ def test_media_type_is_detected(data: bytes, name: str, expected: str) -> None:
     ],
 )
 def test_media_type_parses_only_the_file_name(name: str, expected: str) -> None:
-    assert media_type(b"\x01\x02\x03", name) == expected
+    assert detect_media_type(b"\x01\x02\x03", name) == expected
 
 
 def test_media_type_of_a_compressed_file_is_that_of_the_compression() -> None:
-    assert media_type(gzip.compress(b"x"), "a.txt.gz") in {"application/gzip", "application/x-gzip"}
+    assert detect_media_type(gzip.compress(b"x"), "a.txt.gz") in {"application/gzip", "application/x-gzip"}
 
 
 def test_media_type_is_valid_in_a_header() -> None:
     for _, data, name, _ in FILES:
-        kind, _, rest = media_type(data, name).partition("/")
+        kind, _, rest = detect_media_type(data, name).partition("/")
         assert kind.isascii()
         assert rest
         assert not set(" \r\n;,") & set(rest)
 
 
 def test_media_type_reads_only_the_beginning() -> None:
-    assert media_type(PDF + bytes(10_000_000), "a") == "application/pdf"
-    assert media_type(bytes(10_000_000) + PDF, "a") == UNKNOWN
+    assert detect_media_type(PDF + bytes(10_000_000), "a") == "application/pdf"
+    assert detect_media_type(bytes(10_000_000) + PDF, "a") == UNKNOWN

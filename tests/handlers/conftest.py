@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conftest import RunningService, new_database, running_service
+from conftest import RunningService, create_database, running_service
 from mock_open_e import MockOpenE, mock_open_e
 from tests.catalogue_rows import put_message_types
 from tests.handlers.callers import Caller, new_caller
@@ -27,7 +27,7 @@ def shared(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shared_open_e: MockOpenE
 ) -> Iterator[RunningService]:
     """Yield the running service on each database, for all tests of a module."""
-    url = new_database(request, tmp_path_factory.mktemp("shared"))
+    url = create_database(request, tmp_path_factory.mktemp("shared"))
     with running_service(database_url=url, **OPEN_E_URLS) as running:
         yield running
 
@@ -35,7 +35,7 @@ def shared(
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def subscribing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Yield the running service on each database, with message types; it trusts the `Client-Cert` header."""
-    url = new_database(request, tmp_path_factory.mktemp("subscribing"))
+    url = create_database(request, tmp_path_factory.mktemp("subscribing"))
     put_message_types(url)
     with running_service(database_url=url, trusted_proxies="127.0.0.1") as running:
         yield running

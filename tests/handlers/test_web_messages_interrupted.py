@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conftest import MESSAGES_KEY, RunningService, new_database, running_service
+from conftest import MESSAGES_KEY, RunningService, create_database, running_service
 from domain.attachments import MAX_ATTACHMENT_BYTES
 from persistence.waits import Waits
 from tests.handlers.messages import get_message, post_message
@@ -21,7 +21,7 @@ def file() -> dict[str, str]:
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Yield a service that the tests of a module share."""
-    url = new_database(request, tmp_path_factory.mktemp("streaming"))
+    url = create_database(request, tmp_path_factory.mktemp("streaming"))
     with running_service(database_url=url) as running:
         yield running
 

@@ -6,7 +6,7 @@ import pytest
 
 from domain.errors import Violation
 from openapi.errors.faults import Fault
-from openapi.list_schemas import MAX_TEXT, MAX_UNKNOWN, SHORT, ListSchema, schema_of_body
+from openapi.list_schemas import MAX_TEXT, MAX_UNKNOWN, SHORT, ListSchema, compile_body_schema
 from openapi.schemas import Schema
 
 COMPONENTS = {
@@ -34,16 +34,16 @@ def describe_fault(fault: Fault, _prefix: str) -> Violation:
     return Violation("/".join(map(str, fault.path)), fault.keyword)
 
 
-SCHEMA = schema_of_body({"$ref": "#/components/schemas/Body"}, COMPONENTS, describe_fault)
+SCHEMA = compile_body_schema({"$ref": "#/components/schemas/Body"}, COMPONENTS, describe_fault)
 
 
 def faults(value: Any) -> list[tuple[str, str]]:
-    return [(found.field, found.message) for found in SCHEMA.violations(value)]
+    return [(found.field, found.message) for found in SCHEMA.find_violations(value)]
 
 
 def test_schema_of_body_is_checked_by_entry_only_for_long_lists() -> None:
     assert isinstance(SCHEMA, ListSchema)
-    assert isinstance(schema_of_body({"$ref": "#/components/schemas/Entry"}, COMPONENTS, describe_fault), Schema)
+    assert isinstance(compile_body_schema({"$ref": "#/components/schemas/Entry"}, COMPONENTS, describe_fault), Schema)
 
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], True])

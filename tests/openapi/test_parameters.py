@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from domain.errors import Violation
-from openapi.errors.problem_texts import violation
+from openapi.errors.problem_texts import build_violation
 from openapi.parameters import Parameters
 
 PARAMETERS = Parameters(
@@ -18,7 +18,7 @@ PARAMETERS = Parameters(
         {"name": "x-request-id", "in": "header", "schema": {"type": "string"}},
     ],
     {"schemas": {"Number": {"type": "integer", "minimum": -5}}},
-    violation,
+    build_violation,
 )
 
 

@@ -9,7 +9,7 @@ from openapi.schemas import Schema
 
 
 def faults(schema: dict[str, Any], value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    violations = Schema(schema, {"schemas": {}}, problem_texts.violation).violations(value, prefix)
+    violations = Schema(schema, {"schemas": {}}, problem_texts.build_violation).find_violations(value, prefix)
     return sorted((violation.field, violation.message) for violation in violations)
 
 

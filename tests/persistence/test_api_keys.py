@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.api_keys import ApiKey, hash_key, new_key
+from domain.api_keys import ApiKey, generate_key, hash_key
 from domain.errors import Conflict, NotFound
 from persistence import api_keys
 from persistence.database import Database
@@ -18,7 +18,7 @@ LATER = NOW + timedelta(seconds=1)
 
 
 def api_key(name: str = "caller", *scopes: str) -> ApiKey:
-    return ApiKey(hash_key(new_key().encode()), name, scopes or ("messages",), NOW)
+    return ApiKey(hash_key(generate_key().encode()), name, scopes or ("messages",), NOW)
 
 
 async def test_find_returns_the_created_key(database: Database) -> None:

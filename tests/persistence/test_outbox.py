@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from domain.errors import Conflict, UnknownType
-from domain.events import order_key
+from domain.events import build_order_key
 from persistence import outbox, tables
 from persistence.database import Database
 from persistence.outbox import PublishResult
@@ -36,7 +36,7 @@ async def test_publish_creates_a_delivery_for_each_matching_subscription(databas
     found = await rows(database, tables.deliveries)
     assert {row["system_id"] for row in found} == set(SYSTEM_IDS[:3])
     assert all(row["due"] == row["created"] == NOW and row["state"] == "waiting" for row in found)
-    assert {row["key"] for row in found} == {order_key(about)}
+    assert {row["key"] for row in found} == {build_order_key(about)}
     assert len({row["id"] for row in found}) == 3
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from domain.deliveries import AttemptOutcome, state_after
+from domain.deliveries import AttemptOutcome, determine_state_after
 from persistence import tables
 from persistence.database import Database
 from persistence.opening import open_database
@@ -45,7 +45,7 @@ async def test_settle_reports_rows_locked_by_others(
         await other.execute("rollback")
         assert await claims.settle(database, lease(), results) == set()
     left = await rows(database, tables.deliveries)
-    assert [row["attempts"] for row in left] == ([] if state_after(outcome) is None else [1, 1])
+    assert [row["attempts"] for row in left] == ([] if determine_state_after(outcome) is None else [1, 1])
 
 
 async def test_claim_and_release_skip_locked_rows(database: Database, other: asyncpg.Connection) -> None:

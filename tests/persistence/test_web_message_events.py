@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from domain.events import Event, order_key, write_content
+from domain.events import Event, build_order_key, write_content
 from domain.publications import CallTimes, Case, CaseMessage, fingerprint_shown
 from domain.web_messages import ExternalReference, OepInstance, WebMessage
 from persistence import publications, tables
@@ -99,7 +99,7 @@ async def test_readable_message_raises_an_event(
     assert len({row["id"] for row in found}) == 2
     for row in found:
         assert row["event_id"] == event["id"]
-        assert row["key"] == order_key(expected)
+        assert row["key"] == build_order_key(expected)
         assert (row["state"], row["created"], row["due"]) == ("waiting", created, created)
         assert (row["attempts"], row["lease"], row["started"]) == (0, None, None)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from budkavle.catalogue.base_urls import base_url_faults, normal_base_url
+from budkavle.catalogue.base_urls import find_base_url_faults, normalize_base_url
 
 GOOD = {
     "https://fasit.example": "https://fasit.example",
@@ -22,10 +22,10 @@ GOOD = {
 
 @pytest.mark.parametrize("url", GOOD)
 def test_base_urls_are_normalised_without_a_final_slash(url: str) -> None:
-    assert base_url_faults(url, is_private=False) == []
-    assert normal_base_url(url) == GOOD[url]
+    assert find_base_url_faults(url, is_private=False) == []
+    assert normalize_base_url(url) == GOOD[url]
     # A normalised URL does not change.
-    assert normal_base_url(GOOD[url]) == GOOD[url]
+    assert normalize_base_url(GOOD[url]) == GOOD[url]
 
 
 ABSOLUTE, QUERY, USER = "an absolute URL", "a query or a fragment", "a user or a password"
@@ -96,7 +96,7 @@ HOST, PORT, PATH = "a host", "a port", "a path"
     ],
 )
 def test_base_urls_with_several_faults_report_all_of_them(url: str, faults: list[str]) -> None:
-    found = base_url_faults(url, is_private=False)
+    found = find_base_url_faults(url, is_private=False)
     assert len(found) == len(faults), found
     for text, part in zip(found, faults, strict=True):
         assert part in text
@@ -104,10 +104,10 @@ def test_base_urls_with_several_faults_report_all_of_them(url: str, faults: list
 
 
 def test_http_needs_private_addresses() -> None:
-    (fault,) = base_url_faults("http://fasit.example", is_private=False)
+    (fault,) = find_base_url_faults("http://fasit.example", is_private=False)
     assert "allowPrivateAddresses" in fault
-    assert base_url_faults("http://fasit.example", is_private=True) == []
-    assert base_url_faults("https://fasit.example", is_private=True) == []
+    assert find_base_url_faults("http://fasit.example", is_private=True) == []
+    assert find_base_url_faults("https://fasit.example", is_private=True) == []
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,12 @@ def test_http_needs_private_addresses() -> None:
 )
 @pytest.mark.parametrize("is_private", [True, False])
 def test_addresses_that_are_never_called_are_refused(host: str, is_private: bool) -> None:
-    (fault,) = base_url_faults(f"https://{host}:8443/star", is_private=is_private)
+    (fault,) = find_base_url_faults(f"https://{host}:8443/star", is_private=is_private)
     assert "is never called" in fault
 
 
 @pytest.mark.parametrize("host", ["10.1.2.3", "127.0.0.1", "[::1]", "[fd12::1]", "[::ffff:192.168.0.1]"])
 def test_private_addresses_need_a_flag(host: str) -> None:
-    (fault,) = base_url_faults(f"https://{host}", is_private=False)
+    (fault,) = find_base_url_faults(f"https://{host}", is_private=False)
     assert "allowPrivateAddresses" in fault
-    assert base_url_faults(f"https://{host}", is_private=True) == []
+    assert find_base_url_faults(f"https://{host}", is_private=True) == []

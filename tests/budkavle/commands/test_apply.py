@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from budkavle.commands.apply import apply_catalogue, diff
+from budkavle.commands.apply import apply_catalogue, list_changes
 from domain.audit import CATALOGUE
 from domain.catalogue import Catalogue, ClientCertificate, WebMessageEvent, plan_apply
 from domain.subscriptions import Entry
@@ -108,7 +108,7 @@ def test_diff_shows_the_changes_within_a_part() -> None:
         types=[message_type(name="Other"), 203],
         event=WebMessageEvent(7, 282, 202),
     )
-    assert list(diff(Applied(plan_apply(before, after)))) == [
+    assert list(list_changes(Applied(plan_apply(before, after)))) == [
         f"~ system {SYSTEM_ID}",
         '    name: "Fasit" -> "Å \\"x\\""',
         f'    certificates: - "sha256:{"aa" * 32}"',
@@ -125,7 +125,7 @@ def test_diff_shows_the_changes_within_a_part() -> None:
 
 def test_diff_counts_what_is_pruned() -> None:
     pruned = (Pruned(SYSTEM_ID, 1, 0), Pruned(OTHER_ID, 2, 1))
-    assert list(diff(Applied((), pruned)))[:2] == [
+    assert list(list_changes(Applied((), pruned)))[:2] == [
         f"- 1 subscription of {SYSTEM_ID}, with 0 messages not delivered",
         f"- 2 subscriptions of {OTHER_ID}, with 1 message not delivered",
     ]

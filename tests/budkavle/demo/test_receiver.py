@@ -10,7 +10,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from budkavle.demo.receiver import LARGEST_BODY, SECRET, create_receiver, verify
-from delivery.signing import read_secret, signature_headers
+from delivery.signing import build_signature_headers, read_secret
 from tests.factories import NOW
 
 BODY = b'{"a": "<b>"}'
@@ -26,7 +26,7 @@ def sign_headers(body: bytes = BODY, secret: str = SECRET, age: int = 0) -> dict
 def test_verify_accepts_signatures_of_the_worker_and_of_the_standard_library() -> None:
     assert verify(SECRET, sign_headers(), BODY, NOW)
     keys = [read_secret(OTHER_SECRET), read_secret(SECRET)]
-    assert verify(SECRET, signature_headers("msg_1", NOW, BODY, keys), BODY, NOW)
+    assert verify(SECRET, build_signature_headers("msg_1", NOW, BODY, keys), BODY, NOW)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from cryptography import x509
 
-from budkavle.demo.subscriptions import FINGERPRINT, SYSTEM_ID, put_demo_system, subscription_commands
+from budkavle.demo.subscriptions import FINGERPRINT, SYSTEM_ID, build_subscription_commands, put_demo_system
 from domain.catalogue import Allowed, Catalogue
 from domain.subscriptions import Identity, MessageType
 from persistence import catalogue as stored
@@ -66,7 +66,9 @@ def test_demo_creates_one_subscription_unless_others_exist(database_url: str) ->
 def test_printed_certificate_is_in_the_catalogue(database_url: str) -> None:
     found = put(database_url)
     commands = [
-        line for line in subscription_commands("http://127.0.0.1:8080", "demo").splitlines() if line.startswith("curl ")
+        line
+        for line in build_subscription_commands("http://127.0.0.1:8080", "demo").splitlines()
+        if line.startswith("curl ")
     ]
     sync, fetch, _, waiting = (shlex.split(command) for command in commands)
     for command in (sync, fetch, waiting):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from budkavle.specs import spec_dir
+from budkavle.specs import find_spec_dir
 from openapi.application import read_spec
 
 Path = list[str | int]
@@ -11,7 +11,7 @@ Path = list[str | int]
 
 def paths_with_a_pattern(contract: str) -> dict[str, Path]:
     """Return the paths of all parameters and properties of JSON bodies that have a pattern, by their names."""
-    spec = read_spec(spec_dir(), contract)
+    spec = read_spec(find_spec_dir(), contract)
     found: list[Path] = []
     for operation in (operation for path in spec["paths"].values() for operation in path.values()):
         parameters = (_resolve(spec, parameter) for parameter in operation["parameters"])

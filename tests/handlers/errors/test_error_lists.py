@@ -5,9 +5,9 @@ from typing import get_args
 
 import pytest
 
-from budkavle.specs import spec_dir
+from budkavle.specs import find_spec_dir
 from domain.subscriptions import ErrorCode
-from handlers.errors.error_list_texts import _RULES, _UNREADABLE, violation
+from handlers.errors.error_list_texts import _RULES, _UNREADABLE, build_violation
 from handlers.errors.error_lists import _KIND
 from openapi.application import read_spec
 from openapi.errors.faults import Fault, Reason
@@ -25,7 +25,7 @@ def test_each_error_code_has_a_text() -> None:
 
 
 def test_each_error_code_is_in_the_contract() -> None:
-    schemas = read_spec(spec_dir(), "subscriptions")["components"]["schemas"]
+    schemas = read_spec(find_spec_dir(), "subscriptions")["components"]["schemas"]
     (schema,) = (
         schema["properties"]["errorCode"] for schema in schemas.values() if "errorCode" in schema.get("properties", {})
     )
@@ -38,7 +38,7 @@ def test_each_error_code_is_in_the_contract() -> None:
 @pytest.mark.parametrize("path", PATTERNS.values(), ids=PATTERNS)
 def test_each_pattern_has_a_text(path: list[str | int]) -> None:
     """The general text does not help a caller."""
-    found = violation(Fault(path, "pattern", value="x"))
+    found = build_violation(Fault(path, "pattern", value="x"))
     assert found is None or "den rigtige form" not in found.message, (
         f"add the text of {path} to handlers/errors/error_list_texts.py: _PATTERNS"
     )

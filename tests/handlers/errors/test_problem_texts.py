@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from budkavle.specs import spec_dir
+from budkavle.specs import find_spec_dir
 from handlers.errors import problem_texts
 from openapi.application import read_spec
 from openapi.errors.faults import Fault
@@ -13,18 +13,18 @@ from tests.factories import case_body, message_body
 from tests.handlers.errors.patterns import paths_with_a_pattern
 
 PATTERNS = paths_with_a_pattern("web-messages")
-COMPONENTS = read_spec(spec_dir(), "web-messages")["components"]
+COMPONENTS = read_spec(find_spec_dir(), "web-messages")["components"]
 
 
 def create_request(value: Any) -> list[tuple[str, str]]:
-    schema = Schema({"$ref": "#/components/schemas/CreateWebMessageRequest"}, COMPONENTS, problem_texts.violation)
-    return sorted({(violation.field, violation.message) for violation in schema.violations(value)})
+    schema = Schema({"$ref": "#/components/schemas/CreateWebMessageRequest"}, COMPONENTS, problem_texts.build_violation)
+    return sorted({(violation.field, violation.message) for violation in schema.find_violations(value)})
 
 
 @pytest.mark.parametrize("path", PATTERNS.values(), ids=PATTERNS)
 def test_each_pattern_has_a_text(path: list[str | int]) -> None:
     """The general text does not help a caller."""
-    found = problem_texts.violation(Fault(path, "pattern", value="x"))
+    found = problem_texts.build_violation(Fault(path, "pattern", value="x"))
     assert found is None or "match the pattern in the contract" not in found.message, (
         f"add the texts of {path} to handlers/errors/problem_texts.py: _TEXTS"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
-from domain.api_keys import ApiKey, hash_key, new_key
+from domain.api_keys import ApiKey, generate_key, hash_key
 from domain.errors import StorageFailed
 from handlers.security.authentication import MAX_CACHED, ApiKeys
 from persistence import api_keys
@@ -28,7 +28,7 @@ def url_of(shared: RunningService) -> str:
 
 
 def test_stored_key_has_the_access_of_its_scope(shared: RunningService, url_of: str) -> None:
-    keys = {scopes: new_key() for scopes in (("messages",), ("publish",), ("messages", "publish"))}
+    keys = {scopes: generate_key() for scopes in (("messages",), ("publish",), ("messages", "publish"))}
     for scopes, key in keys.items():
         stored = stored_key(key, *scopes, name=new_id())
         with_database(url_of, lambda database, stored=stored: api_keys.create(database, stored))
@@ -38,7 +38,7 @@ def test_stored_key_has_the_access_of_its_scope(shared: RunningService, url_of: 
 
 
 def test_revoked_key_is_unknown(shared: RunningService, url_of: str) -> None:
-    key, name = new_key(), new_id()
+    key, name = generate_key(), new_id()
     with_database(url_of, lambda database: api_keys.create(database, stored_key(key, "messages", name=name)))
     with_database(url_of, lambda database: api_keys.revoke(database, name, NOW))
     response = shared.client.get(f"/webmessages/{new_id()}", headers={"apikey": key})
@@ -82,7 +82,7 @@ def test_health_and_documentation_require_no_key(contract: RunningService) -> No
 def test_find_rejects_a_revoked_key(migrated_sqlite: bytes, tmp_path: Path) -> None:
     path = tmp_path / "test.db"
     path.write_bytes(migrated_sqlite)
-    key = new_key()
+    key = generate_key()
 
     async def scenario(database: Database) -> None:
         keys = ApiKeys(database)
@@ -112,7 +112,7 @@ def test_find_bounds_its_cache(database_url: str) -> None:
 def test_find_shares_one_query_between_concurrent_callers(migrated_sqlite: bytes, tmp_path: Path) -> None:
     path = tmp_path / "test.db"
     path.write_bytes(migrated_sqlite)
-    key = new_key()
+    key = generate_key()
 
     async def scenario(database: Database) -> None:
         await api_keys.create(database, stored_key(key, "messages"))

@@ -7,7 +7,7 @@ import pytest
 
 from domain import errors
 from domain.errors import BudkavleError, CallerRefused, Invalid, RefusalReason, Violation
-from openapi.errors.problems import problem, problem_of, status_of
+from openapi.errors.problems import get_status, render_error_problem, render_problem
 
 STATUSES = {
     errors.Invalid: 400,
@@ -37,7 +37,7 @@ STATUSES = {
 
 @pytest.mark.parametrize(("kind", "status"), STATUSES.items())
 def test_status_of_returns_the_documented_status_of_every_error(kind: type[BudkavleError], status: int) -> None:
-    assert status_of(_error_of(kind)) == status
+    assert get_status(_error_of(kind)) == status
 
 
 def _error_of(kind: type[Any]) -> BudkavleError:
@@ -61,11 +61,11 @@ def test_status_of_a_subclass_is_that_of_its_base() -> None:
     class NoSuchParty(errors.NotFound):
         """There is no such party."""
 
-    assert status_of(NoSuchParty()) == 404
+    assert get_status(NoSuchParty()) == 404
 
 
 def test_problem_of_an_error_contains_its_message() -> None:
-    assert json.loads(problem_of(errors.NotFound("no å"))) == {
+    assert json.loads(render_error_problem(errors.NotFound("no å"))) == {
         "title": "Not Found",
         "status": {"statusCode": 404, "reasonPhrase": "Not Found"},
         "detail": "no å",
@@ -74,7 +74,7 @@ def test_problem_of_an_error_contains_its_message() -> None:
 
 def test_problem_of_violations_is_sorted_by_field_without_duplicates() -> None:
     violations = [Violation("b", "2"), Violation("a", "2"), Violation("b", "2"), Violation("a", "1")]
-    assert json.loads(problem_of(Invalid(violations))) == {
+    assert json.loads(render_error_problem(Invalid(violations))) == {
         "title": "Constraint Violation",
         "status": {"statusCode": 400, "reasonPhrase": "Bad Request"},
         "violations": [
@@ -88,7 +88,7 @@ def test_problem_of_violations_is_sorted_by_field_without_duplicates() -> None:
 def test_problem_has_the_phrase_of_rfc_9110() -> None:
     from http import HTTPStatus
 
-    value = json.loads(problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
+    value = json.loads(render_problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
     assert value == {
         "title": "Content Too Large",
         "status": {"statusCode": 413, "reasonPhrase": "Content Too Large"},

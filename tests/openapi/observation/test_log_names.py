@@ -2,13 +2,13 @@
 
 import pytest
 
-from budkavle.specs import spec_dir
+from budkavle.specs import find_spec_dir
 from domain.errors import Violation
 from handlers.contracts import CONTRACTS
 from openapi.application import read_spec
 from openapi.observation.log_names import LogNames
 
-NAMES = LogNames([read_spec(spec_dir(), name) for name in CONTRACTS])
+NAMES = LogNames([read_spec(find_spec_dir(), name) for name in CONTRACTS])
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ NAMES = LogNames([read_spec(spec_dir(), name) for name in CONTRACTS])
     ],
 )
 def test_path_shows_only_names_of_the_contracts(raw_path: str, logged: str) -> None:
-    assert NAMES.path(raw_path.encode()) == logged
+    assert NAMES.redact_path(raw_path.encode()) == logged
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_path_shows_only_names_of_the_contracts(raw_path: str, logged: str) -> N
     ],
 )
 def test_fields_show_only_names_of_the_contracts(fields: list[str], logged: list[str]) -> None:
-    assert NAMES.fields(Violation(field, "m") for field in fields) == logged
+    assert NAMES.list_fields(Violation(field, "m") for field in fields) == logged

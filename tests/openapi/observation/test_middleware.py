@@ -6,7 +6,7 @@ import pytest
 
 from conftest import MESSAGES_KEY, RunningService
 from mock_open_e import MockOpenE
-from openapi.observation.middleware import trace_parent_of
+from openapi.observation.middleware import read_trace_parent
 from tests.factories import message_body
 from tests.handlers.messages import UNKNOWN_ID
 from tests.raw_http import request
@@ -147,4 +147,4 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 )
 def test_trace_parent_of_accepts_one_value_of_the_standard(values: list[str], expected: str | None) -> None:
     headers = [(b"x", TRACE.encode()), *((b"traceparent", value.encode()) for value in values)]
-    assert trace_parent_of(headers) == expected
+    assert read_trace_parent(headers) == expected

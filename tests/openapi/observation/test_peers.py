@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from openapi.observation.peers import MAX_HOPS, TrustedProxies, source_of
+from openapi.observation.peers import MAX_HOPS, TrustedProxies, compute_source
 
 PROXIES = TrustedProxies(tuple(map(ip_network, ("192.0.2.7", "10.0.0.0/8", "2001:db8::/32"))))
 PROXY = "192.0.2.7"
@@ -14,7 +14,7 @@ PROXY = "192.0.2.7"
 def peer_of(*headers: tuple[str, str], client: str | None = PROXY, proxies: TrustedProxies = PROXIES) -> str | None:
     encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     scope: dict[str, Any] = {"client": client and (client, 1), "headers": encoded}
-    return proxies.peer_of(scope)
+    return proxies.find_peer(scope)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_peer_of_trusts_only_listed_proxies(client: str | None) -> None:
 
 
 def test_source_of_groups_the_addresses_of_one_subscriber() -> None:
-    assert source_of("2001:db8:1:2:3:4:5:6") == source_of("2001:db8:1:2:ffff::") == "2001:db8:1:2::/64"
-    assert source_of("2001:db8:1:3::1") != source_of("2001:db8:1:2::1")
-    assert source_of("::ffff:192.0.2.1") == source_of("192.0.2.1") == "192.0.2.1"
-    assert source_of("fe80::1%eth0") == "fe80::/64"
-    assert source_of(None) == source_of("@") == "-"
+    assert compute_source("2001:db8:1:2:3:4:5:6") == compute_source("2001:db8:1:2:ffff::") == "2001:db8:1:2::/64"
+    assert compute_source("2001:db8:1:3::1") != compute_source("2001:db8:1:2::1")
+    assert compute_source("::ffff:192.0.2.1") == compute_source("192.0.2.1") == "192.0.2.1"
+    assert compute_source("fe80::1%eth0") == "fe80::/64"
+    assert compute_source(None) == compute_source("@") == "-"

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from openapi.server.serving import CannotListen, FullCollections, address_of, listen
+from openapi.server.serving import CannotListen, FullCollections, build_address, listen
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, put_key, running_program
 from tests.factories import case_body, message_body
@@ -105,8 +105,8 @@ def test_mock_open_e_listens_until_a_signal() -> None:
 def test_listen_selects_a_free_port_and_refuses_one_in_use() -> None:
     with listen("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
-        assert address_of(first) == f"http://127.0.0.1:{port}"
-        assert address_of(first, tls=True) == f"https://127.0.0.1:{port}"
+        assert build_address(first) == f"http://127.0.0.1:{port}"
+        assert build_address(first, tls=True) == f"https://127.0.0.1:{port}"
         with pytest.raises(CannotListen, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"):
             listen("127.0.0.1", port)
 
