@@ -129,7 +129,7 @@ def test_recipe_for_another_implementation_works(on_sqlite: WholeCheck) -> None:
     assert "http://127.1:" in on_sqlite.ended.stdout
     assert "keeps the contract" in on_sqlite.ended.stdout
     assert parse_skip_reasons(on_sqlite.ended.stdout) == set()
-    assert_reported(on_sqlite.work)
+    assert_reported(on_sqlite.work, *KIND_OF_FILES)
 
 
 def test_commands_of_a_report_are_pasted_as_the_reference_shows(on_postgresql: WholeCheck, server: Server) -> None:

@@ -20,16 +20,22 @@ OF_SHARED_STATE = (
 
 
 def test_recipe_for_our_service_works(tmp_path: Path) -> None:
-    """The service has its own TLS, which sends a certificate with each request, even if it should be missing."""
-    shown = tmp_path / "summary.md"
+    """The service has its own TLS, which sends a certificate with each request, even if it should be missing.
 
-    result = run_steps(OWN, tmp_path, GITHUB_STEP_SUMMARY=str(shown))
+    Only subscriptions use certificates. The two tests with nginx and TLS check web messages: all rules, and the schema.
+    """
+    shown = tmp_path / "summary.md"
+    command = "budkavle contract-check"
+    assert OWN.count(f"\n{command} ") == 1
+
+    steps = OWN.replace(f"\n{command} ", f"\n{command} --spec subscriptions ")
+    result = run_steps(steps, tmp_path, GITHUB_STEP_SUMMARY=str(shown))
 
     assert {name: step.returncode for name, step in result.items()} == {"Check": 0, "Show": 0}
     assert_clean(result["Check"])
     assert parse_skip_reasons(result["Check"].stdout) == ONLY_WITHOUT_TLS
     assert "keeps the contract" in shown.read_text()
-    assert_reported(tmp_path)
+    assert_reported(tmp_path, "rules", "schema-subscriptions")
 
 
 def test_two_services_below_a_base_path_that_nginx_adds_to_locations_have_no_findings(
