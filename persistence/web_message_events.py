@@ -69,19 +69,20 @@ _PUBLISH = {
     """,  # noqa: S608  # Made of the texts here alone.
     # Lock in the order of the ids, as `outbox.publish` does.
     "matching": f"""
-        select s.id, s.system_id from mapped join subscriptions s on {MATCHES.format(of="mapped.")}
+        select s.id, s.system_id, mapped.id as event_id from mapped
+        join subscriptions s on {MATCHES.format(of="mapped.")}
         order by s.id for key share of s
     """,  # noqa: S608  # Made of the texts here alone.
     "raised": f"""
         insert into events (id, created, entity_type, content, subscriptions, publisher, request_id)
         select id, created, entity_type, format('{_CONTENT}', message_id, entity_type, org_code, org_type),
-            (select count(*) from matching), '{PUBLISHER}', '{NO_REQUEST}'
+            (select count(*) from matching where event_id = mapped.id), '{PUBLISHER}', '{NO_REQUEST}'
         from mapped
         returning id
     """,  # noqa: S608  # Made of the texts here alone.
     "fanned_out": f"""
         {INSERT_DELIVERIES.format(new_id="gen_random_uuid()", event_id="mapped.id", of="mapped.")}
-        from mapped cross join matching s
+        from mapped join matching s on s.event_id = mapped.id
         returning id
     """,
 }

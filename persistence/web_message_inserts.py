@@ -6,10 +6,13 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
+from domain.idempotency_keys import IdempotencyKey
 from domain.web_messages import Attachment, MessageState, WebMessage
-from persistence.database import Database
+from persistence.database import Database, to_json
 from persistence.prepared import PreparedStatement
+from persistence.tables import idempotency_keys as keys_table
 from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
@@ -25,11 +28,15 @@ PIECE_BYTES = 768 * 1024
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to store. `sent` is when its call to Open-E begins, None for a message without a case."""
+    """A message to store. `sent` is when its call to Open-E begins, None for a message without a case.
+
+    With a `key` it is stored only if the key is free.
+    """
 
     message: WebMessage
     state: MessageState
     sent: datetime | None
+    key: IdempotencyKey | None = None
 
     @property
     def is_large(self) -> bool:
@@ -38,12 +45,14 @@ class NewMessage:
         return len(self.message.message) + files > LARGE_BYTES
 
 
-async def insert_message(database: Database, new: NewMessage) -> None:
-    """Insert a message with its files."""
+async def insert_message(database: Database, new: NewMessage) -> bool:
+    """Insert a message with its files and its key. Return False, and insert nothing, if the key is not free."""
     if new.is_large or new.message.attachments:
-        await database.write(_insert_with_files, new)
-    else:
-        await database.write(_insert, new)
+        return await database.write(_insert_with_files, new)
+    if new.key is not None:
+        return await database.write(_insert_with_key, new)
+    await database.write(_insert, new)
+    return True
 
 
 def with_references_and_event(statement: sa.Insert | sa.Update) -> sa.Insert:
@@ -70,6 +79,45 @@ _INSERT_REFERENCES = PreparedStatement(
 )
 _INSERT_ALL = PreparedStatement(with_references_and_event(_INSERT))
 _INSERT_PIECE = attachments_table.insert()
+_INSERT_KEY = PreparedStatement(
+    sqlite.insert(keys_table)
+    .values({column: sa.bindparam(column.name) for column in keys_table.c})
+    .on_conflict_do_nothing()
+    .returning(keys_table.c.message_id)
+)
+
+
+def _build_insert_with_keys() -> sa.Select[Any]:
+    """Return one statement for PostgreSQL that inserts the keys of `rows` that are free, and their messages.
+
+    It returns the ids of these messages. Of several rows with one key it inserts one. All transactions insert keys in
+    their order, which prevents deadlocks.
+    """
+    columns = {f"new_{column.name}": column for column in messages_table.c if column.name != "open_e_message_id"}
+    typed = [sa.column(column.name, column.type) for column in keys_table.c]
+    typed += [sa.column(name, column.type) for name, column in columns.items()]
+    rows = sa.func.json_to_recordset(sa.cast(sa.bindparam("rows", type_=sa.Text()), sa.JSON))
+    given = sa.select(rows.table_valued(*typed, name="g").render_derived(with_types=True)).cte("given")
+    new_keys = (
+        postgresql.insert(keys_table)
+        .from_select(
+            [column.name for column in keys_table.c],
+            sa.select(*(given.c[column.name] for column in keys_table.c)).order_by(
+                *(given.c[column.name] for column in keys_table.primary_key.columns)
+            ),
+        )
+        .on_conflict_do_nothing()
+        .returning(keys_table.c.message_id)
+        .cte("new_keys")
+    )
+    messages = messages_table.insert().from_select(
+        [column.name for column in columns.values()],
+        sa.select(*(given.c[name] for name in columns)).join(new_keys, new_keys.c.message_id == given.c.message_id),
+    )
+    return sa.select(new_keys.c.message_id).add_cte(with_references_and_event(messages).cte("referenced"))
+
+
+_INSERT_WITH_KEYS = PreparedStatement(_build_insert_with_keys())
 
 
 def _cost_of_new(new: NewMessage) -> Cost:
@@ -79,21 +127,58 @@ def _cost_of_new(new: NewMessage) -> Cost:
 @batched_write
 def _insert(connection: sa.Connection, items: Sequence[NewMessage]) -> list[None]:
     """Insert messages. Readable ones get their references and events, on PostgreSQL in the same statement."""
-    parameters = [_to_parameters(new) for new in items]
     if connection.dialect.name == "postgresql":
-        _INSERT_ALL.execute_many(connection, parameters)
-        return [None] * len(items)
-    _INSERT_ROW.execute_many(connection, parameters)
-    insert_references_and_events(connection, [(new.message, new.message.created) for new in items])
+        _INSERT_ALL.execute_many(connection, [_to_parameters(new) for new in items])
+    else:
+        _insert_on_sqlite(connection, items)
     return [None] * len(items)
 
 
+def _insert_on_sqlite(connection: sa.Connection, items: Sequence[NewMessage]) -> None:
+    _INSERT_ROW.execute_many(connection, [_to_parameters(new) for new in items])
+    insert_references_and_events(connection, [(new.message, new.message.created) for new in items])
+
+
+@batched_write
+def _insert_with_key(connection: sa.Connection, items: Sequence[NewMessage]) -> list[bool]:
+    """Insert messages whose keys are free, as `_insert` does. Return which ones."""
+    keys = [_key_to_parameters(new) for new in items]
+    if connection.dialect.name == "postgresql":
+        rows = [
+            key | {"fingerprint": f"\\x{key['fingerprint'].hex()}"} | _to_parameters(new)
+            for key, new in zip(keys, items, strict=True)
+        ]
+        inserted = {message_id for (message_id,) in _INSERT_WITH_KEYS.execute(connection, rows=to_json(rows))}
+        return [new.message.id in inserted for new in items]
+    is_first = [bool(_INSERT_KEY.execute(connection, **key)) for key in keys]
+    first = [new for new, is_inserted in zip(items, is_first, strict=True) if is_inserted]
+    if first:
+        _insert_on_sqlite(connection, first)
+    return is_first
+
+
 @write_with_cost(_cost_of_new)
-def _insert_with_files(connection: sa.Connection, new: NewMessage) -> None:
-    """Insert a message and the contents of its attachments."""
-    _insert(connection, new)
+def _insert_with_files(connection: sa.Connection, new: NewMessage) -> bool:
+    """Insert a message and the contents of its attachments. Return False if its key is not free."""
+    if new.key is None:
+        _insert(connection, new)
+    elif not _insert_with_key(connection, new):
+        return False
     for attachment in new.message.attachments:
         _insert_pieces(connection, new.message, attachment)
+    return True
+
+
+def _key_to_parameters(new: NewMessage) -> dict[str, Any]:
+    assert new.key is not None  # noqa: S101  # Only messages with a key are inserted with it.
+    return {
+        "caller": new.key.caller,
+        "operation": new.key.operation,
+        "key": new.key.key,
+        "fingerprint": new.key.fingerprint,
+        "message_id": new.message.id,
+        "created": new.sent or new.message.created,
+    }
 
 
 def _to_parameters(new: NewMessage) -> dict[str, Any]:

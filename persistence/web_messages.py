@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from domain.errors import NotFound
+from domain.idempotency_keys import IdempotencyKey
 from domain.web_messages import (
     UNSETTLED_STATES,
     Attachment,
@@ -63,14 +64,19 @@ class _PublishedMessage:
     created: datetime
 
 
-async def store(database: Database, message: WebMessage) -> None:
-    """Store a message without a case. Its `created` must be set."""
-    await insert_message(database, NewMessage(message, MessageState.STORED, None))
+async def store(database: Database, message: WebMessage, key: IdempotencyKey | None = None) -> bool:
+    """Store a message without a case. Its `created` must be set. Return False, and store nothing, if `key` is used."""
+    return await insert_message(database, NewMessage(message, MessageState.STORED, None, key))
 
 
-async def begin_sending(database: Database, message: WebMessage, sent: datetime) -> None:
-    """Store a message before it is sent to Open-E. Until the outcome is stored, only operators see it."""
-    await insert_message(database, NewMessage(message, MessageState.SENDING, sent))
+async def begin_sending(
+    database: Database, message: WebMessage, sent: datetime, key: IdempotencyKey | None = None
+) -> bool:
+    """Store a message before it is sent to Open-E. Until the outcome is stored, only operators see it.
+
+    Return False, and store nothing, if `key` is used: the message must not be sent.
+    """
+    return await insert_message(database, NewMessage(message, MessageState.SENDING, sent, key))
 
 
 async def mark_published(database: Database, message: WebMessage, open_e_message_id: int, created: datetime) -> None:

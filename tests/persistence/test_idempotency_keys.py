@@ -1,56 +1,172 @@
-"""Idempotency keys in the database."""
+"""Idempotency keys in the database: one message per key, kept until it expires or is freed."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
-import sqlalchemy as sa
 
-from domain.web_messages import ExternalReference
+from domain.errors import NotFound
+from domain.idempotency_keys import IdempotencyKey, KeyedMessage
+from domain.web_messages import ExternalReference, MessageState, WebMessage
+from persistence import idempotency_keys
 from persistence import web_messages as stored
 from persistence.database import Database
-from persistence.idempotency_keys import free_keys
-from persistence.tables import idempotency_keys
 from persistence.work import short_write
-from tests.factories import NOW, web_message
-from tests.persistence.rows import counts
+from tests.factories import NOW, attachment, idempotency_key, web_message
+from tests.persistence.rows import content_of, counts
+from tests.persistence.test_web_messages import MESSAGES, described
 
 pytestmark = pytest.mark.anyio
 
 CASE = ExternalReference("flowInstanceId", "1068")
+LATER = NOW + timedelta(seconds=1)
 
 
-async def put_key(database: Database, key: str, message_id: str) -> None:
-    row = {"caller": "caller", "operation": "createWebMessage", "key": key, "fingerprint": b"1"}
+def case_message() -> WebMessage:
+    return web_message(external_references=(CASE,), created=None)
 
-    @short_write
-    def insert(connection: sa.Connection) -> None:
-        connection.execute(idempotency_keys.insert(), row | {"message_id": message_id, "created": NOW})
 
-    await database.write(insert)
+@pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
+async def test_store_with_a_key_stores_the_same_message_as_without(database: Database, message: WebMessage) -> None:
+    assert await stored.store(database, message, idempotency_key(message))
+    assert await stored.get(database, message.id) == described(message)
+    for reference in message.external_references:
+        assert await stored.list_by_reference(database, reference, 2, None) == [described(message)]
+    for file in message.attachments:
+        assert await content_of(database, file) == file.data
+
+
+@pytest.mark.parametrize("files", [(), (attachment(),)], ids=["without files", "with files"])
+async def test_store_with_a_used_key_stores_nothing(database: Database, files: tuple[object, ...]) -> None:
+    message, key = web_message(attachments=files), idempotency_key(web_message(), "1")
+    assert await stored.store(database, message, key)
+    before = await counts(database)
+    other = web_message(attachments=(attachment(b"other"),) if files else (), message="Other")
+    assert not await stored.store(database, other, replace(key, fingerprint=b"other"))
+    assert await counts(database) == before
+    expected = KeyedMessage(message.id, key.fingerprint, NOW, MessageState.STORED, None)
+    assert await idempotency_keys.find(database, key) == expected
+
+
+async def test_begin_sending_with_a_used_key_stores_nothing(database: Database) -> None:
+    message, key = case_message(), idempotency_key(case_message(), "1")
+    assert await stored.begin_sending(database, message, LATER, key)
+    assert not await stored.begin_sending(database, case_message(), NOW, key)
+    assert await counts(database) == {"web_messages": 1, "idempotency_keys": 1}
+    expected = KeyedMessage(message.id, key.fingerprint, LATER, MessageState.SENDING, LATER)
+    assert await idempotency_keys.find(database, key) == expected
+
+
+async def test_concurrent_messages_with_the_same_keys_are_stored_once(database: Database) -> None:
+    keys = [idempotency_key(web_message(), str(number)) for number in range(5)]
+    # Different orders of the keys, as different processes have them, must not deadlock.
+    wanted = [(key, web_message()) for _ in range(10) for key in keys]
+    wanted += [(key, web_message(attachments=(attachment(),))) for key in reversed(keys)]
+    results = await asyncio.gather(*(stored.store(database, message, key) for key, message in wanted))
+    assert sum(results) == 5
+    found = await counts(database)
+    assert (found["web_messages"], found["idempotency_keys"]) == (5, 5)
+    for (key, message), is_first in zip(wanted, results, strict=True):
+        keyed = await idempotency_keys.find(database, key)
+        assert keyed is not None
+        assert (keyed.message_id == message.id) == is_first
+
+
+@pytest.mark.parametrize("change", [{"caller": "b"}, {"operation": "b"}, {"key": "b"}])
+async def test_keys_of_another_caller_operation_or_text_are_independent(
+    database: Database, change: dict[str, str]
+) -> None:
+    key = IdempotencyKey("a", "a", "a", b"1")
+    assert await stored.store(database, web_message(), key)
+    assert await idempotency_keys.find(database, replace(key, **change)) is None
+    assert await stored.store(database, web_message(), replace(key, **change))
+
+
+async def test_find_returns_none_for_a_free_key(database: Database) -> None:
+    assert await idempotency_keys.find(database, idempotency_key(web_message())) is None
+
+
+async def test_key_of_a_deleted_message_is_kept(database: Database) -> None:
+    message = web_message()
+    key = idempotency_key(message)
+    await stored.store(database, message, key)
+    await stored.delete(database, message.id)
+    keyed = await idempotency_keys.find(database, key)
+    assert keyed == KeyedMessage(message.id, key.fingerprint, NOW, None, None)
+    assert keyed.is_settled
+    assert not await stored.store(database, web_message(), key)
 
 
 async def test_free_keys_deletes_only_the_keys_of_these_messages(database: Database) -> None:
     messages = [web_message() for _ in range(3)]
-    for number, message in enumerate(messages):
-        await put_key(database, str(number), message.id)
-    await database.write(short_write(free_keys), [messages[0].id, messages[2].id])
-    assert await counts(database) == {"idempotency_keys": 1}
-    await database.write(short_write(free_keys), [])
-    await database.write(short_write(free_keys), [messages[1].id])
-    assert await counts(database) == {}
+    keys = [idempotency_key(message) for message in messages]
+    for message, key in zip(messages, keys, strict=True):
+        await stored.store(database, message, key)
+    await database.write(short_write(idempotency_keys.free_keys), [messages[0].id, messages[2].id])
+    await database.write(short_write(idempotency_keys.free_keys), [])
+    assert [await idempotency_keys.find(database, key) is None for key in keys] == [True, False, True]
 
 
 async def test_drop_refused_frees_the_key(database: Database) -> None:
-    message = web_message(external_references=(CASE,), created=None)
-    await stored.begin_sending(database, message, NOW)
-    await put_key(database, "1", message.id)
+    message = case_message()
+    key = idempotency_key(message)
+    await stored.begin_sending(database, message, NOW, key)
     await stored.drop_refused(database, message.id)
     assert await counts(database) == {}
+    assert await stored.begin_sending(database, case_message(), NOW, key)
 
 
 async def test_drop_refused_leaves_the_key_of_a_published_message(database: Database) -> None:
-    message = web_message(external_references=(CASE,), created=None)
-    await stored.begin_sending(database, message, NOW)
-    await put_key(database, "1", message.id)
+    message = case_message()
+    await stored.begin_sending(database, message, NOW, idempotency_key(message))
     await stored.mark_published(database, message, 1, NOW)
     await stored.drop_refused(database, message.id)
     await stored.delete(database, message.id)
     assert await counts(database) == {"idempotency_keys": 1}
+
+
+@pytest.mark.parametrize(
+    ("state", "is_freed"),
+    [("deleted", True), ("stored", True), ("published", True), ("sending", False), ("unknown", False)],
+)
+async def test_expired_keys_are_deleted_unless_their_message_is_in_doubt(
+    database: Database, state: str, *, is_freed: bool
+) -> None:
+    message = web_message() if state in {"stored", "deleted"} else case_message()
+    key = idempotency_key(message)
+    if message.created is None:
+        await stored.begin_sending(database, message, NOW, key)
+    else:
+        await stored.store(database, message, key)
+    if state == "published":
+        await stored.mark_published(database, message, 1, NOW)
+    if state == "unknown":
+        await stored.mark_unknown(database, message.id)
+    if state == "deleted":
+        await stored.delete(database, message.id)
+        with pytest.raises(NotFound):
+            await stored.get(database, message.id)
+    for free in (
+        lambda before: idempotency_keys.free_expired(database, key, before),
+        lambda before: idempotency_keys.prune_expired(database, before),
+    ):
+        await free(NOW)
+        assert await idempotency_keys.find(database, key) is not None
+    assert await idempotency_keys.prune_expired(database, LATER) == int(is_freed)
+    assert (await idempotency_keys.find(database, key) is None) == is_freed
+
+
+async def test_free_expired_deletes_no_other_key(database: Database) -> None:
+    keys = [idempotency_key(web_message(), "1", caller) for caller in "ab"]
+    for key in keys:
+        await stored.store(database, web_message(), key)
+    await idempotency_keys.free_expired(database, keys[0], LATER)
+    assert [await idempotency_keys.find(database, key) is None for key in keys] == [True, False]
+
+
+async def test_prune_expired_deletes_a_limited_number_of_keys(database: Database) -> None:
+    number = idempotency_keys.EXPIRED_AT_ONCE + 1
+    messages = [web_message() for _ in range(number)]
+    await asyncio.gather(*(stored.store(database, message, idempotency_key(message)) for message in messages))
+    assert [await idempotency_keys.prune_expired(database, LATER) for _ in range(3)] == [number - 1, 1, 0]

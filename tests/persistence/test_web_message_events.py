@@ -17,7 +17,7 @@ from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.publications import ReadBack, SettlingRules
 from persistence.web_message_inserts import LARGE_BYTES
-from tests.factories import NOW, attachment, web_message
+from tests.factories import NOW, attachment, idempotency_key, web_message
 from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
 from tests.persistence.queues import rows
 from tests.persistence.rows import counts, execute
@@ -64,6 +64,10 @@ async def store(database: Database, message: WebMessage) -> None:
     await stored.store(database, message)
 
 
+async def store_with_key(database: Database, message: WebMessage) -> None:
+    assert await stored.store(database, message, idempotency_key(message))
+
+
 FILES = (attachment(), attachment(b"x" * 10))
 MESSAGES = {
     "small": web_message(),
@@ -73,7 +77,7 @@ MESSAGES = {
 }
 
 
-@pytest.mark.parametrize("way", [store, publish, settle])
+@pytest.mark.parametrize("way", [store, store_with_key, publish, settle])
 @pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
 async def test_readable_message_raises_an_event(
     database: Database, message: WebMessage, way: Callable[[Database, WebMessage], Awaitable[None]]
@@ -81,7 +85,7 @@ async def test_readable_message_raises_an_event(
     await subscribe(database)
     await way(database, message)
     (event,) = await rows(database, tables.events)
-    created = {store: NOW, publish: LATER, settle: LATER + timedelta(minutes=1)}[way]
+    created = {publish: LATER, settle: LATER + timedelta(minutes=1)}.get(way, NOW)
     expected = Event(event["id"], 202, 1, -1, change=1, created=created, external_id=message.id)
     assert event == {
         "id": event["id"],
@@ -104,7 +108,22 @@ async def test_readable_message_raises_an_event(
         assert (row["attempts"], row["lease"], row["started"]) == (0, None, None)
 
 
-@pytest.mark.parametrize("way", [store, publish])
+@pytest.mark.parametrize("way", [store, store_with_key])
+async def test_messages_of_one_batch_raise_an_event_each(
+    database: Database, way: Callable[[Database, WebMessage], Awaitable[None]]
+) -> None:
+    await subscribe(database)
+    messages = [web_message() for _ in range(20)]
+    await asyncio.gather(*(way(database, message) for message in messages))
+    events = {row["id"]: row for row in await rows(database, tables.events)}
+    assert len(events) == 20
+    assert {row["subscriptions"] for row in events.values()} == {2}
+    assert all(sum(message.id in row["content"] for row in events.values()) == 1 for message in messages)
+    deliveries = [(row["event_id"], row["system_id"]) for row in await rows(database, tables.deliveries)]
+    assert sorted(deliveries) == sorted((event, system) for event in events for system in SYSTEM_IDS[:2])
+
+
+@pytest.mark.parametrize("way", [store, store_with_key, publish])
 async def test_message_raises_no_event_without_a_mapping(
     database: Database, way: Callable[[Database, WebMessage], Awaitable[None]]
 ) -> None:
@@ -169,7 +188,7 @@ async def test_message_that_is_not_stored_raises_no_event(database: Database) ->
         stored.store(database, message), stored.store(database, other), return_exceptions=True
     )
     assert isinstance(outcomes[0], sa.exc.IntegrityError)
-    assert outcomes[1] is None
+    assert outcomes[1] is True
     found = await counts(database)
     assert (found["web_messages"], found["events"], found["deliveries"]) == (2, 2, 4)
 

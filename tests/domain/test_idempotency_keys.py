@@ -1,0 +1,67 @@
+"""The syntax of idempotency keys, and the fingerprint of a message."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain.idempotency_keys import KeyedMessage, compute_fingerprint, parse_key
+from domain.web_messages import ExternalReference, MessageState, OepInstance
+from tests.factories import NOW, attachment, web_message
+
+FILES = (attachment(b"a", "a.txt"), attachment(b"b", "b.txt"))
+FULL = web_message(sender_user_id="joe", attachments=FILES)
+
+
+@pytest.mark.parametrize(
+    ("header", "key"),
+    [
+        ("a", "a"),
+        ('"a"', "a"),
+        ('" a, b; "', " a, b; "),
+        (r'"\""', '"'),
+        (r'"\\"', "\\"),
+        (r'"\\\"\\"', '\\"\\'),
+        ("a=1", "a=1"),
+    ],
+)
+def test_parse_key_returns_the_characters_of_the_key(header: str, key: str) -> None:
+    assert parse_key(header) == key
+
+
+def test_fingerprint_ignores_ids_and_times() -> None:
+    same = replace(
+        FULL,
+        id=web_message().id,
+        created=NOW + timedelta(days=1),
+        attachments=tuple(replace(file, id=web_message().id, mime_type="x/y", data=None) for file in FILES),
+    )
+    assert compute_fingerprint(same) == compute_fingerprint(FULL)
+    assert len(compute_fingerprint(FULL)) == 32
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"party_id": None},
+    {"message": "This is a message\n"},
+    {"external_references": (ExternalReference("errandNumber", "A-2026-18"),)},
+    {"external_references": (ExternalReference("errandNumbe", "rA-2026-17"),)},
+    {"sender_user_id": None},
+    {"sender_user_id": "null"},
+    {"oep_instance": OepInstance.INTERNAL},
+    {"attachments": FILES[::-1]},
+    {"attachments": FILES[:1]},
+    {"attachments": (FILES[0], replace(FILES[1], file_name="c.txt"))},
+    {"attachments": (FILES[0], replace(FILES[1], sha256="0" * 64))},
+]
+
+
+def test_fingerprint_depends_on_everything_else() -> None:
+    found = {compute_fingerprint(replace(FULL, **change)) for change in CHANGES}
+    assert len(found | {compute_fingerprint(FULL)}) == len(CHANGES) + 1
+
+
+@pytest.mark.parametrize("state", [None, *MessageState])
+def test_outcome_is_known_unless_the_message_is_in_doubt(state: MessageState | None) -> None:
+    keyed = KeyedMessage(FULL.id, b"", NOW, state, NOW)
+    assert keyed.is_settled == (state not in {MessageState.SENDING, MessageState.UNKNOWN})
