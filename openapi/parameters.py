@@ -1,6 +1,7 @@
-"""Parse the parameters of path and query: strict decoding, the right type, and no unknown ones."""
+"""Parse the parameters of path, query and headers: strict decoding, the right type, and no unknown ones."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -9,6 +10,9 @@ from openapi.errors.faults import DescribeFault, Fault
 from openapi.schemas import Schema
 
 MAX_QUERY_PARAMETERS = 100
+
+_READ_BY_MIDDLEWARE = {"x-request-id", "x-requestid"}
+"""Header parameters of the contracts that accept any value."""
 
 _INTEGER = re.compile(r"-?[0-9]+")
 _MAX_DIGITS = 4000
@@ -25,7 +29,12 @@ class Parameters:
         self._prefix = f"{operation_id}."
         self._path = [parameter["name"] for parameter in parameters if parameter["in"] == "path"]
         self._query = {parameter["name"] for parameter in parameters if parameter["in"] == "query"}
-        read = [parameter for parameter in parameters if parameter["in"] in {"path", "query"}]
+        self._headers = {
+            parameter["name"].lower().encode(): parameter["name"]
+            for parameter in parameters
+            if parameter["in"] == "header" and parameter["name"].lower() not in _READ_BY_MIDDLEWARE
+        }
+        read = [p for p in parameters if p["in"] in {"path", "query"} or p["name"] in self._headers.values()]
         self._integers = {p["name"] for p in read if _get_type(p["schema"], components) == "integer"}
         self._booleans = {p["name"] for p in read if _get_type(p["schema"], components) == "boolean"}
         schema: dict[str, Any] = {"type": "object", "properties": {p["name"]: p["schema"] for p in read}}
@@ -35,10 +44,13 @@ class Parameters:
             schema["required"] = required
         self._schema = Schema(schema, components, describe)
 
-    def read(self, path_params: dict[str, str], query: bytes) -> tuple[dict[str, Any], list[Violation]]:
+    def read(
+        self, path_params: dict[str, str], query: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> tuple[dict[str, Any], list[Violation]]:
         """Return the values by name, and their violations.
 
-        `path_params` are percent-encoded, `query` is the raw query string.
+        `path_params` are percent-encoded, `query` is the raw query string. Names in `headers` are in lower case. A
+        header is returned as Latin-1.
         """
         values: dict[str, Any] = {}
         violations: list[Violation] = []
@@ -46,6 +58,8 @@ class Parameters:
             self._take(name, unquote_to_bytes(path_params[name]), values, violations)
         if query:
             self._read_query(query, values, violations)
+        if self._headers:
+            self._read_headers(headers, values, violations)
         reported = {violation.field for violation in violations}
         # Parameters that could not be decoded are already reported; do not report them as missing.
         violations += [v for v in self._schema.find_violations(values, self._prefix) if v.field not in reported]
@@ -64,6 +78,17 @@ class Parameters:
                 self._add_violation(violations, name, "twice")
             else:
                 self._take(name, _unquote(raw_value), values, violations)
+
+    def _read_headers(
+        self, headers: Iterable[tuple[bytes, bytes]], values: dict[str, Any], violations: list[Violation]
+    ) -> None:
+        for raw_name, raw_value in headers:
+            name = self._headers.get(raw_name)
+            if name is None:
+                continue
+            if name in values:
+                self._fault(violations, name, "twice")
+            values[name] = raw_value.decode("latin-1").strip(" \t")
 
     def _take(self, name: str, raw: bytes, values: dict[str, Any], violations: list[Violation]) -> None:
         try:

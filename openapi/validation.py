@@ -71,7 +71,9 @@ class _Operation:
             await self._receive_body(request, scope, receive, reservation)
             if caller.get("lacks"):
                 raise KeyLacksScope(RefusalReason.KEY_LACKS_SCOPE, f"The key lacks the scope {caller['lacks']}")
-            request.parameters, faults = self._parameters.read(scope.get("path_params", {}), scope["query_string"])
+            request.parameters, faults = self._parameters.read(
+                scope.get("path_params", {}), scope["query_string"], scope["headers"]
+            )
             request.violations += faults
             scope[REQUEST] = request
             await self.next_app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Parameters of path and query."""
+"""Parameters of path, query and headers."""
 
 from typing import Any
 
@@ -15,7 +15,8 @@ PARAMETERS = Parameters(
         {"name": "number", "in": "query", "schema": {"$ref": "#/components/schemas/Number"}},
         {"name": "flag", "in": "query", "schema": {"type": "boolean"}},
         {"name": "text", "in": "query", "schema": {"type": "string"}},
-        {"name": "x-request-id", "in": "header", "schema": {"type": "string"}},
+        {"name": "x-request-id", "in": "header", "schema": {"type": "string", "maxLength": 1}},
+        {"name": "X-Key", "in": "header", "schema": {"type": "string", "pattern": "^[a-zå]+$"}},
     ],
     {"schemas": {"Number": {"type": "integer", "minimum": -5}}},
     build_violation,
@@ -127,3 +128,23 @@ def test_parameters_collect_faults_of_path_and_query() -> None:
         ("op.text", "must not contain U+0000"),
         ("op.y", "not a parameter of this operation"),
     ]
+
+
+def test_headers_of_the_contract_are_read_and_others_ignored() -> None:
+    headers = [(b"x-request-id", b"long"), (b"x-key", b" \ta\xe5 "), (b"x-other", b"1")]
+    assert PARAMETERS.read({"name": "a"}, b"", headers) == ({"name": "a", "X-Key": "aå"}, [])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([b""], "does not match the pattern in the contract"),
+        ([b"1"], "does not match the pattern in the contract"),
+        ([b"\xc3\xa5"], "does not match the pattern in the contract"),
+        ([b"a", b"a"], "must be given only once"),
+        ([b"1", b"1"], "must be given only once"),
+    ],
+)
+def test_invalid_or_repeated_headers_are_faults(values: list[bytes], message: str) -> None:
+    _, violations = PARAMETERS.read({"name": "a"}, b"", [(b"x-key", value) for value in values])
+    assert [(violation.field, violation.message) for violation in violations] == [("op.X-Key", message)]
