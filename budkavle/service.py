@@ -1,10 +1,11 @@
 """Assemble the service: create the ASGI application from settings."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Literal
 
@@ -19,6 +20,7 @@ from delivery.worker import Worker
 from domain.api_keys import ApiKey
 from handlers.application import create_application
 from handlers.contracts import CONTRACTS
+from handlers.idempotency_keys import ExpiredKeys
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
 from handlers.refusal_tally import RefusalTally
@@ -76,13 +78,17 @@ def create_service(
         refusals=RefusalTally(store, now=clock),
         wake_worker=wake_worker,
         wake_worker_for_message=partial(wake_worker, is_certain=False),
+        key_lifetime=timedelta(days=settings.idempotency_days),
     )
     if drain is not None:
         services = replace(services, is_draining=drain.is_active)
 
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
+        pruning = asyncio.create_task(ExpiredKeys(store, lifetime=services.key_lifetime, now=clock).run_forever())
         yield
+        pruning.cancel()
+        await asyncio.wait([pruning])
         await outcomes.close()
         await services.refusals.close()
         open_e.close()

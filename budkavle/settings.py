@@ -129,6 +129,9 @@ class Settings(BaseSettings):
         le=600,
         description="Seconds that a caller, or a shutdown, waits for the database to record Open-E's response.",
     )
+    idempotency_days: float = Field(
+        7, gt=0, le=3650, description="Days that the `Idempotency-Key` of a message is kept."
+    )
     worker_host: str = Field("127.0.0.1", description="The address on which a worker serves its health and metrics.")
     worker_port: int = Field(
         8082,

@@ -102,6 +102,14 @@ class Conflict(BudkavleError):
     """The request conflicts with existing data."""
 
 
+class KeyInUse(BudkavleError):
+    """A request with this Idempotency-Key is being processed; repeat it after the time in Retry-After."""
+
+
+class KeyReused(BudkavleError):
+    """This Idempotency-Key was used for a request with other content; use a new key for new content."""
+
+
 class UnknownType(BudkavleError):
     """The message type does not exist, or it has ended."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from domain.web_messages import OepInstance, WebMessage
@@ -50,6 +50,8 @@ class Services:
     refusals: RefusalTally
     wake_worker: Callable[[], None]
     wake_worker_for_message: Callable[[], None]
+    key_lifetime: timedelta = timedelta(days=7)
+    """How long an idempotency key is kept."""
     is_draining: Callable[[], bool] = return_false
 
 

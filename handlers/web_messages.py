@@ -15,14 +15,16 @@ from domain.errors import (
     BackendRefused,
     BackendUnavailable,
     BudkavleError,
+    KeyInUse,
     NotFound,
     OutcomeUnknown,
     StorageUncertain,
     Violation,
 )
+from domain.idempotency_keys import IdempotencyKey
 from domain.media_types import detect_media_type
 from domain.web_messages import Attachment, ExternalReference, MessageState, OepInstance, WebMessage
-from handlers import paging
+from handlers import idempotency_keys, paging
 from handlers.publication_outcomes import Outcome
 from handlers.requests import Request
 from openapi import replies
@@ -41,6 +43,9 @@ LONG_TEXT = 256 * 1024
 
 TEXT_PIECE = 64 * 1024
 
+RACES = 3
+"""Maximum attempts to use an idempotency key that others use and free at the same time."""
+
 ReadPage = Callable[[int, Position | None], Awaitable[list[WebMessage]]]
 
 
@@ -55,10 +60,12 @@ async def create_web_message(request: Request) -> Response:
 
     message = _build_message(request, references, await _build_attachments(request, contents))
     request.log["message_id"] = message.id
-    if message.flow_instance_id is None:
-        await stored.store(request.services.database, _set_created(request, message))
-    else:
-        await _publish(request, message)
+    key = await idempotency_keys.read_key(request, message)
+    if key is None:
+        await _create(request, message)
+    elif (first_id := await _create_once(request, message, key)) != message.id:
+        request.log |= {"message_id": first_id, "is_replayed": True}
+        return replies.created(f"/webmessages/{first_id}", idempotency_keys.REPLAYED)
     request.services.wake_worker_for_message()
     return replies.created(f"/webmessages/{message.id}")
 
@@ -116,14 +123,42 @@ async def get_web_messages_by_external_reference(request: Request) -> Response:
     return await _respond_with_list(request, path, read)
 
 
-async def _publish(request: Request, message: WebMessage) -> None:
-    """Publish a message on its case, exactly once, and record the outcome (decision 0007)."""
+async def _create_once(request: Request, message: WebMessage, key: IdempotencyKey) -> str:
+    """Create a message unless an earlier request with this key did. Return the id of the message of the key.
+
+    Raises `KeyReused` and `KeyInUse`.
+    """
+    # A repetition for a case needs no slot for a call to Open-E, so look for the first message before. Others are rare,
+    # so only look after the key has been found to be used.
+    looks_first = message.flow_instance_id is not None
+    for _ in range(RACES):
+        if looks_first and (first_id := await idempotency_keys.find_first_message(request, key)) is not None:
+            return first_id
+        if await _create(request, message, key):
+            return message.id
+        looks_first = True
+    raise KeyInUse
+
+
+async def _create(request: Request, message: WebMessage, key: IdempotencyKey | None = None) -> bool:
+    """Store a message and, if it has a case, publish it first. Return False, and do nothing, if the key is used."""
+    if message.flow_instance_id is None:
+        return await stored.store(request.services.database, _set_created(request, message), key)
+    return await _publish(request, message, key)
+
+
+async def _publish(request: Request, message: WebMessage, key: IdempotencyKey | None) -> bool:
+    """Publish a message on its case, exactly once, and record the outcome (decision 0007).
+
+    Return False, and do nothing, if the key is used.
+    """
     services = request.services
     error: BudkavleError | None = None
     async with services.open_e.slot():
         sent = services.now()
         try:
-            await stored.begin_sending(services.database, message, sent)
+            if not await stored.begin_sending(services.database, message, sent, key):
+                return False
         except StorageUncertain:
             services.outcomes.revoke(message)
             raise
@@ -147,6 +182,7 @@ async def _publish(request: Request, message: WebMessage) -> None:
             f"Open-E has published message '{message.id}', but the database has not recorded that yet. "
             "Do not send it again: it becomes readable once the database answers"
         )
+    return True
 
 
 def _parse_references(request: Request) -> list[ExternalReference]:

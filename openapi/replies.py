@@ -1,7 +1,7 @@
 """Build the responses of handlers. Each sets its Content-Type."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -47,9 +47,9 @@ def metrics(text: bytes) -> Response:
     return Response(text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
-def created(location: str) -> Response:
+def created(location: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return 201 without a body."""
-    return Response(status_code=HTTPStatus.CREATED, headers={"Location": location})
+    return Response(status_code=HTTPStatus.CREATED, headers={"Location": location, **(headers or {})})
 
 
 def created_json(value: Any) -> Response:

@@ -34,6 +34,10 @@ class HeldOpenE:
         """Release all calls, including later ones."""
         self._is_released.set()
 
+    def hold_calls(self) -> None:
+        """Hold later calls again."""
+        self._is_released.clear()
+
     def take(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         """Return the status and body of the response, once it is released."""
         response = self.mock.respond("external", headers, body)

@@ -73,7 +73,7 @@ def render_error(error: BudkavleError) -> Response:
         # Encode them one by one, because the JSON encoder holds the GIL while it runs.
         items = [replies.to_json(_encode_violation(violation, invalid)) for violation in invalid.violations]
         return Response(b'{"errors":[%s]}' % b",".join(items), status, media_type=replies.JSON)
-    body, headers = replies.to_json({"errors": [_encode_call_error(*_find_kind(error))]}), problems.get_headers(status)
+    body, headers = replies.to_json({"errors": [_encode_call_error(*_find_kind(error))]}), problems.get_headers(error)
     response = Response(body, status, headers, media_type=replies.JSON)
     if isinstance(error, errors.Unauthenticated):
         is_of_key = isinstance(error, errors.KeyNeeded)

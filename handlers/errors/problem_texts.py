@@ -48,6 +48,7 @@ def _describe_case(fault: Fault) -> str | None:
 
 
 _TEXTS: Texts = {
+    ("Idempotency-Key", "pattern"): "must be 1 to 255 printable ASCII characters: a quoted string or a token",
     ("partyId", "pattern"): _NO_UUID,
     ("id", "pattern"): _NO_UUID,
     ("attachmentId", "pattern"): _NO_UUID,

@@ -14,7 +14,7 @@ KEY_CHALLENGE = 'ApiKey realm="budkavle", header="apikey"'
 def render_error(error: BudkavleError) -> Response:
     """Return the response to an error, as a problem."""
     status = problems.get_status(error)
-    headers = {"Content-Type": problems.MEDIA_TYPE} | problems.get_headers(status)
+    headers = {"Content-Type": problems.MEDIA_TYPE} | problems.get_headers(error)
     response = Response(problems.render_error_problem(error), status, headers=headers)
     if isinstance(error, Unauthenticated):
         response.headers["WWW-Authenticate"] = KEY_CHALLENGE

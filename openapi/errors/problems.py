@@ -3,8 +3,11 @@
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import TypeVar
 
 from domain import errors
+
+T = TypeVar("T")
 
 _STATUS: dict[type[errors.BudkavleError], HTTPStatus] = {
     errors.Invalid: HTTPStatus.BAD_REQUEST,
@@ -13,6 +16,8 @@ _STATUS: dict[type[errors.BudkavleError], HTTPStatus] = {
     errors.TooManyFailures: HTTPStatus.TOO_MANY_REQUESTS,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
+    errors.KeyInUse: HTTPStatus.CONFLICT,
+    errors.KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     # The contract has one response for all errors that are not the caller's.
@@ -25,29 +30,38 @@ _STATUS: dict[type[errors.BudkavleError], HTTPStatus] = {
 _PHRASES = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
     HTTPStatus.REQUEST_URI_TOO_LONG: "URI Too Long",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
 }
 """Phrases of RFC 9110 that are older in Python 3.11."""
 
 UNEXPECTED = "Something went wrong in the service; nothing is known of the cause here, the log has it"
 
-_RETRY_AFTER_SECONDS = {HTTPStatus.SERVICE_UNAVAILABLE: 5, HTTPStatus.TOO_MANY_REQUESTS: 1}
-"""Seconds after which a caller should retry."""
+_RETRY_AFTER_SECONDS: dict[type[errors.BudkavleError], int] = {
+    errors.StorageRejected: 0,
+    errors.StorageFailed: 5,
+    errors.Overloaded: 5,
+    errors.TooManyFailures: 1,
+    errors.KeyInUse: 2,
+}
+"""Seconds after which a caller should retry; 0 for errors that a retry does not remedy."""
 
 MEDIA_TYPE = "application/problem+json"
 
 
 def get_status(error: errors.BudkavleError) -> HTTPStatus:
     """Return the status of an error; 500 for unlisted kinds."""
-    for kind in type(error).__mro__:
-        if kind in _STATUS:
-            return _STATUS[kind]
-    return HTTPStatus.INTERNAL_SERVER_ERROR
+    return _find(_STATUS, error, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def get_headers(status: HTTPStatus) -> dict[str, str]:
-    """Return the headers of responses with this status in every contract."""
-    seconds = _RETRY_AFTER_SECONDS.get(status)
-    return {} if seconds is None else {"Retry-After": str(seconds)}
+def get_headers(error: errors.BudkavleError) -> dict[str, str]:
+    """Return the headers of the response to an error in every contract."""
+    seconds = _find(_RETRY_AFTER_SECONDS, error, 0)
+    return {"Retry-After": str(seconds)} if seconds else {}
+
+
+def _find(table: Mapping[type[errors.BudkavleError], T], error: errors.BudkavleError, default: T) -> T:
+    """Return the entry of the nearest kind of an error."""
+    return next((table[kind] for kind in type(error).__mro__ if kind in table), default)
 
 
 def get_phrase(status: HTTPStatus) -> str:

@@ -19,6 +19,8 @@ STATUSES = {
     errors.KeyLacksScope: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.KeyInUse: 409,
+    errors.KeyReused: 422,
     errors.TooLarge: 413,
     errors.UnsupportedMediaType: 415,
     errors.BackendFailed: 500,

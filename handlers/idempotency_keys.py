@@ -1,0 +1,87 @@
+"""Recognise repeated requests by their `Idempotency-Key`, and delete expired keys (decision 0025)."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from domain.errors import KeyInUse, KeyReused, StorageFailed
+from domain.idempotency_keys import IdempotencyKey, compute_fingerprint, parse_key
+from domain.web_messages import WebMessage
+from handlers.requests import Request
+from persistence import idempotency_keys as stored
+from persistence.database import Database
+
+HEADER = "Idempotency-Key"
+
+REPLAYED = {"Idempotency-Replayed": "true"}
+"""The header of an answer that was given before."""
+
+LONG_TEXT = 256 * 1024
+"""The fingerprints of longer messages are computed in a thread."""
+
+PRUNE_SECONDS = 600
+
+log = structlog.get_logger("budkavle.errors")
+
+
+async def read_key(request: Request, message: WebMessage) -> IdempotencyKey | None:
+    """Return the key of a valid request that creates `message`, None without one."""
+    header = request.parameters.get(HEADER)
+    if header is None:
+        return None
+    if len(message.message) <= LONG_TEXT:
+        fingerprint = compute_fingerprint(message)
+    else:
+        fingerprint = await asyncio.to_thread(compute_fingerprint, message)
+    return IdempotencyKey(request.log["caller"], request.operation_id, parse_key(header), fingerprint)
+
+
+async def find_first_message(request: Request, key: IdempotencyKey) -> str | None:
+    """Return the id of the message that an earlier request with this key has created, None if the key is free.
+
+    Raises `KeyReused` if that request had other content, `KeyInUse` if its outcome is not known yet.
+    """
+    services = request.services
+    found = await stored.find(services.database, key)
+    if found is None:
+        return None
+    before = services.now() - services.key_lifetime
+    if found.key_created < before and found.is_settled:
+        await stored.free_expired(services.database, key, before)
+        return None
+    if found.fingerprint != key.fingerprint:
+        raise KeyReused
+    if not found.is_settled:
+        raise KeyInUse
+    return found.message_id
+
+
+class ExpiredKeys:
+    """Deletes expired keys in the background, except those of messages in doubt."""
+
+    def __init__(self, database: Database, *, lifetime: timedelta, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._lifetime = lifetime
+        self._now = now
+
+    async def run_once(self) -> int:
+        """Delete all expired keys. Return their number. Raises `StorageFailed`."""
+        before = self._now() - self._lifetime
+        total = 0
+        while number := await stored.prune_expired(self._database, before):
+            total += number
+        return total
+
+    async def run_forever(self) -> None:
+        """Delete expired keys every `PRUNE_SECONDS`. Failures are logged."""
+        while True:
+            try:
+                await self.run_once()
+            except StorageFailed as exc:
+                log.warning("idempotency_keys_not_pruned", reason=exc.reason, detail=exc.explanation or None)
+            except Exception:
+                # The next run must happen all the same.
+                log.exception("idempotency_keys_prune_failed")
+            await asyncio.sleep(PRUNE_SECONDS)
