@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from domain.web_messages import READABLE_STATES, MessageState, WebMessage
+from domain.web_messages import WebMessage
 
 _FINGERPRINT_VERSION = 1
 """Increase it when the fingerprint of the same message changes. Then repetitions of older requests get 422."""
@@ -26,18 +26,15 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyedMessage:
-    """The message that was created with a key. Without a `state` it was deleted; `sent` is when its call began."""
+    """The message that was created with a key, which may have been deleted since.
+
+    `is_settled` is whether the outcome of its publication is known.
+    """
 
     message_id: str
     fingerprint: bytes
     key_created: datetime
-    state: MessageState | None
-    sent: datetime | None
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether the outcome of the request is known."""
-        return self.state is None or self.state in READABLE_STATES
+    is_settled: bool
 
 
 def parse_key(header: str) -> str:

@@ -87,7 +87,7 @@ class Parameters:
             if name is None:
                 continue
             if name in values:
-                self._fault(violations, name, "twice")
+                self._add_violation(violations, name, "twice")
             values[name] = raw_value.decode("latin-1").strip(" \t")
 
     def _take(self, name: str, raw: bytes, values: dict[str, Any], violations: list[Violation]) -> None:

@@ -6,10 +6,9 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from domain.idempotency_keys import IdempotencyKey, KeyedMessage
-from domain.web_messages import MessageState
 from persistence.database import Database
 from persistence.prepared import PreparedStatement
-from persistence.tables import IS_UNSETTLED, idempotency_keys, web_messages
+from persistence.tables import IS_UNSETTLED, IS_UNSETTLED_TRACE, idempotency_keys, publication_traces, web_messages
 from persistence.work import bulk_write, short_read, short_write
 
 EXPIRED_AT_ONCE = 500
@@ -39,20 +38,18 @@ def free_keys(connection: sa.Connection, message_ids: Sequence[str]) -> None:
 _IS_KEY = sa.and_(
     *(column == sa.bindparam(column.name, type_=column.type) for column in idempotency_keys.primary_key.columns)
 )
+# A deleted message whose outcome is not known has left a trace.
+_IS_SETTLED = ~sa.or_(
+    sa.exists().where(web_messages.c.id == idempotency_keys.c.message_id, sa.text(IS_UNSETTLED)),
+    sa.exists().where(publication_traces.c.message_id == idempotency_keys.c.message_id, sa.text(IS_UNSETTLED_TRACE)),
+)
 _SELECT = PreparedStatement(
     sa.select(
-        idempotency_keys.c.message_id,
-        idempotency_keys.c.fingerprint,
-        idempotency_keys.c.created,
-        web_messages.c.state,
-        web_messages.c.sent,
-    )
-    .outerjoin_from(idempotency_keys, web_messages, web_messages.c.id == idempotency_keys.c.message_id)
-    .where(_IS_KEY)
+        idempotency_keys.c.message_id, idempotency_keys.c.fingerprint, idempotency_keys.c.created, _IS_SETTLED
+    ).where(_IS_KEY)
 )
 _FREE = idempotency_keys.delete().where(idempotency_keys.c.message_id.in_(sa.bindparam("message_ids", expanding=True)))
 _IS_EXPIRED = idempotency_keys.c.created < sa.bindparam("before", type_=idempotency_keys.c.created.type)
-_IS_SETTLED = ~sa.exists().where(web_messages.c.id == idempotency_keys.c.message_id, sa.text(IS_UNSETTLED))
 _FREE_EXPIRED = idempotency_keys.delete().where(_IS_KEY, _IS_EXPIRED, _IS_SETTLED)
 _PRIMARY_KEY = sa.tuple_(*idempotency_keys.primary_key.columns)
 _PRUNE = idempotency_keys.delete().where(
@@ -70,8 +67,8 @@ def _find(connection: sa.Connection, key: IdempotencyKey) -> KeyedMessage | None
     rows = _SELECT.execute(connection, caller=key.caller, operation=key.operation, key=key.key)
     if not rows:
         return None
-    message_id, fingerprint, created, state, sent = rows[0]
-    return KeyedMessage(message_id, bytes(fingerprint), created, state and MessageState(state), sent)
+    message_id, fingerprint, created, is_settled = rows[0]
+    return KeyedMessage(message_id, bytes(fingerprint), created, bool(is_settled))
 
 
 @short_write

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from domain.idempotency_keys import KeyedMessage, compute_fingerprint, parse_key
-from domain.web_messages import ExternalReference, MessageState, OepInstance
+from domain.idempotency_keys import compute_fingerprint, parse_key
+from domain.web_messages import ExternalReference, OepInstance
 from tests.factories import NOW, attachment, web_message
 
 FILES = (attachment(b"a", "a.txt"), attachment(b"b", "b.txt"))
@@ -59,9 +59,3 @@ CHANGES: list[dict[str, Any]] = [
 def test_fingerprint_depends_on_everything_else() -> None:
     found = {compute_fingerprint(replace(FULL, **change)) for change in CHANGES}
     assert len(found | {compute_fingerprint(FULL)}) == len(CHANGES) + 1
-
-
-@pytest.mark.parametrize("state", [None, *MessageState])
-def test_outcome_is_known_unless_the_message_is_in_doubt(state: MessageState | None) -> None:
-    keyed = KeyedMessage(FULL.id, b"", NOW, state, NOW)
-    assert keyed.is_settled == (state not in {MessageState.SENDING, MessageState.UNKNOWN})

@@ -8,13 +8,14 @@ import pytest
 
 from domain.errors import NotFound
 from domain.idempotency_keys import IdempotencyKey, KeyedMessage
-from domain.web_messages import ExternalReference, MessageState, WebMessage
-from persistence import idempotency_keys
+from domain.web_messages import ExternalReference, WebMessage
+from persistence import idempotency_keys, publication_decisions
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.work import short_write
 from tests.factories import NOW, attachment, idempotency_key, web_message
 from tests.persistence.rows import content_of, counts
+from tests.persistence.test_publications import ENTRY
 from tests.persistence.test_web_messages import MESSAGES, described
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +46,7 @@ async def test_store_with_a_used_key_stores_nothing(database: Database, files: t
     other = web_message(attachments=(attachment(b"other"),) if files else (), message="Other")
     assert not await stored.store(database, other, replace(key, fingerprint=b"other"))
     assert await counts(database) == before
-    expected = KeyedMessage(message.id, key.fingerprint, NOW, MessageState.STORED, None)
+    expected = KeyedMessage(message.id, key.fingerprint, NOW, is_settled=True)
     assert await idempotency_keys.find(database, key) == expected
 
 
@@ -54,7 +55,7 @@ async def test_begin_sending_with_a_used_key_stores_nothing(database: Database) 
     assert await stored.begin_sending(database, message, LATER, key)
     assert not await stored.begin_sending(database, case_message(), NOW, key)
     assert await counts(database) == {"web_messages": 1, "idempotency_keys": 1}
-    expected = KeyedMessage(message.id, key.fingerprint, LATER, MessageState.SENDING, LATER)
+    expected = KeyedMessage(message.id, key.fingerprint, LATER, is_settled=False)
     assert await idempotency_keys.find(database, key) == expected
 
 
@@ -93,8 +94,7 @@ async def test_key_of_a_deleted_message_is_kept(database: Database) -> None:
     await stored.store(database, message, key)
     await stored.delete(database, message.id)
     keyed = await idempotency_keys.find(database, key)
-    assert keyed == KeyedMessage(message.id, key.fingerprint, NOW, None, None)
-    assert keyed.is_settled
+    assert keyed == KeyedMessage(message.id, key.fingerprint, NOW, is_settled=True)
     assert not await stored.store(database, web_message(), key)
 
 
@@ -119,16 +119,24 @@ async def test_drop_refused_frees_the_key(database: Database) -> None:
 
 async def test_drop_refused_leaves_the_key_of_a_published_message(database: Database) -> None:
     message = case_message()
-    await stored.begin_sending(database, message, NOW, idempotency_key(message))
+    key = idempotency_key(message)
+    await stored.begin_sending(database, message, NOW, key)
     await stored.mark_published(database, message, 1, NOW)
     await stored.drop_refused(database, message.id)
     await stored.delete(database, message.id)
-    assert await counts(database) == {"idempotency_keys": 1}
+    assert await idempotency_keys.find(database, key) is not None
 
 
 @pytest.mark.parametrize(
     ("state", "is_freed"),
-    [("deleted", True), ("stored", True), ("published", True), ("sending", False), ("unknown", False)],
+    [
+        ("deleted", True),
+        ("stored", True),
+        ("published", True),
+        ("sending", False),
+        ("unknown", False),
+        ("deleted in doubt", False),
+    ],
 )
 async def test_expired_keys_are_deleted_unless_their_message_is_in_doubt(
     database: Database, state: str, *, is_freed: bool
@@ -141,8 +149,10 @@ async def test_expired_keys_are_deleted_unless_their_message_is_in_doubt(
         await stored.store(database, message, key)
     if state == "published":
         await stored.mark_published(database, message, 1, NOW)
-    if state == "unknown":
+    if state in {"unknown", "deleted in doubt"}:
         await stored.mark_unknown(database, message.id)
+    if state == "deleted in doubt":
+        assert await publication_decisions.delete_in_doubt(database, message.id, NOW, ENTRY)
     if state == "deleted":
         await stored.delete(database, message.id)
         with pytest.raises(NotFound):
