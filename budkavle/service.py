@@ -18,16 +18,20 @@ from budkavle.settings import Settings
 from budkavle.specs import find_spec_dir
 from delivery.worker import Worker
 from domain.api_keys import ApiKey
+from domain.web_messages import OepInstance
 from handlers.application import create_application
-from handlers.contracts import CONTRACTS
+from handlers.contracts import CONTRACTS, WEB_MESSAGES
 from handlers.idempotency_keys import ExpiredKeys
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
+from handlers.publication_settler import CONCURRENT_CASES, PublicationSettler
 from handlers.refusal_tally import RefusalTally
 from handlers.requests import Services
 from handlers.security.authentication import ApiKeys
 from open_e.calls import OpenECalls
 from open_e.client import OpenEClient
+from open_e.messageapi import MessageApi
+from open_e.read_backs import ReadBacks
 from openapi.bodies.budget import BodyBudget
 from openapi.observation.source_limits import FailureLimit
 from openapi.server.connections import Connections
@@ -35,6 +39,11 @@ from openapi.server.protocol import BoundedProtocol
 from openapi.server.serving import Drain
 from persistence.database import Database
 from persistence.opening import open_database
+
+READ_BACK_THREADS = len(OepInstance) * CONCURRENT_CASES
+
+READ_BACK_SECONDS_LESS = 2
+"""Seconds of a lease that remain for the database after a case was read back."""
 
 
 def create_service(
@@ -63,15 +72,32 @@ def create_service(
         threads=settings.open_e_threads,
     )
     open_e = OpenECalls(
-        client, frozenset(accounts), threads=settings.open_e_threads, queue_timeout=settings.open_e_queue_timeout
+        client,
+        frozenset(accounts),
+        threads=settings.open_e_threads,
+        queue_timeout=settings.open_e_queue_timeout,
+        now=clock,
     )
 
+    read_backs = ReadBacks(
+        MessageApi(accounts, timeout=settings.settle_lease - READ_BACK_SECONDS_LESS, threads=READ_BACK_THREADS),
+        threads=READ_BACK_THREADS,
+    )
     outcomes = PublicationOutcomes(store, now=clock, timeout=settings.record_timeout)
     wake_worker = store.notify_workers if worker is None else worker.wake
+    settler = PublicationSettler(
+        store,
+        read_backs.read_case,
+        rules=settings.build_settling_rules(),
+        lease=timedelta(seconds=settings.settle_lease),
+        now=clock,
+        on_readable=partial(wake_worker, is_certain=False),
+    )
     services = Services(
         database=store,
         open_e=open_e,
         outcomes=outcomes,
+        settler=settler,
         now=clock,
         new_id=create_id,
         queue_watch=QueueWatch(store),
@@ -86,12 +112,16 @@ def create_service(
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
         pruning = asyncio.create_task(ExpiredKeys(store, lifetime=services.key_lifetime, now=clock).run_forever())
+        if WEB_MESSAGES in contracts:
+            settler.start()
         yield
+        await settler.close()
         pruning.cancel()
         await asyncio.wait([pruning])
         await outcomes.close()
         await services.refusals.close()
         open_e.close()
+        read_backs.close()
         if database is None:
             await store.close()
 

@@ -2,10 +2,13 @@
 
 import difflib
 from collections.abc import Iterable
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import (
+    AfterValidator,
     AnyHttpUrl,
     BeforeValidator,
     Field,
@@ -19,6 +22,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.errors import BudkavleError
+from domain.publications import CallTimes, SettlingRules
 from domain.web_messages import OepInstance
 from open_e.accounts import Account
 from openapi.server.limits import ConnectionLimits
@@ -55,6 +59,14 @@ def _parse_networks(given: object) -> object:
             network = IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
         networks.append(network)
     return tuple(networks)
+
+
+def _check_time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError):
+        raise PydanticCustomError("time_zone", "must be a time zone such as Europe/Stockholm") from None
+    return name
 
 
 _MAPPED_BITS = 96
@@ -122,6 +134,27 @@ class Settings(BaseSettings):
     open_e_threads: int = Field(64, ge=1, le=1000, description="Maximum concurrent calls to Open-E.")
     open_e_queue_timeout: float = Field(
         10, gt=0, le=600, description="Seconds that a message waits for one of these calls."
+    )
+    open_e_time_zone: Annotated[str, AfterValidator(_check_time_zone)] = Field(
+        "Europe/Stockholm", description="The time zone of Open-E, in which it may show the times of messages."
+    )
+    settle_interval: float = Field(
+        2,
+        gt=0,
+        le=86_400,
+        description="Seconds between two searches for messages in doubt.",
+    )
+    settle_margin: float = Field(
+        20,
+        ge=0,
+        le=3600,
+        description="Seconds added to the longest call before an absent message counts as not published.",
+    )
+    settle_lease: float = Field(
+        10,
+        ge=3,
+        le=10,
+        description="Seconds until other processes take over a case with messages in doubt.",
     )
     record_timeout: float = Field(
         10,
@@ -229,6 +262,16 @@ class Settings(BaseSettings):
             reader_seconds=self.reader_timeout,
             connections=self.max_connections,
         )
+
+    def build_call_times(self) -> CallTimes:
+        """Return the times after which the outcome of a call to Open-E is certain."""
+        timeout = timedelta(seconds=self.open_e_connect_timeout + self.open_e_read_timeout)
+        return CallTimes(timeout, timedelta(seconds=self.settle_margin))
+
+    def build_settling_rules(self) -> SettlingRules:
+        """Return the rules by which messages in doubt are settled."""
+        interval = timedelta(seconds=self.settle_interval)
+        return SettlingRules(self.build_call_times(), ZoneInfo(self.open_e_time_zone), interval)
 
     def build_accounts(self) -> dict[OepInstance, Account]:
         """Return the Open-E instances with a URL."""

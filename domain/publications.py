@@ -43,6 +43,15 @@ class CallTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class SettlingRules:
+    """The times and the time zone by which messages are settled. `interval` is the shortest wait between two reads."""
+
+    times: CallTimes
+    zone: tzinfo
+    interval: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
     """Hashes of what a message and its copy on a case have in common.
 

@@ -7,9 +7,11 @@ from handlers.audit import audit_operation
 from handlers.errors.forms import ERROR_LISTS, PROBLEMS
 from openapi.contracts import Contract
 
+WEB_MESSAGES = "web-messages"
+
 CONTRACTS: Mapping[str, Contract] = {
     "operations": Contract(PROBLEMS, (operations,)),
-    "web-messages": Contract(PROBLEMS, (web_messages,)),
+    WEB_MESSAGES: Contract(PROBLEMS, (web_messages,)),
     "subscriptions": Contract(ERROR_LISTS, (subscriptions, events, deliveries), audit_operation),
 }
 """The contracts by the names of their files."""

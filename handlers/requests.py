@@ -28,6 +28,16 @@ class OpenE(Protocol):
         """Return `UP`, `DOWN`, `UNKNOWN` or `NOT_CONFIGURED`, from the last call."""
 
 
+class Settler(Protocol):
+    """Settles messages in doubt."""
+
+    async def settle(self, message_id: str) -> None:
+        """Ask Open-E now whether a message in doubt is on its case, and record the answer, unless it was just asked.
+
+        Returns after at most the time of one request to Open-E. Raises `StorageFailed`.
+        """
+
+
 def return_false() -> bool:
     """Return False: the process is not about to stop."""
     return False
@@ -44,6 +54,7 @@ class Services:
     database: Database
     open_e: OpenE
     outcomes: PublicationOutcomes
+    settler: Settler
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     queue_watch: QueueWatch

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -12,6 +12,7 @@ import structlog
 
 from domain.errors import BackendRefused, BackendUnavailable, BudkavleError, NotFound, OutcomeUnknown
 from domain.log_texts import redact_for_log
+from domain.publications import MAX_START
 from domain.web_messages import OepInstance, WebMessage
 from open_e import metrics
 from open_e.client import OpenEClient
@@ -32,9 +33,16 @@ class OpenECalls:
     """Runs at most `threads` calls concurrently. A further call waits up to `queue_timeout` seconds for a thread."""
 
     def __init__(
-        self, client: OpenEClient, configured: frozenset[OepInstance], *, threads: int, queue_timeout: float
+        self,
+        client: OpenEClient,
+        configured: frozenset[OepInstance],
+        *,
+        threads: int,
+        queue_timeout: float,
+        now: Callable[[], datetime],
     ) -> None:
         self._client = client
+        self._now = now
         self._threads = ThreadPoolExecutor(threads, "open-e")
         # A slot is also used while its message is stored, so there are more slots than threads.
         self._slots = anyio.Semaphore(threads + threads // 4)
@@ -57,9 +65,15 @@ class OpenECalls:
     async def add_message(
         self, message: WebMessage, *, added: datetime, request_id: str, trace_parent: str | None
     ) -> int:
-        """Publish a message, inside a `slot`. Raises the errors of `OpenEClient.add_message`."""
+        """Publish a message, inside a `slot`. Raises the errors of `OpenEClient.add_message`.
+
+        Raises `BackendUnavailable` if the call cannot begin within `MAX_START` after `added`: a message that is not on
+        its case by a certain time counts as not published, so it must not be sent late.
+        """
 
         def call() -> int:
+            if self._now() - added > MAX_START:
+                raise BackendUnavailable("Open-E is busy: the call could not begin in time")
             return self._client.add_message(message, added=added, request_id=request_id, trace_parent=trace_parent)
 
         outcome, started = metrics.UNKNOWN, time.perf_counter()

@@ -6,7 +6,7 @@ its row serialises the decisions. A message changes its state once: every change
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,12 +14,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from domain.audit import WEB_MESSAGES, AuditEntry
 from domain.publications import (
-    CallTimes,
     Case,
     CaseMessage,
     Fingerprint,
     Publication,
     Settlement,
+    SettlingRules,
     fingerprint_sent,
     settle,
 )
@@ -66,15 +66,6 @@ class ReadBack:
 
 
 @dataclass(frozen=True, slots=True)
-class SettlingRules:
-    """The times and the time zone by which messages are settled. `interval` is the shortest wait between two reads."""
-
-    times: CallTimes
-    zone: tzinfo
-    interval: timedelta
-
-
-@dataclass(frozen=True, slots=True)
 class SettledCase:
     """What one settlement recorded: Open-E's ids by message, messages that were not published, undecidable ones.
 
@@ -106,14 +97,14 @@ async def is_unsettled(database: Database, message_id: str) -> bool:
     return await database.read(_is_unsettled, message_id)
 
 
-async def claim(database: Database, case: Case, now: datetime, lease: timedelta) -> bool:
-    """Claim a case for the time of a lease. Return whether it was due."""
+async def claim(database: Database, case: Case, now: datetime, lease: timedelta) -> int | None:
+    """Claim a case for the time of a lease. Return the number of failed reads in a row, or None if it is not due."""
     return await database.mark(_claim, case, now, now + lease)
 
 
-async def record_failure(database: Database, case: Case, due: datetime) -> int:
-    """Record that a claimed case could not be read, and when to try again. Return the number of failures in a row."""
-    return await database.mark(_record_failure, case, due)
+async def record_failure(database: Database, case: Case, due: datetime) -> None:
+    """Record that a claimed case could not be read, and when to try again."""
+    await database.mark(_record_failure, case, due)
 
 
 async def settle_case(
@@ -225,7 +216,6 @@ _FAIL = (
     settlements_table.update()
     .where(*_IS_CASE)
     .values(due=sa.bindparam("next_due"), failures=_s.failures + 1, answered=None)
-    .returning(_s.failures)
 )
 _PULL_FORWARD = (
     settlements_table.update()
@@ -240,7 +230,7 @@ def _insert_claim(dialect: sa.Dialect) -> Any:
         index_elements=["oep_instance", "flow_instance_id"],
         set_={"due": insert.excluded.due},
         where=_s.due <= sa.bindparam("now", type_=_s.due.type),
-    ).returning(_s.flow_instance_id)
+    ).returning(_s.failures)
 
 
 def _parameters(case: Case) -> dict[str, Any]:
@@ -274,15 +264,16 @@ def _is_unsettled(connection: sa.Connection, message_id: str) -> bool:
 
 
 @mark
-def _claim(connection: sa.Connection, case: Case, now: datetime, due: datetime) -> bool:
+def _claim(connection: sa.Connection, case: Case, now: datetime, due: datetime) -> int | None:
     values = {"oep_instance": str(case.oep_instance), "flow_instance_id": case.flow_instance_id}
     values |= {"due": due, "failures": 0, "now": now}
-    return connection.execute(_insert_claim(connection.dialect), values).first() is not None
+    failures: int | None = connection.execute(_insert_claim(connection.dialect), values).scalar()
+    return failures
 
 
 @mark
-def _record_failure(connection: sa.Connection, case: Case, due: datetime) -> int:
-    return connection.execute(_FAIL, _parameters(case) | {"next_due": due}).scalar() or 0
+def _record_failure(connection: sa.Connection, case: Case, due: datetime) -> None:
+    connection.execute(_FAIL, _parameters(case) | {"next_due": due})
 
 
 @mark

@@ -36,15 +36,21 @@ from tests.handlers.messages import new_id
 SPEC = Path(__file__).parents[2] / "spec"
 
 
+class NoSettler:
+    async def settle(self, message_id: str) -> None:
+        """Settle nothing."""
+
+
 def create(spec_dir: Path) -> Any:
     database = open_database("sqlite:///never-opened.db")
     client = OpenEClient({}, connect_timeout=1, read_timeout=1, threads=1)
-    open_e = OpenECalls(client, frozenset(), threads=1, queue_timeout=1)
+    open_e = OpenECalls(client, frozenset(), threads=1, queue_timeout=1, now=lambda: NOW)
     outcomes = PublicationOutcomes(database, now=lambda: NOW, timeout=1)
     services = Services(
         database=database,
         open_e=open_e,
         outcomes=outcomes,
+        settler=NoSettler(),
         now=lambda: NOW,
         new_id=new_id,
         queue_watch=QueueWatch(database),

@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from domain.events import Event, build_order_key, write_content
-from domain.publications import CallTimes, Case, CaseMessage, fingerprint_shown
+from domain.publications import CallTimes, Case, CaseMessage, SettlingRules, fingerprint_shown
 from domain.web_messages import ExternalReference, OepInstance, WebMessage
 from persistence import publications, tables
 from persistence import web_messages as stored
 from persistence.database import Database
-from persistence.publications import ReadBack, SettlingRules
+from persistence.publications import ReadBack
 from persistence.web_message_inserts import LARGE_BYTES
 from tests.factories import NOW, attachment, idempotency_key, web_message
 from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
