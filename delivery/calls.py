@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
-from aiohttp import ClientError, ClientResponse, ClientTimeout
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 from aiohttp.abc import AbstractResolver
 
 from delivery.failures import map_error
 from delivery.http_dates import parse_http_date
 from delivery.payload import build_url, write_payload
-from delivery.receivers import ReceiverSession, SessionPool
+from delivery.receivers import SessionPool
 from delivery.references import ReceiverMisconfigured
 from delivery.signing import build_signature_headers
 from domain.deliveries import LONGEST_WAIT, MAX_STORED_RESPONSE, ClaimedDelivery, Reason, ReceiverResponse
@@ -61,12 +62,12 @@ class ReceiverClient:
         crashed.
         """
         try:
-            session = self._sessions.get_session(claimed.receiver, now)
+            session, keys = self._sessions.get_session(claimed.receiver, now)
         except ReceiverMisconfigured as exc:
             return ReceiverResponse(None, Reason.SETUP, detail=str(exc))
         try:
             with session:
-                return await _post(session, claimed, now)
+                return await _post(session.http, keys, claimed, now)
         except (ClientError, OSError, ValueError, RuntimeError) as exc:
             # TimeoutError is a subclass of OSError. aiohttp raises ValueError for invalid headers and addresses. uvloop
             # raises RuntimeError for some sockets, and so does Python when it has no more threads for name look-ups.
@@ -77,10 +78,12 @@ class ReceiverClient:
         await self._sessions.close()
 
 
-async def _post(session: ReceiverSession, claimed: ClaimedDelivery, now: datetime) -> ReceiverResponse:
+async def _post(
+    http: ClientSession, keys: Sequence[bytes], claimed: ClaimedDelivery, now: datetime
+) -> ReceiverResponse:
     body = write_payload(claimed)
-    headers = HEADERS | build_signature_headers(claimed.id, now, body, session.keys) | _build_trace_headers(claimed)
-    response = await session.http.post(build_url(claimed), data=body, headers=headers, allow_redirects=False)
+    headers = HEADERS | build_signature_headers(claimed.id, now, body, keys) | _build_trace_headers(claimed)
+    response = await http.post(build_url(claimed), data=body, headers=headers, allow_redirects=False)
     try:
         received = await _read_beginning(response)
     finally:

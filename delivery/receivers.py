@@ -1,7 +1,10 @@
-"""Connections to receivers: one HTTP session per receiver, with its TLS context and signing keys.
+"""Connections to receivers: one HTTP session for all receivers with the same TLS configuration.
+
+Systems at the same host share its connections, and a system costs the worker no session of its own. Signing keys are
+those of each receiver.
 
 Files and environment variables are read in the event loop. They are small and local and are read once a minute per
-receiver. One read takes well under 1 ms, or 20 ms for a receiver whose client certificate has changed.
+receiver. One read takes well under 1 ms, or 20 ms for a client certificate that has changed.
 """
 
 import asyncio
@@ -12,7 +15,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import structlog
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
@@ -24,8 +27,14 @@ from delivery.references import ReceiverMisconfigured, read_file, read_signing_k
 from delivery.response_heads import LenientConnector
 from domain.deliveries import Receiver
 
+MAX_RECEIVERS = 10_000
+"""Maximum receivers whose keys and files are cached. The least recently used one is dropped for a new one."""
+
 MAX_SESSIONS = 512
-"""Maximum receivers with open sessions. The least recently used session is closed to make room for a new one."""
+"""Maximum open sessions. The least recently used receivers are dropped until there are no more."""
+
+MAX_IDLE_HOSTS = 1024
+"""Maximum hosts with idle connections per session. Those that have been idle for longest are closed."""
 
 READ_AGAIN = timedelta(seconds=60)
 READ_AGAIN_AFTER_FAILURE = timedelta(seconds=5)
@@ -40,12 +49,12 @@ that the peer closes at that moment is lost and must be retried.
 log = structlog.get_logger("budkavle.delivery")
 
 
-class ReceiverSession:
-    """A session with a receiver. Make calls inside `with session:`; a retired session closes after its last call."""
+class SharedSession:
+    """A session of receivers. Make calls inside `with session:`; a retired session closes after its last call."""
 
-    def __init__(self, http: ClientSession, keys: tuple[bytes, ...]) -> None:
+    def __init__(self, http: ClientSession) -> None:
         self.http = http
-        self.keys = keys
+        self.receivers = 0
         self._calls = 0
         self._closing: set[asyncio.Task[None]] | None = None
 
@@ -71,13 +80,22 @@ class ReceiverSession:
             task.add_done_callback(self._closing.discard)
 
 
+class _Configuration(NamedTuple):
+    """The properties of a connection. `files` are the contents of the TLS files that `references` name."""
+
+    is_tls: bool
+    allow_private: bool
+    references: tuple[str | None, ...]
+    files: tuple[bytes | None, ...]
+
+
 @dataclass(slots=True)
 class _Entry:
-    """The cached state of a receiver. `files` are the contents of its TLS files; `wrong` is the configuration error."""
+    """The cached state of a receiver. `wrong` is the configuration error."""
 
     read: datetime
-    files: tuple[bytes, ...] = ()
-    session: ReceiverSession | None = None
+    keys: tuple[bytes, ...] = ()
+    configuration: _Configuration | None = None
     wrong: str | None = None
 
     def is_fresh(self, now: datetime) -> bool:
@@ -87,16 +105,17 @@ class _Entry:
 
 
 class SessionPool:
-    """Sessions per receiver, with a limited number of them. `names` replaces the name resolution of the machine."""
+    """Sessions by TLS configuration, with a limited number. `names` replaces the name resolution of the machine."""
 
     def __init__(self, timeout: ClientTimeout, names: AbstractResolver | None = None) -> None:
         self._timeout = timeout
         self._names = names or ThreadResolver()
         self._entries: OrderedDict[Receiver, _Entry] = OrderedDict()
+        self._sessions: dict[_Configuration, SharedSession] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    def get_session(self, receiver: Receiver, now: datetime) -> ReceiverSession:
-        """Return the session of a receiver, with files and secrets that are at most one minute old.
+    def get_session(self, receiver: Receiver, now: datetime) -> tuple[SharedSession, tuple[bytes, ...]]:
+        """Return the session and the signing keys of a receiver, from files and secrets at most one minute old.
 
         Raises `ReceiverMisconfigured` if one of them cannot be read. The error is logged once per read.
         """
@@ -110,48 +129,62 @@ class SessionPool:
             if not entry.is_fresh(now):
                 entry.read = now
                 self._read(receiver, entry)
-        if entry.session is None:
+        if entry.configuration is None:
             raise ReceiverMisconfigured(entry.wrong)
-        return entry.session
+        return self._sessions[entry.configuration], entry.keys
 
     async def close(self) -> None:
         """Close all sessions. Sessions with running calls are closed after these calls."""
         for entry in self._entries.values():
-            self._retire(entry)
+            self._leave(entry)
         self._entries.clear()
         await asyncio.gather(*self._closing)
 
     def _make_room(self) -> None:
-        while len(self._entries) > MAX_SESSIONS:
+        while len(self._entries) > MAX_RECEIVERS or len(self._sessions) > MAX_SESSIONS:
             _, oldest = self._entries.popitem(last=False)
-            self._retire(oldest)
-
-    def _retire(self, entry: _Entry) -> None:
-        if entry.session is not None:
-            entry.session.retire(self._closing)
-            entry.session = None
+            self._leave(oldest)
 
     def _read(self, receiver: Receiver, entry: _Entry) -> None:
         try:
-            keys = tuple(read_signing_key(reference) for reference in receiver.webhook_secrets)
-            references = [each for each in (receiver.ca, receiver.certificate, receiver.key) if each is not None]
-            files = tuple(read_file(reference) for reference in references)
-            if entry.session is None or files != entry.files:
-                session = ReceiverSession(self._create_session(receiver, _build_tls(receiver)), keys)
-                self._retire(entry)
-                entry.session, entry.files = session, files
+            entry.keys = tuple(read_signing_key(reference) for reference in receiver.webhook_secrets)
+            references = (receiver.ca, receiver.certificate, receiver.key)
+            files = tuple(None if reference is None else read_file(reference) for reference in references)
+            is_tls = not receiver.base_url.startswith("http:")
+            self._join(entry, receiver, _Configuration(is_tls, receiver.allow_private_addresses, references, files))
         except ReceiverMisconfigured as exc:
-            # Retire a working session too: its certificate or secret may have been revoked.
-            self._retire(entry)
+            # Leave a working session too: its certificate or secret may have been revoked.
+            self._leave(entry)
             entry.wrong = str(exc)
+            log.error("receiver_setup_failed", system=receiver.system_id, reason=entry.wrong)  # noqa: TRY400  # A trace adds nothing to the reason.
         else:
-            entry.session.keys = keys
             entry.wrong = None
-        if entry.wrong is not None:
-            log.error("receiver_setup_failed", system=receiver.system_id, reason=entry.wrong)
+
+    def _join(self, entry: _Entry, receiver: Receiver, configuration: _Configuration) -> None:
+        """Make a receiver use the session of its configuration. Raises `ReceiverMisconfigured`."""
+        if entry.configuration == configuration:
+            return
+        session = self._sessions.get(configuration)
+        if session is None:
+            session = self._sessions[configuration] = SharedSession(
+                self._create_session(receiver, _build_tls(receiver))
+            )
+        session.receivers += 1
+        self._leave(entry)
+        entry.configuration = configuration
+
+    def _leave(self, entry: _Entry) -> None:
+        """Retire the session of a receiver unless others use it."""
+        if entry.configuration is not None:
+            session = self._sessions[entry.configuration]
+            session.receivers -= 1
+            if not session.receivers:
+                del self._sessions[entry.configuration]
+                session.retire(self._closing)
+            entry.configuration = None
 
     def _create_session(self, receiver: Receiver, context: ssl.SSLContext | bool) -> ClientSession:  # noqa: FBT001  # aiohttp takes it so.
-        connector = LenientConnector(
+        connector = _Connector(
             ssl=context,
             limit=0,
             keepalive_timeout=KEEP_ALIVE,
@@ -166,6 +199,16 @@ class SessionPool:
             trust_env=False,
             skip_auto_headers=("Accept", "Accept-Encoding"),
         )
+
+
+class _Connector(LenientConnector):
+    """A connector with a limited number of hosts with idle connections. aiohttp has no option for this."""
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        super()._release(key, protocol, should_close=should_close)
+        while len(self._conns) > MAX_IDLE_HOSTS:
+            for idle, _ in self._conns.pop(next(iter(self._conns))):
+                idle.close()
 
 
 def _build_tls(receiver: Receiver) -> ssl.SSLContext | bool:

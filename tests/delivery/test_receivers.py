@@ -244,10 +244,67 @@ def test_replaced_ca_does_not_interrupt_running_calls(run, peer, authority, tmp_
     assert server.connections == 2
 
 
-def test_connections_are_bounded_and_the_least_recently_used_is_closed(run, peer, monkeypatch):
+def test_receivers_share_connections_and_sign_with_their_own_secrets(run, peer, tmp_path):
+    recorder = Recorder()
+    server = peer(recorder)
+    claims = []
+    for name, secret in (("1", "whsec_AQID"), ("2", "whsec_AQIDBA==")):
+        file = tmp_path / name
+        file.write_text(secret)
+        to = receiver(base_url_of(server), system_id=name, webhook_secrets=(f"file:{file}",))
+        claims.append(claimed_delivery(to))
+    run(send(*claims))
+    assert server.connections == 1
+    for each, key, signature in zip(claims, (b"\1\2\3", b"\1\2\3\4"), read_signatures(recorder), strict=True):
+        assert build_signature_headers(each.id, NOW, recorder.requests[0][1], [key])["webhook-signature"] == signature
+
+
+def test_receivers_with_other_certificates_have_their_own_connections(run, peer, authority):
+    serve, certificates = record_certificates(Recorder())
+    server = peer(serve_over_tls(serve, authority.issue("127.0.0.1"), clients=authority))
+    one, two = authority.issue(), authority.issue()
+    first, second = (
+        claimed_delivery(
+            receiver(
+                base_url_of(server, scheme="https"),
+                ca=f"file:{authority.file}",
+                certificate=f"file:{issued.file}",
+                key=f"file:{issued.file}",
+            )
+        )
+        for issued in (one, two)
+    )
+    run(send(first, second, first, second))
+    assert certificates == [one.der, two.der]
+
+
+def test_receiver_without_its_secret_leaves_the_session_of_the_others(run, peer, secret_file):
+    secret_file.write_text("whsec_AQID")
+    server = peer(Recorder())
+    one = claimed_delivery(receiver(base_url_of(server), webhook_secrets=(f"file:{secret_file}",)))
+    two = claimed_delivery(receiver(base_url_of(server), system_id="2"))
+
+    async def lose_secret():
+        calls = ReceiverClient()
+        responses = await send_at_times(calls, (NOW, one), (NOW, two))
+        secret_file.unlink()
+        responses += await send_at_times(calls, (LATER, one), (LATER, two))
+        await calls.close()
+        return [each.status or each.reason for each in responses]
+
+    assert run(lose_secret()) == [200, 200, Reason.SETUP, 200]
+    assert server.connections == 1
+
+
+def test_sessions_are_bounded_and_the_least_recently_used_is_closed(run, peer, monkeypatch, tmp_path):
     monkeypatch.setattr(receivers, "MAX_SESSIONS", 2)
     server = peer(Recorder())
-    one, two, three = (claimed_delivery(receiver(base_url_of(server), system_id=name)) for name in ("1", "2", "3"))
+    claims = []
+    for name in ("1", "2", "3"):
+        # Each has its own TLS configuration.
+        (tmp_path / name).write_text(name)
+        claims.append(claimed_delivery(receiver(base_url_of(server), system_id=name, ca=f"file:{tmp_path / name}")))
+    one, two, three = claims
 
     # One connection is reused before three run at the same time, so two must be opened.
     run(send(one, two, one, three, one, three))
@@ -255,6 +312,37 @@ def test_connections_are_bounded_and_the_least_recently_used_is_closed(run, peer
     before = server.connections
     run(send(one, two, one, three, two))
     assert server.connections - before == 4
+
+
+def test_cached_receivers_are_bounded(run, monkeypatch, secret_file):
+    monkeypatch.setattr(receivers, "MAX_RECEIVERS", 2)
+    first, *others = (
+        receiver("https://receiver.invalid", system_id=name, webhook_secrets=(f"file:{secret_file}",))
+        for name in ("1", "2", "3")
+    )
+
+    async def fill():
+        pool = receivers.SessionPool(receivers.ClientTimeout())
+        secret_file.write_text("AQID")
+        session, _ = pool.get_session(first, NOW)
+        for each in others:
+            assert pool.get_session(each, NOW)[0] is session
+        secret_file.write_text("AQIDBA==")
+        keys = [pool.get_session(each, NOW)[1] for each in (others[1], first)]
+        await pool.close()
+        assert session.http.closed
+        return keys
+
+    # The keys of the first receiver were dropped, and are read again.
+    assert run(fill()) == [(b"\1\2\3",), (b"\1\2\3\4",)]
+
+
+def test_hosts_with_idle_connections_are_bounded(run, peer, monkeypatch):
+    monkeypatch.setattr(receivers, "MAX_IDLE_HOSTS", 1)
+    first, second = peer(Recorder()), peer(Recorder())
+    one, two = (claimed_delivery(receiver(base_url_of(server))) for server in (first, second))
+    run(send(one, one, two, two, one))
+    assert (first.connections, second.connections) == (2, 1)
 
 
 def test_line_raises_until_the_configuration_is_valid(run, secret_file):
@@ -265,9 +353,9 @@ def test_line_raises_until_the_configuration_is_valid(run, secret_file):
         with pytest.raises(ReceiverMisconfigured, match="cannot be read: No such file"):
             pool.get_session(to, NOW)
         secret_file.write_text("AQID")
-        session = pool.get_session(to, AFTER)
-        assert session is pool.get_session(to, AFTER)
-        assert session.keys == (b"\1\2\3",)
+        session, keys = pool.get_session(to, AFTER)
+        assert session is pool.get_session(to, AFTER)[0]
+        assert keys == (b"\1\2\3",)
         await pool.close()
         assert session.http.closed
 
