@@ -284,9 +284,11 @@ class Worker:
             known = self._list_known_numbers()
             # A delivery whose lease ended while its attempt is still running keeps its slot.
             chosen = [each for each in self._windows.choose(seen, moment) if each.number not in known]
+            self._memory.fills_slots = 2 * len(chosen) >= room.free
             behind = [each.number for each in seen if each.is_behind]
             if not chosen and not behind:
-                if not self._memory.is_partial:
+                # Without a free slot, further looks would return the same urgent deliveries.
+                if not self._memory.is_partial or not room.free:
                     break
                 continue
             claimed, set_aside = await self._claim(lease, [each.number for each in chosen], behind)
@@ -331,12 +333,23 @@ class Worker:
                 raise
         if self._finished:
             await self._settle_ended(lease)
-        for target, start in list(self._recovered.items()):
-            number, following = await pauses.pull_forward(self._database, target, start, PULLED_AT_ONCE)
-            if number == PULLED_AT_ONCE:
-                self._recovered[target] = following
-            else:
-                del self._recovered[target]
+        if self._recovered:
+            await self._pull_forward()
+
+    async def _pull_forward(self) -> None:
+        """Make waiting deliveries of recovered targets due soon. Most targets have none."""
+        recovered, self._recovered = self._recovered, {}
+        try:
+            waiting = await pauses.find_waiting(self._database, recovered, PULLED_AT_ONCE)
+            for target, start in list(recovered.items()):
+                if target in waiting:
+                    number, following = await pauses.pull_forward(self._database, target, start, PULLED_AT_ONCE)
+                    if number == PULLED_AT_ONCE:
+                        self._recovered.setdefault(target, following)
+                del recovered[target]
+        except BaseException:
+            self._recovered = recovered | self._recovered
+            raise
 
     async def _settle_ended(self, lease: Lease) -> None:
         settling = list(self._finished)

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-Statement = sa.Select[Any] | sa.Insert | sa.Update | sa.TextClause
+Statement = sa.Select[Any] | sa.TextualSelect | sa.Insert | sa.Update | sa.TextClause
 Convert = Callable[[Any], Any]
 Row = Sequence[Any]
 
@@ -48,18 +48,20 @@ class _Compiled:
 class PreparedStatement:
     """A statement for SQLite and PostgreSQL. Its parameters are named bind parameters with types.
 
-    The values that another statement than a `Select` returns are those of the driver.
+    The values that another statement than a `Select` or `TextualSelect` returns are those of the driver.
     """
 
     def __init__(self, statement: Statement) -> None:
-        self._statement = statement
+        self.statement = statement
         self._by_dialect: dict[str, _Compiled] = {}
 
     def execute(self, connection: sa.Connection, **values: Any) -> list[Row]:
         """Return all rows, with the values of the columns in the order of the statement."""
         compiled = self._compile(connection.dialect)
         with _Cursor(connection) as cursor:
-            cursor.execute(compiled.text, compiled.bind(values))
+            parameters = compiled.bind(values)
+            _announce(connection, cursor, compiled.text, parameters)
+            cursor.execute(compiled.text, parameters)
             rows = cursor.fetchall() if cursor.description else ()
         return [compiled.convert(row) for row in rows] if compiled.columns else list(rows)
 
@@ -79,8 +81,15 @@ class PreparedStatement:
     def _compile(self, dialect: sa.Dialect) -> _Compiled:
         compiled = self._by_dialect.get(dialect.name)
         if compiled is None:
-            compiled = self._by_dialect[dialect.name] = _compile(self._statement, dialect)
+            compiled = self._by_dialect[dialect.name] = _compile(self.statement, dialect)
         return compiled
+
+
+def _announce(connection: sa.Connection, cursor: Any, text: str, parameters: list[Any]) -> None:
+    """Call the listeners of the engine before a statement, as `Connection.execute` does."""
+    if connection.engine._has_events:  # noqa: SLF001  # There is no public method.
+        is_many = False
+        connection.dispatch.before_cursor_execute(connection, cursor, text, parameters, None, is_many)
 
 
 class _Cursor:
@@ -106,7 +115,7 @@ def _compile(statement: Statement, dialect: sa.Dialect) -> _Compiled:
     compiled = statement.compile(dialect=dialect)
     names = tuple(compiled.positiontup or ())
     bound = {name: compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names}
-    columns = statement.selected_columns if isinstance(statement, sa.Select) else ()
+    columns = statement.selected_columns if isinstance(statement, sa.Select | sa.TextualSelect) else ()
     converted = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
     return _Compiled(
         str(compiled),

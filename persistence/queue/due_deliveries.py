@@ -1,7 +1,7 @@
 """Find the deliveries that a worker can start."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from domain.deliveries import Target
 from persistence.database import Database, to_json
+from persistence.prepared import PreparedStatement
 from persistence.queue.sql import IS_OF_KEY, build_statement, to_hex
 from persistence.tables import deliveries, subscriptions
 from persistence.work import queue_read
@@ -29,7 +30,10 @@ MOST_URGENT = 100
 
 
 FEWEST_IN_ALL = 200
-"""Minimum deliveries that a look returns in all, if so many are due. If there are more, the next look continues."""
+"""Minimum deliveries that a look returns in all, if so many are due. If there are more, the next look continues.
+
+While looks fill at least half of the free slots, they return fewer: twice the free slots.
+"""
 
 FIRST_SYSTEM = str(UUID(int=0))
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -71,6 +75,7 @@ class LookMemory:
     subscriptions with due deliveries in one of these systems, 0 if unknown. The next look continues with
     `first_system`, None if this one has seen all systems; `remaining` are the crowded systems that the next looks must
     see. `since` is a lower bound of the due times, which a look without a bound has confirmed at `confirmed`.
+    `fills_slots` is set by the caller: the latest look filled at least half of the free slots.
     """
 
     systems: int = 1
@@ -81,6 +86,7 @@ class LookMemory:
     remaining: set[str] = field(default_factory=set)
     since: datetime = EARLIEST
     confirmed: datetime = EARLIEST
+    fills_slots: bool = False
 
     @property
     def is_partial(self) -> bool:
@@ -153,9 +159,9 @@ _OLDEST_OF_EACH = {
 """The oldest due deliveries of each row `s` of a table, by the column of deliveries that refers to it."""
 
 
-def _build_look(seen: str) -> sa.TextualSelect:
+def _build_look(seen: str) -> PreparedStatement:
     # Use a subquery per row: for a join, the planner may read all subscriptions.
-    return build_statement(f"""
+    look = build_statement(f"""
         select seen.number, seen.system_id, seen.subscription_id, seen.due, seen.urgency, seen.is_behind,
             seen.webhook_url, p.until is not null as is_paused, seen.is_listed
         from (
@@ -171,11 +177,12 @@ def _build_look(seen: str) -> sa.TextualSelect:
         deliveries.c.subscription_id,
         deliveries.c.due,
         deliveries.c.urgency,
-        sa.column("is_behind", sa.Boolean),
+        sa.column("is_behind"),
         subscriptions.c.webhook_url,
-        sa.column("is_paused", sa.Boolean),
-        sa.column("is_listed", sa.Boolean),
+        sa.column("is_paused"),
+        sa.column("is_listed"),
     )
+    return PreparedStatement(look)
 
 
 _URGENT = f"""
@@ -231,7 +238,7 @@ def _find_next_due(connection: sa.Connection) -> datetime | None:
 def _look(connection: sa.Connection, now: datetime, room: Capacity, memory: LookMemory) -> list[DueDelivery]:
     moment: dict[str, Any] = {"now": now, "urgent": MOST_URGENT}
     if room.free <= 0:
-        rows = list(connection.execute(_LOOK_AT_URGENT, moment))
+        rows, _ = _execute(connection, _LOOK_AT_URGENT, moment)
     else:
         if not timedelta() <= now - memory.confirmed < CONFIRMED_EVERY:
             memory.since, memory.confirmed = EARLIEST, now
@@ -239,11 +246,12 @@ def _look(connection: sa.Connection, now: datetime, room: Capacity, memory: Look
         # If many systems have due deliveries, look at few per system, even if the worker has many free slots.
         beyond = BEYOND_SET_ASIDE if memory.saw_behind else BEYOND
         each = max(FEW, (room.each + beyond) // memory.systems)
-        moment |= {"each": each, "since": memory.since, "most": max(FEWEST_IN_ALL, 2 * room.free + beyond)}
+        fewest = 0 if memory.fills_slots else FEWEST_IN_ALL
+        moment |= {"each": each, "since": memory.since, "most": max(fewest, 2 * room.free + beyond)}
         rows = _look_at_systems(connection, moment, room.full_systems | memory.crowded, memory)
-        found = Counter(row.system_id for row in rows)
+        found = Counter(row.target.system_id for row in rows)
         crowded = {system_id for system_id, number in found.items() if number >= each}
-        rows = [row for row in rows if row.urgency is not None or row.system_id not in crowded]
+        rows = [row for row in rows if row.urgency is not None or row.target.system_id not in crowded]
         memory.systems = max(1, len(found.keys() | memory.crowded - room.full_systems))
         memory.remaining = (memory.remaining or memory.crowded) - room.full_systems
         looked = crowded | set(sorted(memory.remaining)[: moment["most"] // FEW])
@@ -254,12 +262,12 @@ def _look(connection: sa.Connection, now: datetime, room: Capacity, memory: Look
         if is_complete and not memory.is_partial and not room.full_systems and not room.full_targets:
             # Nothing else can be due, so later looks need not scan the dead index entries of older deliveries.
             memory.since = min([now, *(row.due for row in rows)]) - NEVER_BEFORE
-    return list({row.number: _to_due_delivery(row) for row in rows}.values())
+    return list({row.number: row for row in rows}.values())
 
 
 def _look_at_systems(
     connection: sa.Connection, moment: dict[str, Any], but: Collection[str], memory: LookMemory
-) -> list[Any]:
+) -> list[DueDelivery]:
     """Return the oldest due deliveries of each system except `but`, and the urgent ones of all systems.
 
     The look begins with `memory.first_system`, which becomes the system where the next look must continue.
@@ -268,8 +276,7 @@ def _look_at_systems(
         "systems": to_json([to_hex(id_) for id_ in but]),
         "first_system": memory.first_system or FIRST_SYSTEM,
     }
-    rows = list(connection.execute(_LOOK_AT_SYSTEMS[connection.dialect.name], parameters))
-    listed = [row.system_id for row in rows if row.is_listed]
+    rows, listed = _execute(connection, _LOOK_AT_SYSTEMS[connection.dialect.name], parameters)
     memory.first_system = _find_next_system(max(listed)) if len(listed) >= moment["most"] else None
     return rows
 
@@ -286,7 +293,7 @@ def _look_at_subscriptions(
     looked: Collection[str],
     full: Collection[Target],
     memory: LookMemory,
-) -> list[Any]:
+) -> list[DueDelivery]:
     """Return the oldest due deliveries of each subscription of `looked`, and update the set of crowded systems."""
     full_targets = [target for target in full if target.system_id in looked]
     few = max(FEW, moment["each"] // memory.subscriptions) if memory.subscriptions else FEW
@@ -295,18 +302,28 @@ def _look_at_subscriptions(
         "targets": to_json([f"{to_hex(target.system_id)} {target.webhook_url}" for target in full_targets]),
         "each": few,
     }
-    found = list(connection.execute(_LOOK_AT_SUBSCRIPTIONS[connection.dialect.name], parameters))
-    active = {(row.system_id, row.subscription_id) for row in found}
+    found, _ = _execute(connection, _LOOK_AT_SUBSCRIPTIONS[connection.dialect.name], parameters)
+    active = {(row.target.system_id, row.subscription_id) for row in found}
     memory.subscriptions = max(Counter(system_id for system_id, _ in active).values(), default=0)
-    numbers = Counter(row.system_id for row in found)
+    numbers = Counter(row.target.system_id for row in found)
     # A full target may have a long queue, which the next look should skip.
     crowded = {target.system_id for target in full_targets} | {id_ for id_, number in numbers.items() if number >= few}
     memory.crowded = memory.crowded - set(looked) | crowded
     return found
 
 
-def _to_due_delivery(row: Any) -> DueDelivery:
-    target = Target(row.system_id, row.webhook_url)
-    return DueDelivery(
-        row.number, target, row.subscription_id, row.due, row.urgency, bool(row.is_behind), bool(row.is_paused)
-    )
+def _execute(
+    connection: sa.Connection, look: PreparedStatement, parameters: Mapping[str, Any]
+) -> tuple[list[DueDelivery], list[str]]:
+    """Return the due deliveries that a look finds, and the systems of those that it lists by system."""
+    found, listed = [], []
+    for number, system_id, subscription_id, due, urgency, is_behind, webhook_url, is_paused, is_listed in look.execute(
+        connection, **parameters
+    ):
+        target = Target(system_id, webhook_url)
+        found.append(
+            DueDelivery(number, target, subscription_id, due, urgency, bool(is_behind), is_paused=bool(is_paused))
+        )
+        if is_listed:
+            listed.append(system_id)
+    return found, listed

@@ -7,9 +7,9 @@ import sqlalchemy as sa
 
 from domain.deliveries import Target
 from persistence.database import Database, to_json
-from persistence.queue.sql import build_for_each_dialect, build_statement, format_moment, to_hex
-from persistence.tables import deliveries, target_pauses
-from persistence.work import mark, short_write
+from persistence.queue.sql import FRAGMENTS, build_for_each_dialect, build_statement, format_moment, to_hex
+from persistence.tables import deliveries, subscriptions, target_pauses
+from persistence.work import mark, queue_read, short_write
 
 PULLED_EVERY = timedelta(milliseconds=10)
 """Interval between the due times of deliveries that are pulled forward."""
@@ -23,6 +23,11 @@ async def pause(database: Database, pauses: Mapping[Target, datetime]) -> None:
 async def prune_pauses(database: Database, now: datetime) -> None:
     """Delete pauses that have ended."""
     await database.write(_prune_pauses, now)
+
+
+async def find_waiting(database: Database, starts: Mapping[Target, datetime], limit: int) -> set[Target]:
+    """Return the targets with deliveries that `pull_forward` would change, from their start and with this limit."""
+    return await database.read(_find_waiting, starts, limit)
 
 
 async def pull_forward(database: Database, target: Target, start: datetime, limit: int) -> tuple[int, datetime]:
@@ -67,6 +72,24 @@ _WAITING_OF_TARGET = build_statement("""
     order by d.number limit :limit
 """).columns(deliveries.c.number)
 
+# A scalar subquery looks each subscription up by itself, whatever the planner knows about the queue.
+_WAITING_TARGETS = {
+    dialect: build_statement(f"""
+        select distinct s.system_id, s.webhook_url
+        from {FRAGMENTS[dialect]["rows"]} join subscriptions s
+            on s.system_id = {system_id} and s.webhook_url = value->>'webhook_url'
+        where (
+            select 1 from deliveries d
+            where d.subscription_id = s.id and d.due > :after and d.lease is null
+            order by d.due limit 1
+        ) is not null
+    """).columns(subscriptions.c.system_id, subscriptions.c.webhook_url)
+    for dialect, system_id in {
+        "sqlite": "value->>'system_id'",
+        "postgresql": "cast(value->>'system_id' as uuid)",
+    }.items()
+}
+
 _PULL_FORWARD = build_for_each_dialect("""
 update deliveries set due = given.due
 from (select cast(value->>'number' as bigint) as number, {row_due} as due from {rows}) as given
@@ -82,19 +105,30 @@ and deliveries.number in (
 def _pause(connection: sa.Connection, pauses: Mapping[Target, datetime]) -> None:
     is_sqlite = connection.dialect.name == "sqlite"
     rows = [
-        {
-            "system_id": to_hex(target.system_id) if is_sqlite else target.system_id,
-            "webhook_url": target.webhook_url,
-            "until": format_moment(until) if is_sqlite else until.isoformat(),
-        }
+        _target_row(connection, target) | {"until": format_moment(until) if is_sqlite else until.isoformat()}
         for target, until in pauses.items()
     ]
     connection.execute(_PAUSE[connection.dialect.name], {"rows": to_json(rows)})
 
 
+def _target_row(connection: sa.Connection, target: Target) -> dict[str, str]:
+    system_id = to_hex(target.system_id) if connection.dialect.name == "sqlite" else target.system_id
+    return {"system_id": system_id, "webhook_url": target.webhook_url}
+
+
 @short_write
 def _prune_pauses(connection: sa.Connection, now: datetime) -> None:
     connection.execute(_PRUNE_PAUSES, {"before": now})
+
+
+@queue_read
+def _find_waiting(connection: sa.Connection, starts: Mapping[Target, datetime], limit: int) -> set[Target]:
+    parameters = {
+        "rows": to_json([_target_row(connection, target) for target in starts]),
+        "after": min(starts.values()) + limit * PULLED_EVERY,
+    }
+    rows = connection.execute(_WAITING_TARGETS[connection.dialect.name], parameters)
+    return {Target(row.system_id, row.webhook_url) for row in rows}
 
 
 @mark

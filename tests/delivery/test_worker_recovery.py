@@ -164,3 +164,17 @@ async def test_many_deliveries_are_pulled_forward_in_batches(database: Database,
     assert found == [10, 10, 5]
     dues = [row["due"] for row in await read_deliveries(database)]
     assert dues == [NOW + place * pauses.PULLED_EVERY for place in range(25)]
+
+
+async def test_find_waiting_returns_the_targets_with_deliveries_that_wait_longer(
+    database: Database, peer: StartPeer
+) -> None:
+    await subscribe(database, base_url_of(peer(Recorder())))
+    await sync(database, [entry(0, webhook_url="/waits"), entry(1, org_code=102, webhook_url="/due")])
+    await publish(database)
+    await make_wait(database)
+    await publish(database, org_code=102)
+    starts = {Target(SYSTEM, path): NOW for path in ("/waits", "/due", "/unknown")}
+    assert await pauses.find_waiting(database, starts, 10) == {Target(SYSTEM, "/waits")}
+    later = dict.fromkeys(starts, NOW + 3 * HOUR)
+    assert await pauses.find_waiting(database, later, 10) == set()

@@ -10,7 +10,7 @@ from domain.deliveries import Target
 from persistence import tables
 from persistence.database import Database
 from persistence.queue import due_deliveries
-from persistence.queue.due_deliveries import CONFIRMED_EVERY, FEW, FEWEST_IN_ALL, Capacity, LookMemory
+from persistence.queue.due_deliveries import BEYOND, CONFIRMED_EVERY, FEW, FEWEST_IN_ALL, Capacity, LookMemory
 from persistence.work import short_write
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, entry, prepare, sync
@@ -23,7 +23,8 @@ MANY = 2 * FEWEST_IN_ALL // FEW
 MINUTE = timedelta(minutes=1)
 
 
-async def test_looks_see_many_systems_in_turn(database: Database) -> None:
+@pytest.mark.parametrize("fills_slots", [False, True])
+async def test_looks_see_many_systems_in_turn(database: Database, *, fills_slots: bool) -> None:
     await prepare(database)
     await sync(database, [entry()])
 
@@ -41,10 +42,10 @@ async def test_looks_see_many_systems_in_turn(database: Database) -> None:
     await database.write(add_systems)
     for _ in range(FEW - 1):
         await publish(database)
-    memory, looks = LookMemory(systems=MANY), []
+    memory, looks = LookMemory(systems=MANY, fills_slots=fills_slots), []
     while not looks or memory.is_partial:
         looks.append(await due_deliveries.look(database, NOW, ROOM, memory))
-    assert max(map(len, looks)) <= FEWEST_IN_ALL
+    assert max(map(len, looks)) <= (2 * ROOM.free + BEYOND if fills_slots else FEWEST_IN_ALL)
     seen = [each for found in looks for each in found]
     assert len(seen) == len({each.number for each in seen})
     # The last system of a look may have more due deliveries, which the next round sees.

@@ -9,20 +9,21 @@ import pytest
 import sqlalchemy as sa
 
 from persistence.postgresql.database import PostgresqlDatabase
-from persistence.queue import claims, due_deliveries
+from persistence.queue import claims, due_deliveries, pauses
 from persistence.work import large_queue_write, large_write, mark, queue_write
 
 pytestmark = pytest.mark.anyio
 
 STATEMENTS: dict[str, sa.Executable] = {
-    "look at systems": due_deliveries._LOOK_AT_SYSTEMS["postgresql"],
-    "look at subscriptions": due_deliveries._LOOK_AT_SUBSCRIPTIONS["postgresql"],
+    "look at systems": due_deliveries._LOOK_AT_SYSTEMS["postgresql"].statement,
+    "look at subscriptions": due_deliveries._LOOK_AT_SUBSCRIPTIONS["postgresql"].statement,
     "set aside": claims._SET_ASIDE["postgresql"],
     "claim": claims._CLAIM,
     "release": claims._RELEASE["postgresql"],
     "delete": claims._DELETE["postgresql"],
     "fail": claims._FAIL["postgresql"],
     "still held": claims._STILL_HELD["postgresql"],
+    "waiting targets": pauses._WAITING_TARGETS["postgresql"],
     "let next go": claims._LET_NEXT_GO["postgresql"],
 }
 LOOKED_UP = ("number = ", "subscription_id = ", "system_id = ")
