@@ -17,10 +17,11 @@ back-off and pauses, and test messages have some slots of their own, one per tar
 """
 
 import random
-from collections import Counter, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from itertools import takewhile
 from typing import Any
 
 from domain.deliveries import Target, Urgency
@@ -75,6 +76,9 @@ class _Target:
     def compute_allowed(self) -> int:
         return 1 if self.failures >= FAILURES_BEFORE_BACK_OFF else self.limit
 
+    def is_active(self, now: float) -> bool:
+        return bool(self.used or self.tests) or self.until > now
+
 
 @dataclass(frozen=True, slots=True)
 class _Call:
@@ -86,11 +90,16 @@ class _Call:
 
 @dataclass(slots=True)
 class _Slots:
-    """The slots for all deliveries except test messages, and their use. `turn` counts the calls."""
+    """The slots for all deliveries except test messages, and their use. `turn` counts the calls.
+
+    `targets` are in the order of their last calls. `active` are those with running calls or in back-off, so that a look
+    costs the same for any number of known targets.
+    """
 
     total: int
     per_system: int
-    targets: dict[Target, _Target] = field(default_factory=dict)
+    targets: OrderedDict[Target, _Target] = field(default_factory=OrderedDict)
+    active: dict[Target, _Target] = field(default_factory=dict)
     used: Counter[str] = field(default_factory=Counter)
     served: dict[str, int] = field(default_factory=dict)
     turn: int = 0
@@ -110,7 +119,7 @@ class Windows:
     def get_room(self, now: float) -> Capacity:
         """Return how many deliveries can start now, and for which targets and systems none can."""
         self._forget(now)
-        full = {target for target, state in self._slots.targets.items() if self._is_closed(state, now)}
+        full = {target for target, state in self._slots.active.items() if self._is_closed(state, now)}
         full_systems = {system for system, used in self._slots.used.items() if used >= self._slots.per_system}
         free = max(0, self._slots.total - self._slots.used.total())
         return Capacity(free, min(free, self._slots.per_system), frozenset(full_systems), frozenset(full))
@@ -138,7 +147,8 @@ class Windows:
         """Record the start of a call. `is_test` is true if it occupies a slot for test messages."""
         state = self._get_or_add_target(seen.target)
         self._slots.turn += 1
-        state.touched = now
+        self._slots.active[seen.target] = state
+        self._touch(seen.target, state, now)
         self._calls[seen.number] = _Call(seen.target, seen.subscription_id, now, is_test)
         if is_test:
             self._tests += 1
@@ -158,7 +168,7 @@ class Windows:
         """
         call = self._calls.pop(number)
         state = self._slots.targets[call.target]
-        state.touched = now
+        self._touch(call.target, state, now)
         if call.is_test:
             self._tests -= 1
             state.tests -= 1
@@ -188,7 +198,7 @@ class Windows:
 
     def count_backing_off(self, now: float) -> Counter[str]:
         """Return the number of targets in back-off per system."""
-        return Counter(target.system_id for target, state in self._slots.targets.items() if state.until > now)
+        return Counter(target.system_id for target, state in self._slots.active.items() if state.until > now)
 
     def _fail(self, state: _Target, call: _Call, now: float) -> None:
         state.is_well = False
@@ -211,12 +221,16 @@ class Windows:
     def _is_closed(self, state: _Target, now: float) -> bool:
         return state.used >= state.compute_allowed() or state.until > now
 
+    def _touch(self, target: Target, state: _Target, now: float) -> None:
+        state.touched = now
+        self._slots.targets.move_to_end(target)
+
     def _forget(self, now: float) -> None:
-        idle = [
-            target
-            for target, state in self._slots.targets.items()
-            if not state.used and not state.tests and now - state.touched > FORGOTTEN_AFTER and state.until <= now
-        ]
+        active = self._slots.active
+        for target in [each for each, state in active.items() if not state.is_active(now)]:
+            del active[target]
+        old = takewhile(lambda item: now - item[1].touched > FORGOTTEN_AFTER, self._slots.targets.items())
+        idle = [target for target, _ in old if target not in active]
         for target in idle:
             del self._slots.targets[target]
         for system in self._slots.served.keys() - {target.system_id for target in self._slots.targets} if idle else ():
@@ -258,7 +272,7 @@ class _Plan:
         self.free = slots.total - self.used.total()
         self.turn = slots.turn
         self._used_by_sick: Counter[str] = Counter()
-        for target, known in slots.targets.items():
+        for target, known in slots.active.items():
             if known.used and not known.is_well:
                 self._used_by_sick[target.system_id] += known.used
         self._sick = self._used_by_sick.total()
