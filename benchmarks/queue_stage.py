@@ -3,9 +3,10 @@
 import asyncio
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,6 +25,7 @@ from persistence.work import short_read, short_write
 ORG_TYPE, ORG_CODE, ENTITY_TYPE = 7, 101, 100
 START = datetime(2020, 1, 1, tzinfo=UTC)
 PUBLISHERS = 8
+LOOPBACK = ("127.0.0.1",)
 
 
 @dataclass(frozen=True)
@@ -57,22 +59,22 @@ class ReceiverProgram:
         return self.log.read_bytes().count(b"\n") if self.log.exists() else 0
 
 
-def receiver(stage: Stage, log: Path, port: int = 0) -> ReceiverProgram:
-    """Start a receiver on the given port, by default a free one."""
+def receiver(stage: Stage, log: Path, port: int = 0, hosts: Sequence[str] = LOOPBACK) -> ReceiverProgram:
+    """Start a receiver on the given port of all hosts, by default a free one. The first host must be 127.0.0.1."""
     port = port or free_port()
-    command = [sys.executable, "-m", "benchmarks.receiver", str(port), str(log)]
+    command = [sys.executable, "-m", "benchmarks.receiver", str(port), str(log), *hosts]
     return ReceiverProgram(stage.start("receiver", port, command, {}, folder=ROOT), log)
 
 
-async def prepare(database: Database, receivers: Mapping[str, int]) -> list[str]:
-    """Create one system per port, with one subscription per path. Return the ids of the systems."""
+async def prepare(database: Database, receivers: Mapping[str, int], hosts: Sequence[str] = LOOPBACK) -> list[str]:
+    """Create one system per port, at the hosts in turn, with one subscription per path. Return their ids."""
     await database.migrate()
     ids = [str(UUID(int=place)) for place in range(1, len(receivers) + 1)]
 
     def insert(connection: sa.Connection) -> None:
         connection.execute(tables.message_types.insert(), {"entity_type": ENTITY_TYPE, "name": "A type"})
-        for id_, (path, port) in zip(ids, receivers.items(), strict=True):
-            system = {"id": id_, "name": path, "base_url": f"http://127.0.0.1:{port}", "webhook_secrets": []}
+        for id_, host, (path, port) in zip(ids, cycle(hosts), receivers.items(), strict=False):
+            system = {"id": id_, "name": path, "base_url": f"http://{host}:{port}", "webhook_secrets": []}
             connection.execute(tables.systems.insert(), system | {"allow_private_addresses": True})
             subscription = {"system_id": id_, "org_type": ORG_TYPE, "org_code": ORG_CODE, "entity_type": ENTITY_TYPE}
             connection.execute(tables.subscriptions.insert(), subscription | {"webhook_url": path, "start_time": START})

@@ -4,8 +4,8 @@ Paths: `/ok/MS` responds with 200 after that number of milliseconds; `/flaky` re
 or sends a malformed response on some attempts and responds with 200 on others; `/gone` responds with 404 to every event
 whose version ends with 7.
 
-Run: python -m benchmarks.receiver PORT LOG. The log has a line for each attempt: time, path, delivery, key, sequence,
-status (0 without a response).
+Run: python -m benchmarks.receiver PORT LOG HOST ... The log has a line for each attempt: time, path, delivery, key,
+sequence, status (0 without a response).
 """
 
 import asyncio
@@ -90,14 +90,14 @@ class ReceiverProtocol(asyncio.Protocol):
 SEEN: dict[str, int] = {}
 
 
-async def _serve(port: int, log: Path) -> None:
+async def _serve(port: int, log: Path, hosts: list[str]) -> None:
     # Flush after each line, so that no line is lost when this process is killed.
     with log.open("a", buffering=1) as lines:
         server = await asyncio.get_running_loop().create_server(
-            lambda: ReceiverProtocol(lines), "127.0.0.1", port, backlog=1000
+            lambda: ReceiverProtocol(lines), hosts, port, backlog=1000
         )
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1]), Path(sys.argv[2])))
+    uvloop.run(_serve(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))
