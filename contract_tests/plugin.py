@@ -127,8 +127,7 @@ def pytest_runtest_makereport(
         _unanswered.clear()
     sent = getattr(item, "funcargs", {}).get("sent")
     add_section = getattr(report.longrepr, "addsection", None)
-    target = CheckTarget.from_environment()
-    if report.failed and sent and add_section is not None and target is not None:
+    if report.failed and sent and add_section is not None and (target := CheckTarget.from_environment()) is not None:
         lines = reproducing.format_commands(sent, target, item.name, Path(os.environ[evidence.FOLDER]))
         add_section(reproducing.TITLE, "\n".join(lines))
     return report
