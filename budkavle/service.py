@@ -143,9 +143,6 @@ def create_body_budget(settings: Settings) -> BodyBudget:
     return BodyBudget(settings.body_bytes, settings.body_queue_timeout)
 
 
-_NEVER_SECONDS = 86_400
-
-
 def build_server_config(
     settings: Settings,
     application: ASGIApp,
@@ -165,8 +162,6 @@ def build_server_config(
         proxy_headers=False,
         # A service that cannot be assembled must not start.
         lifespan=lifespan,
-        # `Connections` closes idle ones.
-        timeout_keep_alive=_NEVER_SECONDS,
         server_header=False,
         date_header=True,
         timeout_graceful_shutdown=settings.shutdown_timeout,

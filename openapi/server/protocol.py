@@ -212,7 +212,6 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_rejected or self.transport.is_closing():
             return
-        self._unset_keepalive_if_required()
         self._is_unparsed = True
         if not self._in_head:
             self._since = self.loop.time()
@@ -271,11 +270,11 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
     def on_headers_complete(self) -> None:
         self._is_unparsed = False
         self._check_head()
-        if not (self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"):
-            self._in_head = False
         super().on_headers_complete()
-        if self._offer is None and self.scope["method"] != "HEAD":
-            self.cycle.transport = HeadBuffer(self.transport)  # type: ignore[assignment]  # It has what a cycle calls.
+        if self._offer is None:
+            self._in_head = False
+            if self.scope["method"] != "HEAD":
+                self.cycle.transport = HeadBuffer(self.transport)  # type: ignore[assignment]  # It has what it calls.
 
     def on_body(self, body: bytes) -> None:
         self._is_unparsed = False
@@ -289,7 +288,12 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
             self._connections.record_request_start(self)
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        """Begin the next request, as in uvicorn, but without its timer for idle connections: `Connections` has one."""
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
         if self._has_last_response_due and not self.transport.is_closing():
             self._has_last_response_due = False
             self._close_after_reading()
