@@ -55,14 +55,17 @@ class Parameters:
         values: dict[str, Any] = {}
         violations: list[Violation] = []
         for name in self._path:
-            self._take(name, unquote_to_bytes(path_params[name]), values, violations)
+            value = path_params[name]
+            self._take(name, unquote_to_bytes(value) if "%" in value else value.encode(), values, violations)
         if query:
             self._read_query(query, values, violations)
         if self._headers:
             self._read_headers(headers, values, violations)
-        reported = {violation.field for violation in violations}
-        # Parameters that could not be decoded are already reported; do not report them as missing.
-        violations += [v for v in self._schema.find_violations(values, self._prefix) if v.field not in reported]
+        found = self._schema.find_violations(values, self._prefix)
+        if found:
+            # Parameters that could not be decoded are already reported; do not report them as missing.
+            reported = {violation.field for violation in violations}
+            violations += [violation for violation in found if violation.field not in reported]
         return values, violations
 
     def _read_query(self, query: bytes, values: dict[str, Any], violations: list[Violation]) -> None:

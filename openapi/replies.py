@@ -12,24 +12,37 @@ from starlette.responses import Response, StreamingResponse
 JSON = "application/json"
 
 
+class _JsonResponse(Response):
+    """A response with encoded JSON, whose headers need no conversion."""
+
+    def __init__(self, text: bytes, status: HTTPStatus = HTTPStatus.OK) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = text
+        self.raw_headers = [(b"content-length", b"%d" % len(text)), _JSON_HEADER]
+
+
+_JSON_HEADER = (b"content-type", JSON.encode())
+
+
 def ok(value: Any) -> Response:
     """Return 200 with a JSON value."""
-    return Response(to_json(value), media_type=JSON)
+    return ok_json(to_json(value))
 
 
 def ok_json(text: bytes) -> Response:
     """Return 200 with encoded JSON."""
-    return Response(text, media_type=JSON)
+    return _JsonResponse(text)
 
 
 def accepted(value: Any) -> Response:
     """Return 202 with a JSON value."""
-    return Response(to_json(value), HTTPStatus.ACCEPTED, media_type=JSON)
+    return _JsonResponse(to_json(value), HTTPStatus.ACCEPTED)
 
 
 def unavailable(value: Any) -> Response:
     """Return 503 with a JSON value."""
-    return Response(to_json(value), HTTPStatus.SERVICE_UNAVAILABLE, media_type=JSON)
+    return _JsonResponse(to_json(value), HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def ok_stream(pieces: AsyncIterator[bytes], length: int | None, link: str | None = None) -> Response:
@@ -54,12 +67,12 @@ def created(location: str, headers: Mapping[str, str] | None = None) -> Response
 
 def created_json(value: Any) -> Response:
     """Return 201 with a JSON value."""
-    return Response(to_json(value), HTTPStatus.CREATED, media_type=JSON)
+    return _JsonResponse(to_json(value), HTTPStatus.CREATED)
 
 
 def timed_out(value: Any) -> Response:
     """Return 408 with a JSON value: the awaited result did not arrive."""
-    return Response(to_json(value), HTTPStatus.REQUEST_TIMEOUT, media_type=JSON)
+    return _JsonResponse(to_json(value), HTTPStatus.REQUEST_TIMEOUT)
 
 
 def no_content() -> Response:

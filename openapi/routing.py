@@ -6,8 +6,9 @@ all allowed ones; there are no redirects for slashes.
 """
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 from connexion.middleware.abstract import ROUTING_CONTEXT, AbstractRoutingAPI, SpecMiddleware
@@ -34,11 +35,6 @@ class RoutedOperation:
     next_app: ASGIApp
 
 
-class _Match(NamedTuple):
-    operations: dict[str, RoutedOperation]
-    path_params: dict[str, str]
-
-
 class _Routes:
     """The operations by path and method.
 
@@ -49,25 +45,30 @@ class _Routes:
     def __init__(self) -> None:
         self._literals: dict[str, dict[str, RoutedOperation]] = {}
         self._templates: dict[str, tuple[re.Pattern[str], dict[str, RoutedOperation]]] = {}
+        # The same by the number of their slashes, so that few patterns are tried.
+        self._by_slashes: defaultdict[int, list[tuple[re.Pattern[str], dict[str, RoutedOperation]]]] = defaultdict(list)
 
     def add(self, operation: RoutedOperation) -> None:
         """Add an operation."""
         path = operation.path
         if "{" in path:
-            _, operations = self._templates.setdefault(path, (_compile_template(path), {}))
+            if path not in self._templates:
+                self._templates[path] = _compile_template(path), {}
+                self._by_slashes[path.count("/")].append(self._templates[path])
+            _, operations = self._templates[path]
         else:
             operations = self._literals.setdefault(path, {})
         operations.setdefault(operation.method, operation)
 
-    def find(self, path: str) -> _Match | None:
+    def find(self, path: str) -> tuple[dict[str, RoutedOperation], dict[str, str]] | None:
         """Return the operations of a path by method, and the values of its parameters, percent-encoded."""
         operations = self._literals.get(path)
         if operations is not None:
-            return _Match(operations, {})
-        for pattern, operations in self._templates.values():
+            return operations, {}
+        for pattern, operations in self._by_slashes.get(path.count("/"), ()):
             match = pattern.fullmatch(path)
             if match is not None:
-                return _Match(operations, match.groupdict())
+                return operations, match.groupdict()
         return None
 
 
@@ -126,11 +127,12 @@ class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]  # Connexion has 
             extensions[ROUTING_CONTEXT] = _NO_OPERATION
             await self._app(scope, receive, send)
             return
-        operation = match.operations.get(scope["method"])
+        operations, path_params = match
+        operation = operations.get(scope["method"])
         if operation is None:
-            await render_method_not_allowed(", ".join(sorted(match.operations)))(scope, receive, send)
+            await render_method_not_allowed(", ".join(sorted(operations)))(scope, receive, send)
             return
-        scope["path_params"] = match.path_params
+        scope["path_params"] = path_params
         extensions[ROUTING_CONTEXT] = operation.context
         await operation.next_app(scope, receive, send)
 

@@ -55,9 +55,11 @@ def compile_validator(schema: dict[str, Any], components: dict[str, Any]) -> jso
 
 def _truncate_texts(value: Any) -> Any:
     """Return an object with its own texts truncated to one character over the maximum, because patterns read all."""
-    if not isinstance(value, dict) or not any(isinstance(v, str) and len(v) > MAX_TEXT for v in value.values()):
-        return value
-    return {name: inner[: MAX_TEXT + 1] if isinstance(inner, str) else inner for name, inner in value.items()}
+    # A loop takes a third of the time of a generator for the few parameters of most requests.
+    for text in value.values() if isinstance(value, dict) else ():
+        if isinstance(text, str) and len(text) > MAX_TEXT:
+            return {name: inner[: MAX_TEXT + 1] if isinstance(inner, str) else inner for name, inner in value.items()}
+    return value
 
 
 def _shorten_lists(value: Any) -> Any:

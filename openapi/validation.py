@@ -68,7 +68,8 @@ class _Operation:
             request.log["caller"] = caller["sub"]
             await self._start_limiter.wait_for_start()
         with Reservation(self._body_budget) as reservation:
-            await self._receive_body(request, scope, receive, reservation)
+            if self._allowance is not None:
+                await self._receive_body(request, scope, receive, reservation)
             if caller.get("lacks"):
                 raise KeyLacksScope(RefusalReason.KEY_LACKS_SCOPE, f"The key lacks the scope {caller['lacks']}")
             request.parameters, faults = self._parameters.read(

@@ -27,6 +27,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,46}")
 _HEADER = b"x-request-id"
 _HEADER_OF_V1 = b"x-requestid"
 """Published as `x-requestId`. Header names are case-insensitive."""
+_HEADERS = {_HEADER, _HEADER_OF_V1}
 
 _NO_STORE = ((b"cache-control", b"no-store"),)
 """Caches must not store responses of the service, because most contain personal data.
@@ -179,13 +180,10 @@ def get_header_name(raw_path: bytes) -> bytes:
 
 def _read_request_id(headers: list[tuple[bytes, bytes]], header: bytes) -> str:
     """Return the caller's request id: from the contract's own header, otherwise from that of the other contracts."""
-    for name, value in headers:
-        if name == header and _REQUEST_ID.fullmatch(value):
-            return value.decode()
-    other = _HEADER if header == _HEADER_OF_V1 else _HEADER_OF_V1
-    for name, value in headers:
-        if name == other and _REQUEST_ID.fullmatch(value):
-            return value.decode()
+    found = [(name, value) for name, value in headers if name in _HEADERS and _REQUEST_ID.fullmatch(value)]
+    if found:
+        _, value = next((each for each in found if each[0] == header), found[0])
+        return value.decode()
     # An id is no secret, and random bytes of the operating system would take most of the time here.
     return f"{random.getrandbits(128):032x}"
 
