@@ -84,6 +84,45 @@ def form_with_files(call: Any, api: WebMessagesApi) -> Any:
     return response
 
 
+@RESPONSE_CASES.register(201, CREATE)
+def repeated_with_a_key(call: Any, api: WebMessagesApi) -> Any:
+    body, key = api.message(), f'"{uuid4()}"'
+    first, second = (call(body=body, idempotency_key=key) for _ in range(2))
+    assert "Idempotency-Replayed" not in first.headers
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert second.headers["Location"] == first.headers["Location"]
+    return second
+
+
+@RESPONSE_CASES.register(409, CREATE)
+def key_of_a_message_in_doubt(call: Any, api: WebMessagesApi) -> Any:
+    api.open_e.reset()
+    # Open-E does not have the message, so it stays in doubt until it can no longer arrive.
+    api.open_e.fail("Reset")
+    body, key = api.message(CASE), str(uuid4())
+    assert call(body=body, idempotency_key=key).status_code == 500
+    response = call(body=body, idempotency_key=key)
+    assert response.parsed.title == "Conflict"
+    assert response.headers["Retry-After"] == "2"
+    return response
+
+
+@RESPONSE_CASES.register(422, CREATE)
+def key_of_another_message(call: Any, api: WebMessagesApi) -> Any:
+    key = str(uuid4())
+    assert call(body=api.message(), idempotency_key=key).status_code == 201
+    response = call(body=api.message(message="Other"), idempotency_key=key)
+    assert response.parsed.title == "Unprocessable Content"
+    return response
+
+
+@RESPONSE_CASES.register(400, CREATE)
+def invalid_key(call: Any, api: WebMessagesApi) -> Any:
+    response = call(idempotency_key="a b")
+    assert [violation.field for violation in response.parsed.violations] == ["createWebMessage.Idempotency-Key"]
+    return response
+
+
 @RESPONSE_CASES.register(400, CREATE)
 def faults_of_a_body(call: Any, api: WebMessagesApi) -> Any:
     response = call(body=api.message("no case", message="", party_id="no party"))

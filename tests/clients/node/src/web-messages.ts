@@ -41,6 +41,13 @@ export function webMessages(given: Given): Record<keyof operations, () => Promis
           return form;
         },
       });
+      const header = { "Idempotency-Key": partyId };
+      const first = (await client.POST("/webmessages", { params: { header }, body: message })).response.headers;
+      const second = (await client.POST("/webmessages", { params: { header }, body: message })).response.headers;
+      check(second.get("Idempotency-Replayed") === "true" && first.get("Idempotency-Replayed") === null, "a replay");
+      check(second.get("Location") === first.get("Location"), "the first location");
+      const other = await client.POST("/webmessages", { params: { header }, body: { ...message, message: "Other" } });
+      check(other.response.status === 422 && other.error?.title === "Unprocessable Content", "other content");
       const bad = await client.POST("/webmessages", { body: { ...message, message: "" } });
       return { good: good.response.status, bad: bad.response.status, told: told(bad.error) };
     },
