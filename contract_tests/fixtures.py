@@ -30,6 +30,7 @@ OPTIONS = {
     "queued": "--system",
     "allowed": "--system",
     "case": "--case",
+    "accepts_keys": "a target that validates Idempotency-Key",
 }
 """The option of the command that provides each requirement of a check."""
 

@@ -45,7 +45,8 @@ def explore(target: CheckTarget, specs: Iterable[str]) -> tuple[CheckTarget, lis
     try:
         if "web-messages" in specs:
             _check_message_access(api)
-        return _explore_subscriptions(api) if "subscriptions" in specs else (replace(target, system=None), [])
+            api.target = replace(target, accepts_keys=_accepts_keys(api))
+        return _explore_subscriptions(api) if "subscriptions" in specs else (replace(api.target, system=None), [])
     except requests.JSONDecodeError as exc:
         raise BrokenContractError(f"a response is not JSON in UTF-8: {exc}: {exc.doc[:200]!r}") from exc
     except (requests.exceptions.ContentDecodingError, requests.exceptions.ChunkedEncodingError) as exc:
@@ -89,6 +90,12 @@ def _check_message_access(api: Api) -> None:
     if response.ok:
         # Otherwise every check would fail without a clear reason, for example because the URL is that of a web page.
         raise BrokenContractError(f"an unknown message must get a 404, but got {_describe(response)}")
+
+
+def _accepts_keys(api: Api) -> bool:
+    """Return whether the target validates `Idempotency-Key`. The body is invalid too, so nothing is created."""
+    response = api.post_message({}, headers={"Idempotency-Key": '"'})
+    return response.status_code == requests.codes.bad_request and "Idempotency-Key" in response.text
 
 
 def _explore_subscriptions(api: Api) -> tuple[CheckTarget, list[dict[str, Any]]]:

@@ -23,6 +23,8 @@ _OF_THE_CONNECTION = {"connection", "content-length", "expect", "host", "te", "t
 _KEY = re.compile(r'[ \t]*([!#-+\--:<-\[\]-~]{1,255}|"([ !#-\[\]-~]|\\["\\]){1,255}")[ \t]*')
 """The pattern of a valid `Idempotency-Key`, as in spec/web-messages.yaml."""
 
+_KEY_PARAMETER = {"$ref": "#/components/parameters/IdempotencyKey"}
+
 evidence.end_after_next_response()
 if evidence.RUN_RECORD in os.environ:
     # Hypothesis uses constants of modules that it considers part of the project, which ours are unless installed. The
@@ -42,10 +44,13 @@ patterns.FANCY_REGEX_OPTIONS = _SIZE  # type: ignore[attr-defined]  # It is impo
 def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
     """Remove the maximum length of webhook paths: generating text of that length for the pattern takes over a minute.
 
-    The rules test both limits.
+    The rules test both limits. Also remove parameters that the target does not have.
     """
     raw_schema["components"]["schemas"].get("WebhookPath", {}).pop("maxLength", None)
     target = CheckTarget.from_environment()
+    if target is not None and not target.accepts_keys:
+        for operation in raw_schema["paths"].get("/webmessages", {}).values():
+            operation["parameters"] = [each for each in operation["parameters"] if each != _KEY_PARAMETER]
     if target is not None and target.is_tls:
         _remove_certificates(raw_schema)
 

@@ -78,6 +78,8 @@ class CheckTarget:
     """The pairs of orgType and entityType that may be subscribed to."""
     case: int | None = None
     """A case in Open-E that messages may be published on."""
+    accepts_keys: bool = False
+    """Whether the service recognises repetitions by `Idempotency-Key`. Older contracts do not have it."""
     is_direct: bool = False
     """Whether no gateway is in front of the service, so that errors of raw requests must have the contract's form."""
     seed: int = 0

@@ -47,5 +47,6 @@ def new_check_target(url: str, certificate: callers.Certificate) -> CheckTarget:
         attacked_delivery=ATTACKED_DELIVERY,
         allowed=ALLOWED,
         case=1068,
+        accepts_keys=True,
         is_direct=True,
     )

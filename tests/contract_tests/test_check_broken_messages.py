@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from tests.contract_tests.breakages import Case
+from tests.contract_tests.breakages_of_keys import OF_KEYS
 from tests.contract_tests.breakages_of_messages import OF_MESSAGES
 from tests.contract_tests.breakages_of_requests import OF_REQUESTS
 from tests.contract_tests.checking import Server, assert_caught
 
-ALL = OF_MESSAGES | OF_REQUESTS
+ALL = OF_MESSAGES | OF_KEYS | OF_REQUESTS
 
 
 @pytest.mark.parametrize("case", ALL.values(), ids=ALL.keys())
