@@ -77,6 +77,8 @@ def create_service(
         threads=settings.open_e_threads,
         queue_timeout=settings.open_e_queue_timeout,
         now=clock,
+        pause_after=settings.open_e_pause_after,
+        pause_seconds=settings.open_e_pause_seconds,
     )
 
     read_backs = ReadBacks(
@@ -98,6 +100,7 @@ def create_service(
         open_e=open_e,
         outcomes=outcomes,
         settler=settler,
+        call_times=settings.build_call_times(),
         now=clock,
         new_id=create_id,
         queue_watch=QueueWatch(store),

@@ -152,6 +152,18 @@ class OutcomeUnknown(BackendFailed):
     """Another system may or may not have executed the call."""
 
 
+class ResponseTimedOut(OutcomeUnknown):
+    """Another system did not answer in time."""
+
+
+class ConnectionLost(OutcomeUnknown):
+    """The connection was lost before another system answered."""
+
+
+class CallsPaused(BackendFailed):
+    """Open-E does not answer; nothing was stored or published. Retry later."""
+
+
 class StorageFailed(BudkavleError):
     """The database does not answer."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from domain.publications import CallTimes
 from domain.web_messages import OepInstance, WebMessage
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
@@ -21,11 +22,14 @@ class OpenE(Protocol):
     ) -> int:
         """Publish a message and return the id that Open-E assigned. Errors: `open_e.client`."""
 
-    def slot(self) -> Any:
-        """Return an asynchronous context manager that reserves a thread for a call. Raises `BackendUnavailable`."""
+    def slot(self, instance: OepInstance) -> Any:
+        """Return an asynchronous context manager that reserves a thread for a call.
+
+        Raises `BackendUnavailable` and `CallsPaused`.
+        """
 
     def get_health(self, instance: OepInstance) -> str:
-        """Return `UP`, `DOWN`, `UNKNOWN` or `NOT_CONFIGURED`, from the last call."""
+        """Return `UP`, `DOWN`, `PAUSED`, `UNKNOWN` or `NOT_CONFIGURED`, from the last calls."""
 
 
 class Settler(Protocol):
@@ -55,6 +59,7 @@ class Services:
     open_e: OpenE
     outcomes: PublicationOutcomes
     settler: Settler
+    call_times: CallTimes
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     queue_watch: QueueWatch

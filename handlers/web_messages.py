@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from domain import web_messages as rules
 from domain.attachments import Content, read_base64
+from domain.audit import WEB_MESSAGES, AuditEntry
 from domain.errors import (
     BackendRefused,
     BackendUnavailable,
@@ -29,6 +30,7 @@ from handlers.publication_outcomes import Outcome
 from handlers.requests import Request
 from openapi import replies
 from openapi.schemas import MAX_FAULTS
+from persistence import publication_decisions, publications
 from persistence import web_messages as stored
 from persistence.web_messages import Position
 
@@ -73,7 +75,11 @@ async def create_web_message(request: Request) -> Response:
 async def get_web_message_by_id(request: Request) -> Response:
     """Return a message with the content of its attachments."""
     request.raise_violations()
-    message = await stored.get(request.services.database, request.parameters["id"].lower())
+    message_id = request.parameters["id"].lower()
+    try:
+        message = await stored.get(request.services.database, message_id)
+    except NotFound as exc:
+        raise await _explain_not_found(request, message_id, exc) from exc
     if not message.attachments:
         return replies.ok_json(await _write(message))
     segments = await _split_around_contents(message)
@@ -84,9 +90,14 @@ async def get_web_message_by_id(request: Request) -> Response:
 
 
 async def delete_web_message_by_id(request: Request) -> Response:
-    """Delete a stored message. A published copy in Open-E is kept."""
+    """Delete a stored message, or one in doubt. A published copy in Open-E is kept."""
     request.raise_violations()
-    await stored.delete(request.services.database, request.parameters["id"].lower())
+    message_id = request.parameters["id"].lower()
+    try:
+        await stored.delete(request.services.database, message_id)
+    except NotFound as exc:
+        if not await _delete_in_doubt(request, message_id):
+            raise await _explain_not_found(request, message_id, exc) from exc
     return replies.no_content()
 
 
@@ -95,7 +106,10 @@ async def get_web_message_attachment(request: Request) -> Response:
     request.raise_violations()
     database = request.services.database
     message_id, attachment_id = request.parameters["id"].lower(), request.parameters["attachmentId"].lower()
-    attachment = await stored.get_attachment(database, message_id, attachment_id)
+    try:
+        attachment = await stored.get_attachment(database, message_id, attachment_id)
+    except NotFound as exc:
+        raise await _explain_not_found(request, message_id, exc) from exc
     pieces = stored.read_attachment(database, attachment)
     return replies.download(pieces, attachment.mime_type, attachment.size, attachment.file_name)
 
@@ -121,6 +135,33 @@ async def get_web_messages_by_external_reference(request: Request) -> Response:
 
     path = f"/webmessages/external-references/{quote(reference.key, safe='')}/{quote(reference.value, safe='')}"
     return await _respond_with_list(request, path, read)
+
+
+async def _explain_not_found(request: Request, message_id: str, error: NotFound) -> NotFound:
+    """Return the error for a message that cannot be read: the given one, unless the message is in doubt."""
+    if not await publications.is_unsettled(request.services.database, message_id):
+        return error
+    return NotFound(f"WebMessage with id '{message_id}' is in doubt: it is not known yet whether Open-E published it")
+
+
+async def _delete_in_doubt(request: Request, message_id: str) -> bool:
+    """Delete a message in doubt, and record who did it. Return whether there was one."""
+    services = request.services
+    if not await publications.is_unsettled(services.database, message_id):
+        return False
+    now = services.now()
+    entry = AuditEntry(
+        chain=WEB_MESSAGES,
+        kind="change",
+        time=now,
+        operation=request.operation_id,
+        caller=request.log["caller"],
+        outcome="deleted_in_doubt",
+        request_id=request.request_id,
+        detail={"remark": "the case in Open-E may have the message"},
+    )
+    before = now - services.call_times.longest_call
+    return await publication_decisions.delete_in_doubt(services.database, message_id, before, entry)
 
 
 async def _create_once(request: Request, message: WebMessage, key: IdempotencyKey) -> str:
@@ -154,7 +195,7 @@ async def _publish(request: Request, message: WebMessage, key: IdempotencyKey | 
     """
     services = request.services
     error: BudkavleError | None = None
-    async with services.open_e.slot():
+    async with services.open_e.slot(message.oep_instance):
         sent = services.now()
         try:
             if not await stored.begin_sending(services.database, message, sent, key):

@@ -10,27 +10,40 @@ from datetime import datetime
 import anyio
 import structlog
 
-from domain.errors import BackendRefused, BackendUnavailable, BudkavleError, NotFound, OutcomeUnknown
+from domain.errors import (
+    BackendRefused,
+    BackendUnavailable,
+    BudkavleError,
+    ConnectionLost,
+    NotFound,
+    ResponseTimedOut,
+)
 from domain.log_texts import redact_for_log
 from domain.publications import MAX_START
 from domain.web_messages import OepInstance, WebMessage
 from open_e import metrics
+from open_e.circuits import Circuit
 from open_e.client import OpenEClient
 
 log = structlog.get_logger("budkavle.open_e")
+
+_UNANSWERED = (BackendUnavailable, ResponseTimedOut)
 
 _OUTCOMES: dict[type[BudkavleError], str] = {
     NotFound: metrics.NOT_FOUND,
     BackendRefused: metrics.REFUSED,
     BackendUnavailable: metrics.UNAVAILABLE,
-    OutcomeUnknown: metrics.UNKNOWN,
+    BudkavleError: metrics.UNKNOWN,
 }
 _UNREACHED = {metrics.UNAVAILABLE, metrics.UNKNOWN}
 _FAILURES = _UNREACHED | {metrics.REFUSED}
 
 
 class OpenECalls:
-    """Runs at most `threads` calls concurrently. A further call waits up to `queue_timeout` seconds for a thread."""
+    """Runs at most `threads` calls concurrently. A further call waits up to `queue_timeout` seconds for a thread.
+
+    After `pause_after` calls in a row without an answer, calls to this instance pause (`Circuit`).
+    """
 
     def __init__(
         self,
@@ -40,6 +53,8 @@ class OpenECalls:
         threads: int,
         queue_timeout: float,
         now: Callable[[], datetime],
+        pause_after: int,
+        pause_seconds: float,
     ) -> None:
         self._client = client
         self._now = now
@@ -47,18 +62,25 @@ class OpenECalls:
         # A slot is also used while its message is stored, so there are more slots than threads.
         self._slots = anyio.Semaphore(threads + threads // 4)
         self._queue_timeout = queue_timeout
+        self._circuits = {instance: Circuit(threshold=pause_after, seconds=pause_seconds) for instance in OepInstance}
         self._health = {instance: "UNKNOWN" if instance in configured else "NOT_CONFIGURED" for instance in OepInstance}
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Reserve capacity for one call. Raises `BackendUnavailable` if none becomes free in time."""
+    async def slot(self, instance: OepInstance) -> AsyncIterator[None]:
+        """Reserve capacity for one call.
+
+        Raises `BackendUnavailable` if none becomes free in time, and `CallsPaused` while the instance does not answer.
+        """
+        circuit = self._circuits[instance]
+        circuit.check()
         try:
             with anyio.fail_after(self._queue_timeout):
                 await self._slots.acquire()
         except TimeoutError as exc:
             raise BackendUnavailable("Open-E is busy: too many calls to it are waiting") from exc
         try:
-            yield
+            with circuit.enter():
+                yield
         finally:
             self._slots.release()
 
@@ -73,17 +95,17 @@ class OpenECalls:
 
         def call() -> int:
             if self._now() - added > MAX_START:
-                raise BackendUnavailable("Open-E is busy: the call could not begin in time")
+                raise _TooLate("Open-E is busy: the call could not begin in time")
             return self._client.add_message(message, added=added, request_id=request_id, trace_parent=trace_parent)
 
         outcome, started = metrics.UNKNOWN, time.perf_counter()
         try:
             open_e_id = await asyncio.get_running_loop().run_in_executor(self._threads, call)
             outcome = metrics.PUBLISHED
-            self._record_health(message.oep_instance, "UP")
+            self._record_health(message.oep_instance, None)
         except BudkavleError as exc:
-            outcome = _OUTCOMES.get(type(exc), metrics.UNKNOWN)
-            self._record_health(message.oep_instance, "DOWN" if outcome in _UNREACHED else "UP")
+            outcome = next(outcome for kind, outcome in _OUTCOMES.items() if isinstance(exc, kind))
+            self._record_health(message.oep_instance, exc if outcome in _UNREACHED else None)
             if outcome in _FAILURES:
                 log.warning(
                     "open_e_call_failed",
@@ -100,14 +122,32 @@ class OpenECalls:
         return open_e_id
 
     def get_health(self, instance: OepInstance) -> str:
-        """Return `UP` or `DOWN` after the last call, `UNKNOWN` before the first, `NOT_CONFIGURED` without a URL."""
-        return self._health[instance]
+        """Return `UP` or `DOWN` after the last call, `PAUSED` while calls pause, `UNKNOWN` before the first one.
+
+        It is `NOT_CONFIGURED` without a URL.
+        """
+        return "PAUSED" if self._circuits[instance].is_open else self._health[instance]
 
     def close(self) -> None:
         """Close the connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
-    def _record_health(self, instance: OepInstance, health: str) -> None:
-        if self._health[instance] != "NOT_CONFIGURED":
-            self._health[instance] = health
+    def _record_health(self, instance: OepInstance, error: BudkavleError | None) -> None:
+        """Record that a call was answered, with success or a fault (None), or the error without a valid answer."""
+        if isinstance(error, _TooLate) or self._health[instance] == "NOT_CONFIGURED":
+            return
+        self._health[instance] = "UP" if error is None else "DOWN"
+        circuit = self._circuits[instance]
+        was_open = circuit.is_open
+        if isinstance(error, _UNANSWERED):
+            circuit.note_silence()
+        elif not isinstance(error, ConnectionLost):
+            circuit.note_answer()
+        if circuit.is_open != was_open:
+            log.warning("open_e_calls_resumed" if was_open else "open_e_calls_paused", instance=str(instance))
+            metrics.set_paused(instance, is_paused=circuit.is_open)
+
+
+class _TooLate(BackendUnavailable):
+    """The call could not begin in time."""

@@ -12,7 +12,15 @@ import re
 import requests
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from domain.errors import BackendRefused, BackendUnavailable, BudkavleError, NotFound, OutcomeUnknown
+from domain.errors import (
+    BackendRefused,
+    BackendUnavailable,
+    BudkavleError,
+    ConnectionLost,
+    NotFound,
+    OutcomeUnknown,
+    ResponseTimedOut,
+)
 from domain.log_texts import redact_for_log
 from open_e.envelopes import SoapFault, SoapResponse
 
@@ -75,8 +83,8 @@ def map_call_error(error: Exception, *, sent: bool | None) -> BudkavleError:
             f"Open-E could not be reached: {_describe_reason(error)}", _describe_root_cause(error)
         )
     if _is_timeout(error):
-        return OutcomeUnknown("Open-E did not answer in time", _describe_root_cause(error))
-    return OutcomeUnknown("The connection to Open-E was lost before it answered", _describe_root_cause(error))
+        return ResponseTimedOut("Open-E did not answer in time", _describe_root_cause(error))
+    return ConnectionLost("The connection to Open-E was lost before it answered", _describe_root_cause(error))
 
 
 def _describe_fault(fault: SoapFault) -> str:

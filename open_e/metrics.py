@@ -1,6 +1,6 @@
 """Metrics of calls to Open-E, for Prometheus."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from domain.web_messages import OepInstance
 
@@ -19,10 +19,12 @@ _durations = Histogram(
 _read_backs = Counter(
     "budkavle_open_e_read_backs", "Requests for the messages of a case by outcome.", ("open_e", "outcome")
 )
+_paused = Gauge("budkavle_open_e_paused", "1 while calls to an Open-E pause.", ("open_e",), multiprocess_mode="livemax")
 
 # Create all series at start. Alert rules compare rates, and a series that begins at its first failure would hide it.
 for _instance in OepInstance:
     _durations.labels(str(_instance))
+    _paused.labels(str(_instance))
     for _outcome in OUTCOMES:
         _calls.labels(str(_instance), _outcome)
     for _outcome in READ_BACK_OUTCOMES:
@@ -38,3 +40,8 @@ def count_call(instance: OepInstance, outcome: str, seconds: float) -> None:
 def count_read_back(instance: OepInstance, outcome: str) -> None:
     """Count a request for the messages of a case that has ended."""
     _read_backs.labels(str(instance), outcome).inc()
+
+
+def set_paused(instance: OepInstance, *, is_paused: bool) -> None:
+    """Set whether calls to an instance pause."""
+    _paused.labels(str(instance)).set(is_paused)

@@ -4,6 +4,7 @@ import asyncio
 import copy
 import shutil
 from collections.abc import MutableMapping
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from connexion.spec import Specification
 from budkavle.service import create_service
 from budkavle.settings import Settings
 from domain.api_keys import ApiKey, hash_key
+from domain.publications import CallTimes
 from handlers.application import create_application
 from handlers.contracts import CONTRACTS
 from handlers.metrics import QueueWatch
@@ -44,13 +46,16 @@ class NoSettler:
 def create(spec_dir: Path) -> Any:
     database = open_database("sqlite:///never-opened.db")
     client = OpenEClient({}, connect_timeout=1, read_timeout=1, threads=1)
-    open_e = OpenECalls(client, frozenset(), threads=1, queue_timeout=1, now=lambda: NOW)
+    open_e = OpenECalls(
+        client, frozenset(), threads=1, queue_timeout=1, now=lambda: NOW, pause_after=1, pause_seconds=1
+    )
     outcomes = PublicationOutcomes(database, now=lambda: NOW, timeout=1)
     services = Services(
         database=database,
         open_e=open_e,
         outcomes=outcomes,
         settler=NoSettler(),
+        call_times=CallTimes(timedelta(0), timedelta(0)),
         now=lambda: NOW,
         new_id=new_id,
         queue_watch=QueueWatch(database),

@@ -354,3 +354,18 @@ def test_shutdown_leaves_a_message_as_sending_without_the_database(
     breakage.end()
     (message,) = list_unsettled_messages(service)
     assert message.state is MessageState.SENDING
+
+
+def test_message_that_is_being_sent_cannot_be_read_or_deleted(
+    database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor
+) -> None:
+    with service_of(database_url, held) as service:
+        posted = post_case(callers, service)
+        held.wait_for_calls(1)
+        [message] = list_unsettled_messages(service)
+        for call in (service.client.get, service.client.delete):
+            problem = read_problem(call(f"/webmessages/{message.id}"), 404, "Not Found")
+            assert "is in doubt: it is not known yet whether Open-E published it" in problem["detail"]
+        held.release_calls()
+        assert posted.result().status_code == 201
+        assert service.client.delete(f"/webmessages/{message.id}").status_code == 204
