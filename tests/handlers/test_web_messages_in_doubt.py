@@ -81,7 +81,6 @@ def test_service_settles_messages_in_doubt(database_url: str, open_e: MockOpenE)
     assert len(open_e.messages) == 1
 
 
-@pytest.mark.one_database
 def test_posts_to_an_open_e_that_does_not_answer_are_refused_at_once(sqlite_url: str, open_e: MockOpenE) -> None:
     """The other instance, and messages without a case, are not affected."""
     settings = {"open_e_pause_after": 3, "open_e_pause_seconds": 0.2}
@@ -107,7 +106,6 @@ def test_posts_to_an_open_e_that_does_not_answer_are_refused_at_once(sqlite_url:
         assert 'budkavle_open_e_paused{open_e="external"} 0.0' in service.client.get("/metrics").text
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("fault", ["FlowInstanceNotFound", "AccessDenied", "NoDetail", "Http500", "Garbage", "Http403"])
 def test_answers_never_pause_calls(sqlite_url: str, open_e: MockOpenE, fault: Any) -> None:
     with running_service(database_url=sqlite_url, open_e_pause_after=1, **OPEN_E_URLS) as service:
