@@ -102,7 +102,7 @@ def main() -> None:
                     for seed, run in zip(seeds, runs, strict=True)
                     for fault in run.faults
                 ]
-                if traces := checked.service.tracebacks():
+                if traces := checked.service.count_tracebacks():
                     faults.append(f"{kind}, {profile}: {traces} traces in the log of the service")
                     shutil.copy(checked.service.errors, REPORTS / f"{kind}-{profile}-service.log")
             _print_row(kind, profile, runs)
@@ -126,8 +126,8 @@ def _print_row(kind: str, profile: str, runs: list[Run]) -> None:
 
 def _serve(stage: Stage, kind: str, folder: Path) -> Checked:
     """Return a service with a mock Open-E, configured as the documentation of the contract check describes."""
-    mock, url = stage.mock_open_e(), stage.database(kind)
-    service = stage.service(url, trusted_proxies="127.0.0.1", log_level="error", **open_e_settings(mock))
+    mock, url = stage.start_mock_open_e(), stage.create_database(kind)
+    service = stage.start_service(url, trusted_proxies="127.0.0.1", log_level="error", **open_e_settings(mock))
     key = run_command(["api-key", "create", "publisher", "--scope", "publish"], service.settings).strip()
     catalogue, certificate = folder / "catalogue.yaml", folder / "client.pem"
     catalogue.write_text(CATALOGUE)
@@ -152,13 +152,13 @@ def _check(checked: Checked, profile: str, seed: int, report: Path) -> Run:
     counts = re.search(r"([0-9]+) checks \(", result.stdout)
     faults = [f"ended with {result.returncode}, see {report.relative_to(ROOT)}/"] if result.returncode else []
     faults += [line for line in result.stdout.splitlines() if line.startswith(("left out: ", "not cleaned up: "))]
-    faults += asyncio.run(_left(checked.database_url))
+    faults += asyncio.run(_list_remaining_rows(checked.database_url))
     if not faults:
         shutil.rmtree(report)
     return Run(int(counts[1]) if counts else 0, seconds, faults)
 
 
-async def _left(url: str) -> list[str]:
+async def _list_remaining_rows(url: str) -> list[str]:
     """Return the rows that remain in a database that had no messages and no subscriptions before."""
     database = open_database(url)
 

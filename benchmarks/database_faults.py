@@ -28,7 +28,7 @@ SESSION, TRANSACTION, FOUND = POOLERS = ("session", "transaction", "found")
 """The pooler mode in the URL. `found`: the URL has no mode, and PgBouncer runs in the mode `transaction`."""
 
 SILENT_SECONDS = 20
-"""Duration of the faults `silence` and `stall`: longer than a short statement may take, so that clients must end it."""
+"""Seconds of the faults `silence_connections` and `stall`: longer than a short statement, so that clients end it."""
 
 SNAPSHOT_SECONDS = 60
 WAIT_SECONDS = 60
@@ -94,7 +94,7 @@ class Databases:
         for proxy in self._proxies:
             proxy.close()
 
-    def nothing(self) -> None:
+    def change_nothing(self) -> None:
         """Change nothing."""
 
     def restart(self) -> None:
@@ -108,7 +108,7 @@ class Databases:
         """Terminate all sessions of the primary."""
         self.primary.execute(_TERMINATE)
 
-    def silence(self) -> None:
+    def silence_connections(self) -> None:
         """Forward nothing for a while, neither on existing connections nor on new ones."""
         for proxy in self._proxies:
             proxy.freeze(is_deaf=True)
@@ -198,7 +198,7 @@ class Pooler:
         user = ACCOUNT if os.geteuid() == 0 else None
         with (self._folder / "pgbouncer.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(pooler_program()), str(configuration)],
+                [str(find_pooler_program()), str(configuration)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -235,19 +235,22 @@ class DatabaseFault:
 
     words: str
     act: Callable[[Databases], None]
-    prepare: Callable[[Databases], None] = Databases.nothing
-    restore: Callable[[Databases], None] = Databases.nothing
+    prepare: Callable[[Databases], None] = Databases.change_nothing
+    restore: Callable[[Databases], None] = Databases.change_nothing
     limit: float = AIM_SECONDS
     observed: float = 15.0
 
 
 _SILENCE_LIMIT = Waits().statement_timeout + Waits().grace
 FAULTS = {
-    "nothing": DatabaseFault("nothing, for comparison", Databases.nothing),
+    "nothing": DatabaseFault("nothing, for comparison", Databases.change_nothing),
     "restart": DatabaseFault("PostgreSQL is restarted", Databases.restart),
     "terminate": DatabaseFault("all backends are terminated", Databases.terminate),
     "silent": DatabaseFault(
-        f"silent for {SILENT_SECONDS} s", Databases.silence, limit=_SILENCE_LIMIT, observed=_SILENCE_LIMIT + 5
+        f"silent for {SILENT_SECONDS} s",
+        Databases.silence_connections,
+        limit=_SILENCE_LIMIT,
+        observed=_SILENCE_LIMIT + 5,
     ),
     "stalled": DatabaseFault(
         f"open connections silent for {SILENT_SECONDS} s",
@@ -279,7 +282,7 @@ def databases(pooler: str) -> Iterator[Databases]:
             servers.close()
 
 
-def pooler_program() -> str | None:
+def find_pooler_program() -> str | None:
     """Return the path of PgBouncer, or None if it is not installed."""
     return shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 

@@ -19,12 +19,12 @@ import sqlalchemy as sa
 from benchmarks.queue_stage import (
     ENTITY_TYPE,
     ReceiverProgram,
-    event,
+    build_event,
     prepare,
-    receiver,
     run,
+    start_receiver,
+    start_worker,
     wait_until,
-    worker,
 )
 from benchmarks.stage import DATABASES, Stage
 from domain.events import write_content
@@ -56,18 +56,18 @@ def main() -> None:
 
 def _measure(kind: str, number: int, keys: int) -> None:
     with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
-        url = stage.database(kind)
-        alive = receiver(stage, Path(folder) / "alive")
-        dead = receiver(stage, Path(folder) / "dead")
+        url = stage.create_database(kind)
+        alive = start_receiver(stage, Path(folder) / "alive")
+        dead = start_receiver(stage, Path(folder) / "dead")
         paths = {"/ok/0": alive.program.port, "/ok/1000000": dead.program.port}
         run(url, lambda database: prepare(database, paths))
-        programs = worker(stage, url)
-        _report(f"{kind}, {keys} keys", "without", _latencies(url, alive))
+        programs = start_worker(stage, url)
+        _report(f"{kind}, {keys} keys", "without", _measure_latencies(url, alive))
         stage.stop(programs)
-        run(url, lambda database: _queue_for_the_dead(database, number, keys))
-        worker(stage, url)
+        run(url, lambda database: _queue_for_dead_receiver(database, number, keys))
+        start_worker(stage, url)
         time.sleep(SETTLING_SECONDS)
-        _report(f"{kind}, {keys} keys", "with", _latencies(url, alive))
+        _report(f"{kind}, {keys} keys", "with", _measure_latencies(url, alive))
 
 
 def _report(name: str, which: str, latencies: list[float]) -> None:
@@ -75,13 +75,13 @@ def _report(name: str, which: str, latencies: list[float]) -> None:
     print(f"| {name} | {which} | {statistics.median(latencies):.0f} | {p95:.0f} | {len(latencies)} |", flush=True)
 
 
-async def _queue_for_the_dead(database: Database, number: int, keys: int) -> None:
+async def _queue_for_dead_receiver(database: Database, number: int, keys: int) -> None:
     """Queue deliveries for the second system only."""
 
     def insert(connection: sa.Connection) -> None:
         of_dead = sa.select(tables.subscriptions).order_by(tables.subscriptions.c.id.desc()).limit(1)
         subscription = connection.execute(of_dead).one()
-        queued_event = event("queued", 0)
+        queued_event = build_event("queued", 0)
         row = {
             "id": queued_event.id,
             "created": queued_event.created,
@@ -97,18 +97,18 @@ async def _queue_for_the_dead(database: Database, number: int, keys: int) -> Non
             "system_id": subscription.system_id,
         }
         delivery |= {"state": "waiting", "created": queued_event.created, "due": queued_event.created, "attempts": 0}
-        rows = [delivery | {"id": event("", 0).id, "key": str(place % keys)} for place in range(number)]
+        rows = [delivery | {"id": build_event("", 0).id, "key": str(place % keys)} for place in range(number)]
         connection.execute(tables.deliveries.insert(), rows)
 
     await database.write(large_write(insert))
 
 
-def _latencies(url: str, alive: ReceiverProgram) -> list[float]:
+def _measure_latencies(url: str, alive: ReceiverProgram) -> list[float]:
     """Return the milliseconds from acceptance to arrival of some events at the working receiver."""
     before = alive.count()
     accepted: dict[str, float] = run(url, _publish)
     wait_until(lambda: alive.count() >= before + len(accepted), 120, "the arrival of all events")
-    arrived = {arrival.key: arrival.time for arrival in alive.arrivals()[before:]}
+    arrived = {arrival.key: arrival.time for arrival in alive.list_arrivals()[before:]}
     return [(arrived[key] - moment) * 1000 for key, moment in accepted.items()]
 
 
@@ -117,7 +117,7 @@ async def _publish(database: Database) -> dict[str, float]:
     start = time.monotonic()
     for place in range(EVENTS):
         await asyncio.sleep(max(0, start + place / PER_SECOND - time.monotonic()))
-        published = event(f"{start}-{place}", 0)
+        published = build_event(f"{start}-{place}", 0)
         await outbox.publish(database, Publication(published, "benchmark", "benchmark"))
         accepted[f"{start}-{place}"] = time.time()
     return accepted

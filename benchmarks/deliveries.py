@@ -30,10 +30,10 @@ from benchmarks.queue_stage import (
     ReceiverProgram,
     prepare,
     publish,
-    receiver,
     run,
+    start_receiver,
+    start_worker,
     wait_until,
-    worker,
 )
 from benchmarks.stage import DATABASES, Stage, run_command
 
@@ -58,52 +58,52 @@ def main() -> None:
     misses = []
     rates: dict[str, float] = {}
     for kind in DATABASES:
-        rates[kind] = _throughput(kind, arguments.events)
-        median, p95, refused = _latency(kind)
+        rates[kind] = _measure_throughput(kind, arguments.events)
+        median, p95, refused = _measure_latency(kind)
         print(f"| {kind} | {rates[kind]:.0f} | {p95:.0f} | {median:.0f} | {refused} |", flush=True)
         misses += [f"{kind}: {rates[kind]:.0f}/s"] if rates[kind] < AIM_PER_SECOND else []
         misses += [f"{kind}: p50 {median:.0f} ms"] if median > AIM_P50_MS else []
         misses += [f"{kind}: p95 {p95:.0f} ms"] if p95 > AIM_P95_MS else []
-    peer = _peer(arguments.events)
+    peer = _measure_peer(arguments.events)
     print(f"| procrastinate, PostgreSQL | {peer:.0f} | | | |\n")
     print(", ".join(f"{kind} {rate / peer:.1f} times procrastinate" for kind, rate in rates.items()))
     aims = f"Aims, {AIM_PER_SECOND}/s, p50 within {AIM_P50_MS} ms and p95 within {AIM_P95_MS} ms: "
     print(f"\n{aims}{'not met: ' + '; '.join(misses) if misses else 'met'}")
 
 
-def _throughput(kind: str, events: int) -> float:
+def _measure_throughput(kind: str, events: int) -> float:
     with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
-        url = stage.database(kind)
-        target = receiver(stage, Path(folder) / "log")
+        url = stage.create_database(kind)
+        target = start_receiver(stage, Path(folder) / "log")
         run(url, lambda database: prepare(database, {PATH: target.program.port}))
         run(url, lambda database: publish(database, map(str, range(events)), 1))
         settings = {"worker_concurrency": IN_FLIGHT, "receiver_concurrency": IN_FLIGHT, "log_level": "info"}
-        worker(stage, url, **settings)
+        start_worker(stage, url, **settings)
         return measure_rate(target, events)
 
 
 def measure_rate(target: ReceiverProgram, events: int) -> float:
     """Return the arrivals per second after the warm-up."""
     wait_until(lambda: target.count() >= events, 300, "the arrival of all events")
-    times = sorted(arrival.time for arrival in target.arrivals())
+    times = sorted(arrival.time for arrival in target.list_arrivals())
     first = int(len(times) * WARM_UP)
     return (len(times) - first - 1) / (times[-1] - times[first])
 
 
-def _latency(kind: str) -> tuple[float, float, int]:
+def _measure_latency(kind: str) -> tuple[float, float, int]:
     """Return the median and p95 in ms, and the number of rejected posts."""
     with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
-        url = stage.database(kind)
-        target = receiver(stage, Path(folder) / "log")
+        url = stage.create_database(kind)
+        target = start_receiver(stage, Path(folder) / "log")
         run(url, lambda database: prepare(database, {"/ok/0": target.program.port}))
-        service = stage.service(url)
+        service = stage.start_service(url)
         environment = {"BUDKAVLE_DATABASE_URL": url}
         key = run_command(["api-key", "create", "publisher", "--scope", "publish"], environment).strip()
-        worker(stage, url)
+        start_worker(stage, url)
         responses = asyncio.run(_post(f"{service.url}/v1/besked", key))
         accepted = {key: moment for key, (status, moment) in responses.items() if status == 202}
         wait_until(lambda: target.count() >= len(accepted), 60, "the arrival of all events")
-        arrived = {arrival.key: arrival.time for arrival in target.arrivals()}
+        arrived = {arrival.key: arrival.time for arrival in target.list_arrivals()}
         latencies = [(arrived[key] - moment) * 1000 for key, moment in accepted.items()]
         cuts = statistics.quantiles(latencies, n=20)
         return statistics.median(latencies), cuts[18], len(responses) - len(accepted)
@@ -131,11 +131,14 @@ async def _post(url: str, key: str) -> Mapping[str, tuple[int, float]]:
     return responses
 
 
-def _peer(events: int) -> float:
+def _measure_peer(events: int) -> float:
     """Return the deliveries per second of procrastinate."""
     with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
-        target = receiver(stage, Path(folder) / "log")
-        environment = {"PEER_DATABASE_URL": stage.database("PostgreSQL"), "PEER_URL": f"{target.program.url}{PATH}"}
+        target = start_receiver(stage, Path(folder) / "log")
+        environment = {
+            "PEER_DATABASE_URL": stage.create_database("PostgreSQL"),
+            "PEER_URL": f"{target.program.url}{PATH}",
+        }
         command = [sys.executable, "-m", "benchmarks.peers.procrastinate_webhooks"]
         filling = stage.spawn("fill", 0, [*command, "fill", str(events)], environment, ROOT)
         if filling.process.wait(120) != 0:

@@ -25,11 +25,11 @@ from benchmarks.queue_stage import (
     ORG_TYPE,
     START,
     ReceiverProgram,
-    event,
-    receiver,
+    build_event,
     run,
+    start_receiver,
+    start_worker,
     wait_until,
-    worker,
 )
 from benchmarks.stage import DATABASES, Stage
 from persistence import outbox, tables
@@ -66,18 +66,18 @@ def main() -> None:
 def _measure(kind: str, waiting: int) -> float:
     """Return the p95 with the hanging path, as a multiple of the p95 without it."""
     with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
-        url = stage.database(kind)
-        target = receiver(stage, Path(folder) / "log")
+        url = stage.create_database(kind)
+        target = start_receiver(stage, Path(folder) / "log")
         run(url, lambda database: _prepare(database, target.program.port))
-        worker(stage, url)
+        start_worker(stage, url)
         # Warm up connections and code with the first events.
-        _latencies(url, target)
-        alone = _latencies(url, target)
+        _measure_latencies(url, target)
+        alone = _measure_latencies(url, target)
         run(url, lambda database: _publish(database, HANGING, [str(number) for number in range(waiting)], 1000))
         time.sleep(SETTLING_SECONDS)
-        both = _latencies(url, target)
-    ratio = _p95(both) / _p95(alone)
-    figures = [statistics.median(alone), _p95(alone), statistics.median(both), _p95(both)]
+        both = _measure_latencies(url, target)
+    ratio = _compute_p95(both) / _compute_p95(alone)
+    figures = [statistics.median(alone), _compute_p95(alone), statistics.median(both), _compute_p95(both)]
     print(f"| {kind} | {' | '.join(f'{figure:.1f}' for figure in figures)} | {ratio:.2f} |", flush=True)
     return ratio
 
@@ -98,13 +98,13 @@ async def _prepare(database: Database, port: int) -> None:
     await database.write(short_write(insert))
 
 
-def _latencies(url: str, target: ReceiverProgram) -> list[float]:
+def _measure_latencies(url: str, target: ReceiverProgram) -> list[float]:
     """Return the milliseconds from acceptance to arrival of some events on the working path."""
     before = target.count()
     keys = [f"{time.monotonic()}-{number}" for number in range(EVENTS)]
     accepted: dict[str, float] = run(url, lambda database: _publish(database, HEALTHY, keys, PER_SECOND))
     wait_until(lambda: target.count() >= before + EVENTS, 120, "the arrival of all events")
-    arrived = {arrival.key: arrival.time for arrival in target.arrivals()[before:]}
+    arrived = {arrival.key: arrival.time for arrival in target.list_arrivals()[before:]}
     return [(arrived[key] - moment) * 1000 for key, moment in accepted.items()]
 
 
@@ -113,13 +113,13 @@ async def _publish(database: Database, path: str, keys: list[str], per_second: f
     start = time.monotonic()
     for place, key in enumerate(keys):
         await asyncio.sleep(max(0, start + place / per_second - time.monotonic()))
-        published = replace(event(key, 0), org_code=ORG_CODES[path])
+        published = replace(build_event(key, 0), org_code=ORG_CODES[path])
         await outbox.publish(database, Publication(published, "benchmark", "benchmark"))
         accepted[key] = time.time()
     return accepted
 
 
-def _p95(values: list[float]) -> float:
+def _compute_p95(values: list[float]) -> float:
     return statistics.quantiles(values, n=20)[18]
 
 

@@ -62,10 +62,10 @@ def main() -> None:
 def _measure(kind: str, sizes: tuple[tuple[int, int], tuple[int, int]]) -> list[str]:
     """Print the figures of a kind of database. Return the operations that miss the aim."""
     with Stage() as stage:
-        urls = [stage.database(kind) for _ in sizes]
+        urls = [stage.create_database(kind) for _ in sizes]
         for url, (number, waiting) in zip(urls, sizes, strict=True):
             asyncio.run(_fill(url, number, waiting))
-        services = [stage.service(url) for url in urls]
+        services = [stage.start_service(url) for url in urls]
         figures = asyncio.run(_time_all(urls, services, [number for number, _ in sizes]))
     missed = []
     for name, (small, large) in figures.items():
@@ -79,7 +79,7 @@ async def _time_all(urls: list[str], services: list[Program], numbers: list[int]
     """Return the medians of each operation in milliseconds: on the small and on the large database."""
     databases = [open_database(url) for url in urls]
     async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
-        pair = [_operations(client, *each) for each in zip(databases, services, numbers, strict=True)]
+        pair = [_list_operations(client, *each) for each in zip(databases, services, numbers, strict=True)]
         figures = {}
         for name in pair[0]:
             times: tuple[list[float], list[float]] = ([], [])
@@ -94,7 +94,9 @@ async def _time_all(urls: list[str], services: list[Program], numbers: list[int]
     return figures
 
 
-def _operations(client: httpx.AsyncClient, database: Database, service: Program, number: int) -> dict[str, Operation]:
+def _list_operations(
+    client: httpx.AsyncClient, database: Database, service: Program, number: int
+) -> dict[str, Operation]:
     headers = {"apikey": service.key}
 
     def get(path: str) -> Operation:
@@ -110,7 +112,7 @@ def _operations(client: httpx.AsyncClient, database: Database, service: Program,
 
     now, recent = datetime.now(UTC), START + timedelta(seconds=number - 1000)
     return {
-        "get": get(f"/webmessages/{_message_id(1)}"),
+        "get": get(f"/webmessages/{_build_message_id(1)}"),
         "list by party": get(f"/webmessages/recipients/{UUID(int=1)}?limit=20"),
         "list by reference": get("/webmessages/external-references/errandNumber/value-17"),
         "create": create,
@@ -132,8 +134,8 @@ async def _fill(url: str, number: int, waiting: int) -> None:
 
 
 def _insert_messages(connection: sa.Connection, number: int) -> None:
-    for places in _batches(number):
-        ids = {place: (_message_id(place), START + timedelta(seconds=place)) for place in places}
+    for places in _iterate_batches(number):
+        ids = {place: (_build_message_id(place), START + timedelta(seconds=place)) for place in places}
         row = {"message": "A message.", "external_references": [], "oep_instance": "internal", "attachments": []}
         row |= {"state": "stored"}
         connection.execute(
@@ -157,7 +159,7 @@ def _insert_messages(connection: sa.Connection, number: int) -> None:
 def _insert_audit(connection: sa.Connection, number: int) -> None:
     """Append entries to many chains in turn."""
     heads = {str(UUID(int=place)): audit.ChainHead(domain.FIRST_HASH, 0) for place in range(CHAINS)}
-    for places in _batches(number):
+    for places in _iterate_batches(number):
         rows = []
         for place in places:
             name = str(UUID(int=place % CHAINS))
@@ -175,13 +177,13 @@ def _insert_audit(connection: sa.Connection, number: int) -> None:
         connection.exec_driver_sql("analyze audit_entries")
 
 
-def _batches(number: int) -> Iterator[list[int]]:
+def _iterate_batches(number: int) -> Iterator[list[int]]:
     places = iter(range(number))
     while batch := list(islice(places, BATCH)):
         yield batch
 
 
-def _message_id(place: int) -> str:
+def _build_message_id(place: int) -> str:
     # Spread over the index, like random ids.
     return str(UUID(int=(place * 0x9E3779B97F4A7C15F39CC0605CEDC835) % 2**128))
 

@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from benchmarks.large_bodies import forget_peak, resident_mb
+from benchmarks.large_bodies import forget_peak, read_resident_mb
 from benchmarks.load import ROOT, create_requests
 from benchmarks.stage import DATABASES, Program, Stage
 from budkavle.settings import Settings
@@ -78,10 +78,10 @@ def main() -> None:
 def _measure(database: str, limit: int, connections: int, seconds: float) -> int:
     """Print a row and return the number of failed posts."""
     with Stage() as stage:
-        service = stage.service(stage.database(database), max_connections=limit, log_level="warning")
+        service = stage.start_service(stage.create_database(database), max_connections=limit, log_level="warning")
         message = create_requests(service.key, count=1)[0].partition("\r\n\r\n")[2]
         _post(service, message, Posts())
-        idle = resident_mb(service)
+        idle = read_resident_mb(service)
         forget_peak(service)
         opener = subprocess.Popen(
             [
@@ -107,7 +107,7 @@ def _measure(database: str, limit: int, connections: int, seconds: float) -> int
             while (elapsed := time.monotonic() - start) < seconds:
                 _post(service, message, posts)
                 time.sleep(max(0.0, POST_SECONDS - (time.monotonic() - start - elapsed)))
-            peak = resident_mb(service, peak=True)
+            peak = read_resident_mb(service, peak=True)
             output, _ = opener.communicate(timeout=60)
         finally:
             opener.kill()

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 import psutil
 import sqlalchemy as sa
 
-from benchmarks.processor import processor_seconds
-from benchmarks.queue_stage import prepare, run, worker
+from benchmarks.processor import read_processor_seconds
+from benchmarks.queue_stage import prepare, run, start_worker
 from benchmarks.stage import DATABASES, Stage
 from delivery.calls import ReceiverClient
 from delivery.worker import Limits, Worker
@@ -53,23 +53,23 @@ def main() -> None:
 def _measure(kind: str, seconds: float) -> tuple[float, float, float]:
     """Return statements per second, and the shares of a core of the worker and of the processes of the database."""
     with Stage() as stage:
-        url = stage.database(kind)
+        url = stage.create_database(kind)
         run(url, lambda database: prepare(database, {f"/{number}": 9 for number in range(SYSTEMS)}))
-        process = worker(stage, url).process.pid
+        process = start_worker(stage, url).process.pid
         server = stage.postgresql_pid
         time.sleep(SETTLE_SECONDS)
-        commits = _commits(url) if server else 0
-        begun, used, used_by_server = time.monotonic(), processor_seconds(process), _server_seconds(server)
+        commits = _count_commits(url) if server else 0
+        begun, used, used_by_server = time.monotonic(), read_processor_seconds(process), _read_server_seconds(server)
         time.sleep(seconds)
         taken = time.monotonic() - begun
-        core = (processor_seconds(process) - used) / taken
-        core_of_server = (_server_seconds(server) - used_by_server) / taken
+        core = (read_processor_seconds(process) - used) / taken
+        core_of_server = (_read_server_seconds(server) - used_by_server) / taken
         if server:
-            return (_commits(url) - commits) / taken, core, core_of_server
+            return (_count_commits(url) - commits) / taken, core, core_of_server
         return run(url, lambda database: _count_statements(database, seconds)) / seconds, core, core_of_server
 
 
-def _server_seconds(pid: int | None) -> float:
+def _read_server_seconds(pid: int | None) -> float:
     if pid is None:
         return 0.0
     # The parent also counts the children that have ended, such as those of autovacuum.
@@ -77,7 +77,7 @@ def _server_seconds(pid: int | None) -> float:
     return sum(sum(child.cpu_times()[:2]) for child in children if child.is_running())
 
 
-def _commits(url: str) -> int:
+def _count_commits(url: str) -> int:
     def read(connection: sa.Connection) -> int:
         return int(connection.execute(_COMMITS).scalar_one())
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.load import request
+from benchmarks.load import build_request
 from benchmarks.stage import DATABASES, Program, Stage, open_e_settings, run_command
 
 CLIENTS = 12
@@ -69,23 +69,26 @@ def main() -> None:
     faults = []
     for database in arguments.database or DATABASES:
         with Stage() as stage:
-            faults += _soak(stage, database, arguments.rounds, random.Random(arguments.seed))
+            faults += _run_soak(stage, database, arguments.rounds, random.Random(arguments.seed))
     print(f"\n{'FAILED: ' + '; '.join(faults) if faults else 'No message was lost or published twice.'}")
     sys.exit(1 if faults else 0)
 
 
-def _soak(stage: Stage, database: str, rounds: int, chance: random.Random) -> list[str]:
-    mock = stage.mock_open_e()
+def _run_soak(stage: Stage, database: str, rounds: int, chance: random.Random) -> list[str]:
+    mock = stage.start_mock_open_e()
     _order_faults(mock)
-    service = stage.service(
-        stage.database(database), **open_e_settings(mock), open_e_read_timeout=READ_TIMEOUT_SECONDS, log_level="error"
+    service = stage.start_service(
+        stage.create_database(database),
+        **open_e_settings(mock),
+        open_e_read_timeout=READ_TIMEOUT_SECONDS,
+        log_level="error",
     )
     sent, cases = PublishLog(), itertools.count(1)
     traces = 0
     for _ in range(rounds):
         seconds = chance.uniform(SHORTEST, LONGEST)
         uvloop.run(_post_until_killed(stage, service, sent, cases, seconds))
-        traces += service.tracebacks()
+        traces += service.count_tracebacks()
         service = stage.restart(service)
     # Calls that the mock received before the last kill end after its own delay.
     time.sleep(1)
@@ -120,7 +123,7 @@ async def _post(service: Program, sent: PublishLog, cases: "itertools.count[int]
         }
         sent.silent.add(case)
         try:
-            writer.write(request("POST", "/webmessages", service.key, json.dumps(body)).encode())
+            writer.write(build_request("POST", "/webmessages", service.key, json.dumps(body)).encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             fields = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:] if line)
             await reader.readexactly(int(fields["content-length"]))
@@ -152,7 +155,7 @@ def _check(service: Program, mock: Program, sent: PublishLog, database: str) -> 
     )
     checks = {
         "201 but not readable": [c for c, path in sent.created.items() if path != f"/webmessages/{by_case.get(c)}"],
-        "201 but not returned by id": [c for c, path in sent.created.items() if _status(service, path) != 200],
+        "201 but not returned by id": [c for c, path in sent.created.items() if _fetch_status(service, path) != 200],
         "201 but not in Open-E exactly once": [case for case in sent.created if in_open_e[case] != 1],
         "in Open-E more than once": [case for case, count in in_open_e.items() if count > 1],
         "in Open-E, neither readable nor visible": [c for c in in_open_e if c not in readable and c not in visible],
@@ -188,7 +191,7 @@ def _get(program: Program, path: str) -> Any:
     return value
 
 
-def _status(program: Program, path: str) -> int:
+def _fetch_status(program: Program, path: str) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", program.port, timeout=CALL_SECONDS)
     connection.request("GET", path, headers={"apikey": program.key})
     status = connection.getresponse().status

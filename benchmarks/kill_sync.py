@@ -25,7 +25,7 @@ import uvloop
 
 from benchmarks.load import ROOT
 from benchmarks.stage import DATABASES, Stage
-from benchmarks.systems import CALLER, END, START, SYSTEM_IDS, entries, prepare
+from benchmarks.systems import CALLER, END, START, SYSTEM_IDS, build_entries, prepare
 from domain.subscriptions import Entry
 from persistence import audit, subscriptions
 from persistence.database import Database
@@ -61,40 +61,40 @@ def main() -> None:
     parser.add_argument("--child", type=int, help="Sync this set of the database named on standard input.")
     arguments = parser.parse_args()
     if arguments.child is not None:
-        uvloop.run(_child(sys.stdin.readline().strip(), arguments.child))
+        uvloop.run(_run_child(sys.stdin.readline().strip(), arguments.child))
         return
     print(f"### Kill -9 while syncing {COUNT:,} entries\n\n{arguments.rounds} kills per database, ", end="")
     print(f"seed {arguments.seed}.\n", flush=True)
     faults = []
     for kind in arguments.database or DATABASES:
         with Stage() as stage:
-            faults += _soak(kind, stage.database(kind), arguments.rounds, random.Random(arguments.seed))
+            faults += _run_soak(kind, stage.create_database(kind), arguments.rounds, random.Random(arguments.seed))
     print(f"\n{'FAILED: ' + '; '.join(faults) if faults else 'Every kill left the old set or the new one.'}")
     sys.exit(1 if faults else 0)
 
 
-def wanted(which: int) -> list[Entry]:
+def build_wanted(which: int) -> list[Entry]:
     """Return set 0 or 1. Half of the entries have the same identity in both, but another path."""
-    return entries(COUNT, path=f"/set-{which}", first_code=which * COUNT // 2)
+    return build_entries(COUNT, path=f"/set-{which}", first_code=which * COUNT // 2)
 
 
-async def _child(url: str, which: int) -> None:
+async def _run_child(url: str, which: int) -> None:
     database = open_database(url)
-    call = SyncCall(SYSTEM, wanted(which), START, CALLER, "soak")
+    call = SyncCall(SYSTEM, build_wanted(which), START, CALLER, "soak")
     print("begins", flush=True)
     await subscriptions.sync(database, call)
     print("done", flush=True)
     await database.close()
 
 
-def _soak(kind: str, url: str, rounds: int, chance: random.Random) -> list[str]:
+def _run_soak(kind: str, url: str, rounds: int, chance: random.Random) -> list[str]:
     uvloop.run(_prepare(url))
     # Measure the second sync: it replaces a set, as all killed ones do.
     seconds = [_sync_in_child(url, which, None)[1] for which in (0, 1)][-1]
     state = SyncState(which=1, length=4)
     unchanged, changed = 0, 0
     for number in range(1, rounds + 1):
-        uvloop.run(_queue(url))
+        uvloop.run(_queue_deliveries(url))
         is_acknowledged, _ = _sync_in_child(url, 1 - state.which, chance.uniform(0, seconds * 1.5))
         is_last = number == rounds or number % VERIFY_EVERY == 0
         found, faults = uvloop.run(_check(url, state, is_acknowledged=is_acknowledged, is_verifying=is_last))
@@ -146,7 +146,7 @@ async def _prepare(url: str) -> None:
     await database.close()
 
 
-async def _queue(url: str) -> None:
+async def _queue_deliveries(url: str) -> None:
     """Queue deliveries for some subscriptions of the current set. The queues are empty before."""
     database = open_database(url)
 
@@ -175,8 +175,8 @@ async def _check(
     length = (await database.write(short_write(audit.lock_chain), SYSTEM)).length
     rows = await subscriptions.list_subscriptions(database, SYSTEM)
     found = {(item.identity, item.webhook_url) for item in rows}
-    sets = [{(entry.identity, entry.webhook_url) for entry in wanted(which)} for which in (0, 1)]
-    queued = await _queued(database)
+    sets = [{(entry.identity, entry.webhook_url) for entry in build_wanted(which)} for which in (0, 1)]
+    queued = await _count_queued(database)
     faults = []
     after = SyncState(1 - before.which, before.length + 2)
     if found not in sets:
@@ -197,7 +197,7 @@ async def _check(
     return state, faults
 
 
-async def _queued(database: Database) -> int:
+async def _count_queued(database: Database) -> int:
     count = sa.select(sa.func.count()).select_from(deliveries)
     return await database.read(short_read(lambda connection: int(connection.execute(count).scalar_one())))
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.queue_checks import Life, find_out_of_order, find_repeats, find_wrongly_parked
-from benchmarks.queue_stage import ReceiverProgram, prepare, publish, receiver, run, waiting, worker
+from benchmarks.queue_stage import ReceiverProgram, count_waiting, prepare, publish, run, start_receiver, start_worker
 from benchmarks.stage import DATABASES, Stage
 from domain.deliveries import DeliveryState
 from persistence import tables
@@ -49,16 +49,16 @@ def main() -> None:
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     faults = []
     for kind in arguments.database or DATABASES:
-        faults += _soak(kind, arguments.keys, arguments.events // arguments.keys, random.Random(arguments.seed))
+        faults += _run_soak(kind, arguments.keys, arguments.events // arguments.keys, random.Random(arguments.seed))
     print("\n".join(["", *faults[:20]]))
     sys.exit(1 if faults else 0)
 
 
-def _soak(kind: str, keys: int, each: int, chance: random.Random) -> list[str]:
+def _run_soak(kind: str, keys: int, each: int, chance: random.Random) -> list[str]:
     with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
-        url = stage.database(kind)
-        steady = receiver(stage, Path(folder) / "steady")
-        dying = receiver(stage, Path(folder) / "dying")
+        url = stage.create_database(kind)
+        steady = start_receiver(stage, Path(folder) / "steady")
+        dying = start_receiver(stage, Path(folder) / "dying")
         ports = {path: (dying if path.startswith("/dies") else steady).program.port for path in PATHS}
         run(url, lambda database: prepare(database, ports))
         start = time.monotonic()
@@ -67,8 +67,8 @@ def _soak(kind: str, keys: int, each: int, chance: random.Random) -> list[str]:
         )
         lives, deaths = _kill_until_done(stage, url, WORKERS[kind], dying, publishing, chance)
         seconds = time.monotonic() - start
-        arrivals = steady.arrivals() + dying.arrivals()
-        parked = run(url, _parked)
+        arrivals = steady.list_arrivals() + dying.list_arrivals()
+        parked = run(url, _list_parked)
         arrivals.sort(key=lambda arrival: arrival.time)
         faults, again = find_repeats(arrivals, lives, deaths)
         faults += find_out_of_order(arrivals, each) + find_wrongly_parked(arrivals, parked)
@@ -90,31 +90,31 @@ def _kill_until_done(
     Publishing begins when the workers run: otherwise some events are delivered before the first kill.
     """
     settings = {"log_level": "info", "delivery_lease": 5, "delivery_timeout": 3, "delivery_connect_timeout": 2}
-    running = [worker(stage, url, **settings) for _ in range(number)]
+    running = [start_worker(stage, url, **settings) for _ in range(number)]
     publishing.start()
     lives: list[Life] = []
     deaths: list[float] = []
     ends = time.monotonic() + AT_MOST_SECONDS
-    while publishing.is_alive() or run(url, waiting):
+    while publishing.is_alive() or run(url, count_waiting):
         if time.monotonic() > ends:
             break
         time.sleep(SECONDS_BETWEEN_KILLS)
         place = chance.randrange(number)
         stage.kill(running[place])
         lives.append(Life(running[place].errors, time.time()))
-        running[place] = worker(stage, url, **settings)
+        running[place] = start_worker(stage, url, **settings)
         if len(lives) % 5 == 0:
             stage.kill(dying.program)
             deaths.append(time.time())
         elif len(lives) % 5 == 2 and dying.program.process.poll() is not None:
-            dying.program = receiver(stage, dying.log, dying.program.port).program
+            dying.program = start_receiver(stage, dying.log, dying.program.port).program
     for program in running:
         stage.stop(program)
     publishing.join()
     return lives, deaths
 
 
-async def _parked(database: Database) -> list[str]:
+async def _list_parked(database: Database) -> list[str]:
     select = tables.deliveries.select().where(tables.deliveries.c.state == str(DeliveryState.PARKED))
     rows = await database.read(short_read(lambda connection: connection.execute(select).all()))
     return [row.id for row in rows]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.large_client import FILE_BYTES, FILES, REFERENCE, Client, LargeResponse
-from benchmarks.load import create_requests, request
+from benchmarks.load import build_request, create_requests
 from benchmarks.probe import ProbeResult, watching
 from benchmarks.stage import DATABASES, Program, Stage, open_e_settings
 
@@ -39,7 +39,7 @@ class Step:
     kept_mb: float
     seen: ProbeResult
 
-    def misses(self) -> list[str]:
+    def list_misses(self) -> list[str]:
         """Return the targets that are missed."""
         found = []
         if self.response.status not in {200, 201}:
@@ -65,18 +65,18 @@ def main() -> None:
     print("|---|---|--:|--:|--:|--:|--:|--:|--:|")
     steps = []
     with Stage() as stage:
-        mock = stage.mock_open_e()
+        mock = stage.start_mock_open_e()
         for _ in range(arguments.rounds):
             for database in arguments.database or DATABASES:
                 for step in _measure_all(stage, mock, database):
                     steps.append(step)
-                    print(_row(step), flush=True)
-    misses = [miss for step in steps for miss in step.misses()]
+                    print(_render_row(step), flush=True)
+    misses = [miss for step in steps for miss in step.list_misses()]
     print(f"\nAims, JSON {AIMS_MB['JSON']} MB, form {AIMS_MB['form']} MB, GET by id {AIMS_MB['GET']} MB, no waits")
     print(f"more than {AIM_WAIT_MS} ms: {'not met: ' + '; '.join(misses) if misses else 'met'}")
 
 
-def _row(step: Step) -> str:
+def _render_row(step: Step) -> str:
     cells = [
         step.name,
         step.database,
@@ -92,14 +92,14 @@ def _row(step: Step) -> str:
 
 
 def _measure_all(stage: Stage, mock: Program, database: str) -> list[Step]:
-    service = stage.service(stage.database(database), **open_e_settings(mock))
+    service = stage.start_service(stage.create_database(database), **open_e_settings(mock))
     steps = []
     for kind, case in STEPS:
         if steps:
             stage.stop(service)
             service = stage.restart(service)
         small = _warm_up(service)
-        what = kind if kind in {"JSON", "form"} else _path_of_large(service, attachment=kind == "download")
+        what = kind if kind in {"JSON", "form"} else _find_large_path(service, attachment=kind == "download")
         steps.append(_measure(service, database, kind, what, case, small))
     stage.stop(service)
     return steps
@@ -107,17 +107,17 @@ def _measure_all(stage: Stage, mock: Program, database: str) -> list[Step]:
 
 def _measure(service: Program, database: str, kind: str, what: str, case: int | None, small: str) -> Step:
     targets = {
-        "live": request("GET", "/health/live", service.key),
-        "get": request("GET", small, service.key),
+        "live": build_request("GET", "/health/live", service.key),
+        "get": build_request("GET", small, service.key),
     }
     with Client(service.port, service.key, what, case=case) as client:
-        idle = resident_mb(service)
+        idle = read_resident_mb(service)
         forget_peak(service)
         with watching(service.port, targets) as seen:
             response = client.send()
-        peak = resident_mb(service, peak=True)
+        peak = read_resident_mb(service, peak=True)
         time.sleep(SETTLE_SECONDS)
-        resident = resident_mb(service)
+        resident = read_resident_mb(service)
     place = {"JSON": "POST", "form": "POST", "GET": "", "download": ""}[kind]
     name = f"{place} {kind}{' to a case' if case else ''}".strip()
     return Step(database, name, kind, response, peak - idle, resident - idle, seen)
@@ -127,13 +127,13 @@ def _warm_up(service: Program) -> str:
     """Use every path once with little data, to measure only the large request. Return the path of a small message."""
     for case in (CASE, None):
         location = _call(service, create_requests(service.key, case, count=1)[0])[1]
-        _call(service, request("GET", location, service.key))
+        _call(service, build_request("GET", location, service.key))
     return location
 
 
-def _path_of_large(service: Program, *, attachment: bool) -> str:
+def _find_large_path(service: Program, *, attachment: bool) -> str:
     path = f"/webmessages/external-references/{'/'.join(REFERENCE)}?limit=1"
-    found = json.loads(_call(service, request("GET", path, service.key))[0])[0]
+    found = json.loads(_call(service, build_request("GET", path, service.key))[0])[0]
     path = f"/webmessages/{found['id']}"
     return f"{path}/attachments/{found['attachments'][0]['id']}" if attachment else path
 
@@ -150,7 +150,7 @@ def _call(service: Program, text: str) -> tuple[bytes, str]:
     return body, response.headers.get("Location", "")
 
 
-def resident_mb(program: Program, *, peak: bool = False) -> float:
+def read_resident_mb(program: Program, *, peak: bool = False) -> float:
     """Return the resident memory of a program, or its peak since `forget_peak`."""
     mark = "VmHWM:" if peak else "VmRSS:"
     for line in Path(f"/proc/{program.pid}/status").read_text().splitlines():

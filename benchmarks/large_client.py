@@ -63,7 +63,7 @@ class Client:
         self._process.wait(10)
 
 
-def message(case: int | None) -> str:
+def build_message(case: int | None) -> str:
     """Return the JSON of a message without its attachments and without the closing brace."""
     reference = REFERENCE if case is None else ("flowInstanceId", str(case))
     body = {
@@ -73,29 +73,29 @@ def message(case: int | None) -> str:
     return json.dumps(body)[:-1]
 
 
-def _json_body(case: int | None) -> list[Piece]:
+def _build_json_body(case: int | None) -> list[Piece]:
     encoded = base64.b64encode(os.urandom(FILE_BYTES))
-    pieces = [f'{message(case)}, "attachments": ['.encode()]
+    pieces = [f'{build_message(case)}, "attachments": ['.encode()]
     for number in range(FILES):
         comma = ", " if number else ""
         pieces += [f'{comma}{{"fileName": "{number}.bin", "base64Data": "'.encode(), encoded, b'"}']
     return [*pieces, b"]}"]
 
 
-def _form_body(case: int | None) -> list[Piece]:
+def _build_form_body(case: int | None) -> list[Piece]:
     data = os.urandom(FILE_BYTES)
     disposition = f"\r\n--{BOUNDARY}\r\nContent-Disposition: form-data; name="
-    pieces = [f'{disposition}"message"\r\nContent-Type: application/json\r\n\r\n{message(case)}}}'[2:].encode()]
+    pieces = [f'{disposition}"message"\r\nContent-Type: application/json\r\n\r\n{build_message(case)}}}'[2:].encode()]
     for number in range(FILES):
         head = f'{disposition}"attachments"; filename="{number}.bin"\r\nContent-Type: application/octet-stream\r\n\r\n'
         pieces += [head.encode(), data]
     return [*pieces, f"\r\n--{BOUNDARY}--\r\n".encode()]
 
 
-def _pieces(what: str, case: int | None, key: str) -> list[Piece]:
+def _build_pieces(what: str, case: int | None, key: str) -> list[Piece]:
     if what.startswith("/"):
         return [f"GET {what} HTTP/1.1\r\nHost: 127.0.0.1\r\napikey: {key}\r\n\r\n".encode()]
-    body = _json_body(case) if what == "JSON" else _form_body(case)
+    body = _build_json_body(case) if what == "JSON" else _build_form_body(case)
     kind = "application/json" if what == "JSON" else f"multipart/form-data; boundary={BOUNDARY}"
     head = (
         f"POST /webmessages HTTP/1.1\r\nHost: 127.0.0.1\r\napikey: {key}\r\nContent-Type: {kind}\r\n"
@@ -127,7 +127,7 @@ def _exchange(port: int, pieces: list[Piece]) -> LargeResponse:
 
 def _main() -> None:
     job = json.loads(sys.argv[1])
-    pieces = _pieces(job["what"], job["case"], job["key"])
+    pieces = _build_pieces(job["what"], job["case"], job["key"])
     print("ready", flush=True)
     sys.stdin.readline()
     print(json.dumps(vars(_exchange(job["port"], pieces))))

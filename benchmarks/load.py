@@ -60,7 +60,7 @@ class Result:
         return self.broken + sum(count for status, count in self.statuses.items() if not status.startswith("2"))
 
 
-def request(method: str, path: str, key: str, body: str = "") -> str:
+def build_request(method: str, path: str, key: str, body: str = "") -> str:
     """Return a raw request."""
     head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\napikey: {key}\r\n"
     if body:
@@ -82,7 +82,7 @@ def create_requests(key: str, case: int | None = None, count: int = 64) -> list[
         }
         for number in range(count)
     )
-    return [request("POST", "/webmessages", key, json.dumps(body)) for body in bodies]
+    return [build_request("POST", "/webmessages", key, json.dumps(body)) for body in bodies]
 
 
 def run_load(job: Job) -> Result:
@@ -133,13 +133,13 @@ class _Load:
             locations=[location.decode() for location in self._locations],
         )
 
-    def next_request(self) -> bytes | None:
+    def get_next_request(self) -> bytes | None:
         if self._sent >= self._job.most or time.perf_counter() >= self._ends:
             return None
         self._sent += 1
         return self._requests[self._sent % len(self._requests)]
 
-    def answered(self, sent: float, head: bytes) -> None:
+    def count_response(self, sent: float, head: bytes) -> None:
         now = time.perf_counter()
         if sent < self._begins:
             return
@@ -149,10 +149,10 @@ class _Load:
         if len(self._locations) < KEPT_LOCATIONS and (location := _LOCATION.search(head)):
             self._locations.append(location[1])
 
-    def opened(self) -> None:
+    def count_opened(self) -> None:
         self._open += 1
 
-    def closed(self, *, waiting: bool) -> None:
+    def count_closed(self, *, waiting: bool) -> None:
         self._open -= 1
         if waiting:
             self._broken += 1
@@ -178,7 +178,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # It is no other kind.
         self._transport = transport
-        self._load.opened()
+        self._load.count_opened()
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -196,14 +196,14 @@ class _Connection(asyncio.Protocol):
             return
         self._buffer = b""
         self._waiting = False
-        self._load.answered(self._sent, head)
+        self._load.count_response(self._sent, head)
         self._send()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self._load.closed(waiting=self._waiting)
+        self._load.count_closed(waiting=self._waiting)
 
     def _send(self) -> None:
-        request = self._load.next_request()
+        request = self._load.get_next_request()
         if request is None:
             self._transport.close()
             return

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.deliveries import IN_FLIGHT, PATH, measure_rate
 from benchmarks.processor import processor_seconds
-from benchmarks.queue_stage import LOOPBACK, prepare, publish, receiver, run, worker
+from benchmarks.queue_stage import LOOPBACK, prepare, publish, run, start_receiver, start_worker
 from benchmarks.stage import DATABASES, Stage
 
 SYSTEMS = (1, 30, 300, 1000)
@@ -51,13 +51,13 @@ def _measure(kind: str, deliveries: int, systems: int, own_hosts: bool) -> tuple
     events = deliveries // systems
     hosts = [f"127.0.{number // 250}.{number % 250 + 1}" for number in range(systems)] if own_hosts else LOOPBACK
     with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
-        url = stage.database(kind)
-        target = receiver(stage, Path(folder) / "log", hosts=hosts)
+        url = stage.create_database(kind)
+        target = start_receiver(stage, Path(folder) / "log", hosts=hosts)
         paths = {f"/{number}{PATH}": target.program.port for number in range(systems)}
         run(url, lambda database: prepare(database, paths, hosts))
         run(url, lambda database: publish(database, map(str, range(events)), 1))
         limits = {"worker_concurrency": IN_FLIGHT, "receiver_concurrency": IN_FLIGHT}
-        process = worker(stage, url, log_level="info", **limits)
+        process = start_worker(stage, url, log_level="info", **limits)
         arrived, used = target.count(), processor_seconds(process.pid)
         rate = measure_rate(target, events * systems)
         used = processor_seconds(process.pid) - used

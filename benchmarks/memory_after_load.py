@@ -20,9 +20,9 @@ from typing import Any
 import orjson
 
 from benchmarks import systems
-from benchmarks.large_bodies import forget_peak, resident_mb
+from benchmarks.large_bodies import forget_peak, read_resident_mb
 from benchmarks.large_client import Client
-from benchmarks.load import Job, Result, create_requests, request, run_load
+from benchmarks.load import Job, Result, build_request, create_requests, run_load
 from benchmarks.memory_over_time import CLIENT_CERT, FINGERPRINT, SYSTEM
 from benchmarks.queue_stage import run
 from benchmarks.stage import DATABASES, Program, Stage, open_e_settings, run_command
@@ -62,7 +62,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"### Memory before, during and {REST_SECONDS} s after each load\n")
     with Stage() as stage:
-        mock = stage.mock_open_e()
+        mock = stage.start_mock_open_e()
         subjects = [
             _measure(stage, mock, database, load)
             for database in arguments.database or DATABASES
@@ -70,34 +70,34 @@ def main() -> None:
         ]
         for subject in subjects:
             time.sleep(max(0.0, subject.ended + REST_SECONDS - time.monotonic()))
-            subject.kept = resident_mb(subject.service) - subject.idle
+            subject.kept = read_resident_mb(subject.service) - subject.idle
     missed = _print(subjects)
     print(f"\nAims: {'not met: ' + '; '.join(missed) if missed else 'met'}")
     sys.exit(bool(missed))
 
 
 def _measure(stage: Stage, mock: Program, database: str, load: str) -> Subject:
-    url = stage.database(database)
-    service = stage.service(url, trusted_proxies="127.0.0.1", **open_e_settings(mock))
+    url = stage.create_database(database)
+    service = stage.start_service(url, trusted_proxies="127.0.0.1", **open_e_settings(mock))
     run(url, lambda opened: systems.prepare(opened, FINGERPRINT))
     publisher = run_command(["api-key", "create", "publisher", "--scope", "publish"], service.settings).strip()
     subject = Subject(database, load, service, publisher)
     for warm_up in (_post_and_get, _publish_on_case, _publish_events):
         warm_up(subject, 0.5)
     _sync(subject, 10, "/first")
-    subject.idle = resident_mb(service)
+    subject.idle = read_resident_mb(service)
     forget_peak(service)
     LOADS[load](subject)
-    subject.peak, subject.ended = resident_mb(service, peak=True), time.monotonic()
+    subject.peak, subject.ended = read_resident_mb(service, peak=True), time.monotonic()
     return subject
 
 
 def _post_and_get(subject: Subject, seconds: float = SECONDS) -> None:
     service = subject.service
     created = _run_load(service, create_requests(service.key), seconds)
-    _run_load(service, [request("GET", path, service.key) for path in created.locations], seconds)
+    _run_load(service, [build_request("GET", path, service.key) for path in created.locations], seconds)
     party = "81471222-5798-11e9-ae24-000000000001"
-    _run_load(service, [request("GET", f"/webmessages/recipients/{party}?limit=100", service.key)], seconds)
+    _run_load(service, [build_request("GET", f"/webmessages/recipients/{party}?limit=100", service.key)], seconds)
 
 
 def _publish_on_case(subject: Subject, seconds: float = SECONDS) -> None:
@@ -108,7 +108,9 @@ def _publish_events(subject: Subject, seconds: float = SECONDS) -> None:
     event = {"entityType": systems.ENTITY_TYPES[0], "orgType": systems.ORG_TYPE, "orgCode": 1, "aendringstype": 1}
     event |= {"identifikationstypeId": 1, "versionIdentifier": "1"}
     bodies = [orjson.dumps(event | {"identifikation": str(number)}).decode() for number in range(512)]
-    _run_load(subject.service, [request("POST", "/v1/besked", subject.publisher, body) for body in bodies], seconds)
+    _run_load(
+        subject.service, [build_request("POST", "/v1/besked", subject.publisher, body) for body in bodies], seconds
+    )
 
 
 def _run_load(service: Program, requests: list[str], seconds: float) -> Result:

@@ -31,7 +31,7 @@ import aiohttp
 import uvloop
 
 from benchmarks import queue_stage, systems
-from benchmarks.large_bodies import resident_mb
+from benchmarks.large_bodies import read_resident_mb
 from benchmarks.stage import DATABASES, Program, Stage, open_e_settings, run_command
 from benchmarks.systems import SYSTEM_IDS
 from budkavle.demo.subscriptions import CLIENT_CERT, FINGERPRINT
@@ -68,8 +68,8 @@ class Subject:
     def sample(self, second: float) -> None:
         """Sample the resident sets."""
         self.seconds.append(second)
-        self.memory["service"].append(resident_mb(self.service))
-        self.memory["worker"].append(resident_mb(self.worker))
+        self.memory["service"].append(read_resident_mb(self.service))
+        self.memory["worker"].append(read_resident_mb(self.worker))
 
 
 def main() -> None:
@@ -80,12 +80,12 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"### Memory under {PER_SECOND} mixed requests per second\n", flush=True)
     with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
-        mock = stage.mock_open_e()
-        receiver = queue_stage.receiver(stage, Path(folder) / "log")
+        mock = stage.start_mock_open_e()
+        receiver = queue_stage.start_receiver(stage, Path(folder) / "log")
         subjects = [_start(stage, kind, mock, receiver.program) for kind in arguments.database or DATABASES]
         uvloop.run(_load(subjects, arguments.minutes * 60))
         arrived = receiver.count()
-        tracebacks = sum(subject.service.tracebacks() + subject.worker.tracebacks() for subject in subjects)
+        tracebacks = sum(subject.service.count_tracebacks() + subject.worker.count_tracebacks() for subject in subjects)
     missed = _print(subjects, arguments.windows)
     print(f"\nDelivered: {arrived}. Traces in the logs: {tracebacks}.")
     print(
@@ -95,11 +95,13 @@ def main() -> None:
 
 
 def _start(stage: Stage, kind: str, mock: Program, receiver: Program) -> Subject:
-    url = stage.database(kind)
-    service = stage.service(url, trusted_proxies="127.0.0.1", **open_e_settings(mock))
+    url = stage.create_database(kind)
+    service = stage.start_service(url, trusted_proxies="127.0.0.1", **open_e_settings(mock))
     queue_stage.run(url, lambda database: _prepare(database, receiver.url))
     publish_key = run_command(["api-key", "create", "publisher", "--scope", "publish"], service.settings).strip()
-    return Subject(kind, service, queue_stage.worker(stage, url), {"messages": service.key, "publish": publish_key})
+    return Subject(
+        kind, service, queue_stage.start_worker(stage, url), {"messages": service.key, "publish": publish_key}
+    )
 
 
 async def _prepare(database: Database, receiver: str) -> None:
@@ -123,7 +125,7 @@ async def _send(subject: Subject, ends: float) -> None:
     client = _Client(subject)
     start = time.monotonic()
     async with aiohttp.ClientSession(subject.service.url, headers={"apikey": subject.keys["messages"]}) as session:
-        for number, call in enumerate(client.calls()):
+        for number, call in enumerate(client.iterate_calls()):
             due = start + number / PER_SECOND
             if due >= ends:
                 break
@@ -145,33 +147,37 @@ class _Client:
         self._files: deque[str] = deque(maxlen=KEPT)
         self._file = os.urandom(FILE_BYTES)
 
-    def calls(self) -> Iterator[Call]:
+    def iterate_calls(self) -> Iterator[Call]:
         """Yield requests endlessly. A round has about 70 and takes two seconds."""
         for number in itertools.count():
             for place in range(10):
                 key = f"{number}-{place}"
-                yield "POST", "/webmessages", {"json": self._message(key)}
-                yield "GET", self._latest(), {}
+                yield "POST", "/webmessages", {"json": self._build_message(key)}
+                yield "GET", self._get_latest(), {}
                 yield "GET", f"/webmessages/external-references/errandNumber/{key}", {}
-                yield "GET", self._latest(), {}
-                yield "POST", "/v1/besked", {"json": _event(place), "headers": self._publisher}
+                yield "GET", self._get_latest(), {}
+                yield "POST", "/v1/besked", {"json": _build_event(place), "headers": self._publisher}
             for place in range(4):
                 key = f"{number}-file-{place}"
                 encoded = base64.b64encode(self._file).decode()
                 attachments = [{"fileName": f"{place}.bin", "base64Data": encoded} for _ in range(2)]
-                yield "POST", "/webmessages", {"json": {**self._message(key), "attachments": attachments}}
-                yield "POST", "/webmessages", {"data": self._form(key)}
+                yield "POST", "/webmessages", {"json": {**self._build_message(key), "attachments": attachments}}
+                yield "POST", "/webmessages", {"data": self._build_form(key)}
             yield "GET", self._files[-1] if self._files else "/webmessages", {}
-            yield "POST", "/webmessages", {"json": self._message(f"{number}-case", case=True)}
+            yield "POST", "/webmessages", {"json": self._build_message(f"{number}-case", case=True)}
             yield "DELETE", self._messages.popleft() if self._messages else "/webmessages", {}
-            yield "GET", f"/webmessages/recipients/{_party(number)}?limit=20", {}
-            yield "POST", "/v1/abonnement/sync", {"json": _subscriptions(number), "headers": self._certificate}
+            yield "GET", f"/webmessages/recipients/{_build_party(number)}?limit=20", {}
+            yield "POST", "/v1/abonnement/sync", {"json": _build_subscriptions(number), "headers": self._certificate}
             yield "GET", f"/v1/abonnement?systemIdentifier={SYSTEM}", {"headers": self._certificate}
             yield "GET", f"/v1/abonnement/beskeder?systemIdentifier={SYSTEM}", {"headers": self._certificate}
             # Rejected requests: unknown keys (a new one each time), no key, violations, unknown path.
-            yield "GET", self._latest(), {"headers": {"apikey": f"unknown-{uuid4()}"}}
+            yield "GET", self._get_latest(), {"headers": {"apikey": f"unknown-{uuid4()}"}}
             yield "POST", "/webmessages", {"json": {"message": "", "unknown": number}}
-            yield "POST", "/v1/abonnement/sync", {"json": _subscriptions(number), "headers": {"Client-Cert": "none"}}
+            yield (
+                "POST",
+                "/v1/abonnement/sync",
+                {"json": _build_subscriptions(number), "headers": {"Client-Cert": "none"}},
+            )
             yield "GET", f"/none/{uuid4()}", {}
             yield "GET", "/metrics" if number % 5 == 0 else "/health/ready", {}
 
@@ -191,25 +197,25 @@ class _Client:
             if "data" in arguments:
                 self._files.append(location)
 
-    def _latest(self) -> str:
+    def _get_latest(self) -> str:
         return self._messages[-1] if self._messages else "/webmessages/none"
 
-    def _message(self, key: str, *, case: bool = False) -> dict[str, Any]:
+    def _build_message(self, key: str, *, case: bool = False) -> dict[str, Any]:
         reference = {"key": "flowInstanceId", "value": str(CASE)} if case else {"key": "errandNumber", "value": key}
-        return {"partyId": _party(len(key)), "message": f"About {key}.", "externalReferences": [reference]}
+        return {"partyId": _build_party(len(key)), "message": f"About {key}.", "externalReferences": [reference]}
 
-    def _form(self, key: str) -> aiohttp.FormData:
+    def _build_form(self, key: str) -> aiohttp.FormData:
         form = aiohttp.FormData()
-        form.add_field("message", json.dumps(self._message(key)), content_type="application/json")
+        form.add_field("message", json.dumps(self._build_message(key)), content_type="application/json")
         form.add_field("attachments", self._file, filename="a.bin", content_type="application/octet-stream")
         return form
 
 
-def _party(number: int) -> str:
+def _build_party(number: int) -> str:
     return f"81471222-5798-11e9-ae24-{number % 100:012x}"
 
 
-def _event(org_code: int) -> dict[str, Any]:
+def _build_event(org_code: int) -> dict[str, Any]:
     types = systems.ENTITY_TYPES
     return {
         "entityType": types[org_code % len(types)],
@@ -223,7 +229,7 @@ def _event(org_code: int) -> dict[str, Any]:
     }
 
 
-def _subscriptions(number: int) -> dict[str, Any]:
+def _build_subscriptions(number: int) -> dict[str, Any]:
     """Return subscriptions; the paths of the second half change in every fourth sync."""
     types = systems.ENTITY_TYPES
     entries = [
@@ -251,7 +257,7 @@ def _print(subjects: list[Subject], windows: int) -> list[str]:
         missed += [f"{subject.kind}: {responses}"] if subject.statuses["5xx"] or subject.statuses["failed"] else []
         for name, memory in subject.memory.items():
             slopes = [
-                _slope(list(zip(subject.seconds, memory, strict=True)), length * place, length * (place + 1))
+                _compute_slope(list(zip(subject.seconds, memory, strict=True)), length * place, length * (place + 1))
                 for place in range(windows)
             ]
             cells = [f"{memory[0]:.1f}", *(f"{slope:+.2f}" for slope in slopes), f"{memory[-1]:.1f}"]
@@ -261,7 +267,7 @@ def _print(subjects: list[Subject], windows: int) -> list[str]:
     return missed
 
 
-def _slope(samples: list[tuple[float, float]], begin: float, end: float) -> float:
+def _compute_slope(samples: list[tuple[float, float]], begin: float, end: float) -> float:
     """Return the growth of the samples in a window, in MB per minute."""
     inside = [(second / 60, memory) for second, memory in samples if begin <= second < end]
     if len(inside) < 2:

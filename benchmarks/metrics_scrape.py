@@ -15,7 +15,7 @@ import time
 import httpx
 import sqlalchemy as sa
 
-from benchmarks.queue_stage import ENTITY_TYPE, event, prepare, run
+from benchmarks.queue_stage import ENTITY_TYPE, build_event, prepare, run
 from benchmarks.stage import DATABASES, Stage
 from domain.events import write_content
 from persistence import tables
@@ -43,9 +43,9 @@ def main() -> None:
 
 def _measure(kind: str, number: int) -> None:
     with Stage() as stage:
-        url = stage.database(kind)
+        url = stage.create_database(kind)
         run(url, lambda database: fill(database, number))
-        service = stage.service(url)
+        service = stage.start_service(url)
         others = _Others(f"{service.url}/health/live")
         found, ages = [], [0.0]
         with httpx.Client(trust_env=False) as client:
@@ -94,7 +94,7 @@ async def fill(database: Database, number: int) -> None:
 
     def insert(connection: sa.Connection) -> None:
         subscriptions = connection.execute(sa.select(tables.subscriptions)).all()
-        content = event("queued", 0)
+        content = build_event("queued", 0)
         row = {
             "id": content.id,
             "created": content.created,
@@ -109,7 +109,7 @@ async def fill(database: Database, number: int) -> None:
             subscription = subscriptions[place % len(subscriptions)]
             delivery = {"event_id": content.id, "subscription_id": subscription.id, "system_id": subscription.system_id}
             delivery |= {"state": "waiting", "created": content.created, "due": content.created, "attempts": 0}
-            rows.append(delivery | {"id": event("", 0).id, "key": str(place)})
+            rows.append(delivery | {"id": build_event("", 0).id, "key": str(place)})
         if rows:
             connection.execute(tables.deliveries.insert(), rows)
 

@@ -147,14 +147,14 @@ class Load:
         body = {"partyId": PARTY, "message": "A message", "externalReferences": [{"key": "errand", "value": "1"}]}
         call, headers, _ = await self.call(MESSAGE, "POST", "/webmessages", body, apikey=self.service.key)
         if call.status == 201:
-            self.messages[_id_in(headers)] = call.ended
+            self.messages[_read_id(headers)] = call.ended
 
     async def _post_to_case(self) -> None:
         case = next(self._next_case)
         references = [{"key": "flowInstanceId", "value": str(case)}]
         body = {"partyId": PARTY, "message": f"For case {case}", "externalReferences": references}
         call, headers, _ = await self.call(PUBLICATION, "POST", "/webmessages", body, apikey=self.service.key)
-        id_ = _id_in(headers) if call.status == 201 else ""
+        id_ = _read_id(headers) if call.status == 201 else ""
         self.cases[case] = (call.status, id_)
         if id_:
             self.messages[id_] = call.ended
@@ -204,7 +204,7 @@ class _Publisher:
         self._sequence, self._id = self._sequence + 1, str(uuid4())
 
 
-def catalogue(receiver_url: str) -> str:
+def build_catalogue(receiver_url: str) -> str:
     """Return a catalogue of two systems at one receiver, in which web messages also raise events."""
     systems = "".join(
         f"  - systemIdentifier: {id_}\n    name: System {id_}\n    baseUrl: {receiver_url}\n"
@@ -246,10 +246,10 @@ def set_of(system: str) -> dict[str, Any]:
     }
 
 
-def new_publish_key(service: Program) -> str:
+def create_publish_key(service: Program) -> str:
     """Return a new API key for publishing events."""
     return run_command(["api-key", "create", "publisher", "--scope", "publish"], service.settings).strip()
 
 
-def _id_in(headers: Mapping[str, str]) -> str:
+def _read_id(headers: Mapping[str, str]) -> str:
     return headers["Location"].rpartition("/")[2]

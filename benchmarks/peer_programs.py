@@ -128,7 +128,7 @@ def _check_durability(name: str, database_url: str, create: Callable[[], str]) -
         counts = []
         for _ in range(COMMITS):
             create()
-            counts.append(_unwritten_pages(path.with_name(f"{path.name}-wal")))
+            counts.append(_count_unwritten_pages(path.with_name(f"{path.name}-wal")))
         if None in counts:
             print(f"Not checked, since it needs Linux 6.5: {name} responds after the commit is on disk.\n")
         unflushed = sum(bool(count) for count in counts)
@@ -143,7 +143,7 @@ def _check_durability(name: str, database_url: str, create: Callable[[], str]) -
         raise RuntimeError(f"{name} responds before the commit is on disk: {unflushed} of {COMMITS} times")
 
 
-def _unwritten_pages(path: Path) -> int | None:
+def _count_unwritten_pages(path: Path) -> int | None:
     """Return the number of pages of a file that are not on disk yet, None where the kernel cannot count them."""
     if platform.system() != "Linux":
         return None

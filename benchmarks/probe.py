@@ -76,14 +76,14 @@ async def _ask(job: Mapping[str, Any], name: str, seen: ProbeResult, stopped: as
     request = job["targets"][name].encode()
     pid: int | None = job["pid"]
     while not stopped.is_set():
-        used = 0.0 if pid is None else _processor_milliseconds(pid)
+        used = 0.0 if pid is None else _read_processor_milliseconds(pid)
         start = time.perf_counter()
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length:")[1].split(b"\r")[0])
         await reader.readexactly(length)
         took = (time.perf_counter() - start) * 1000
-        used = 0.0 if pid is None else _processor_milliseconds(pid) - used
+        used = 0.0 if pid is None else _read_processor_milliseconds(pid) - used
         seen.work[name] = max(seen.work.get(name, 0.0), used)
         seen.counts[name] = seen.counts.get(name, 0) + 1
         seen.worst[name] = max(seen.worst.get(name, 0.0), took)
@@ -92,7 +92,7 @@ async def _ask(job: Mapping[str, Any], name: str, seen: ProbeResult, stopped: as
     writer.close()
 
 
-def _processor_milliseconds(pid: int) -> float:
+def _read_processor_milliseconds(pid: int) -> float:
     """Return the processor time of all current threads of a process."""
     total = 0
     for thread in Path(f"/proc/{pid}/task").iterdir():

@@ -8,7 +8,7 @@ from typing import Self
 import psutil
 
 
-def processor_seconds(pid: int) -> float:
+def read_processor_seconds(pid: int) -> float:
     """Return the processor time of a process and of its children, including those that have ended."""
     process = psutil.Process(pid)
     total = 0.0
@@ -26,14 +26,14 @@ class OtherWork:
         self._pids = [os.getpid(), *([database_pid] if database_pid else [])]
 
     def __enter__(self) -> Self:
-        self._begun, self._used = time.monotonic(), self._other_seconds()
+        self._begun, self._used = time.monotonic(), self._read_other_seconds()
         return self
 
     def __exit__(self, *_error: object) -> None:
         elapsed = (time.monotonic() - self._begun) * (os.cpu_count() or 1)
-        self.share = max(0.0, self._other_seconds() - self._used) / elapsed
+        self.share = max(0.0, self._read_other_seconds() - self._used) / elapsed
 
-    def _other_seconds(self) -> float:
+    def _read_other_seconds(self) -> float:
         times = psutil.cpu_times()
         busy = times.user + times.system + getattr(times, "nice", 0.0) + getattr(times, "steal", 0.0)
-        return float(busy) - sum(processor_seconds(pid) for pid in self._pids)
+        return float(busy) - sum(read_processor_seconds(pid) for pid in self._pids)

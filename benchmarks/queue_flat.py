@@ -25,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from benchmarks.load import ROOT
-from benchmarks.queue_stage import event, prepare, run, waiting
+from benchmarks.queue_stage import build_event, count_waiting, prepare, run
 from benchmarks.stage import Stage
 from domain.deliveries import Attempt, AttemptOutcome, ClaimedDelivery
 from persistence import outbox
@@ -97,7 +97,7 @@ def _measure(name: str, seconds: int, rate: int) -> list[Window]:
     print(f"| {name}: until second | claim p50, ms | p95, ms | settled | dead rows | indexes, MiB |")
     print("|--:|--:|--:|--:|--:|--:|")
     with Stage() as stage:
-        url = stage.database("PostgreSQL")
+        url = stage.create_database("PostgreSQL")
         run(url, lambda database: prepare(database, {f"/{number}": 9 for number in range(SYSTEMS)}))
         command = [sys.executable, "-m", "benchmarks.queue_flat", "--publish", url]
         publisher = subprocess.Popen([*command, f"--seconds={seconds}", f"--rate={rate}"], cwd=ROOT)
@@ -115,7 +115,7 @@ async def _publish(database: Database, seconds: int, rate: int) -> None:
     while (elapsed := time.monotonic() - start) < seconds:
         until = int(elapsed * rate / SYSTEMS)
         if until > published:
-            events = [event(str(number % PERSONS), number) for number in range(published, until)]
+            events = [build_event(str(number % PERSONS), number) for number in range(published, until)]
             await asyncio.gather(*(outbox.publish(database, Publication(each, "", "")) for each in events))
             published = until
         await asyncio.sleep(TICK_SECONDS)
@@ -138,7 +138,7 @@ async def _work(database: Database, url: str, seconds: int, *, holds: bool) -> l
     memory = LookMemory()
 
     async def wait_for_first() -> float:
-        while await waiting(database) == 0:  # noqa: ASYNC110  # The publisher is another process.
+        while await count_waiting(database) == 0:  # noqa: ASYNC110  # The publisher is another process.
             await asyncio.sleep(TICK_SECONDS)
         return time.monotonic()
 
@@ -176,7 +176,7 @@ async def _work_until(database: Database, end: float, memory: LookMemory) -> tup
         milliseconds.append((time.perf_counter() - start) * 1000)
         if settling is not None:
             await settling
-        settling = asyncio.create_task(claims.settle(database, lease, [_settled(item, now) for item in claimed]))
+        settling = asyncio.create_task(claims.settle(database, lease, [_settle_item(item, now) for item in claimed]))
         number += len(claimed)
         await asyncio.sleep(max(0, start + TICK_SECONDS - time.perf_counter()))
     if settling is not None:
@@ -191,7 +191,7 @@ async def _claim(database: Database, lease: Lease, memory: LookMemory) -> list[C
     return claimed
 
 
-def _settled(item: ClaimedDelivery, now: datetime) -> SettledAttempt:
+def _settle_item(item: ClaimedDelivery, now: datetime) -> SettledAttempt:
     return SettledAttempt(item.number, AttemptOutcome.DONE, Attempt(1, now, 1, 200, None, ""))
 
 

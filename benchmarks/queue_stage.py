@@ -48,7 +48,7 @@ class ReceiverProgram:
     log: Path
     _read: int = field(default=0)
 
-    def arrivals(self) -> list[Arrival]:
+    def list_arrivals(self) -> list[Arrival]:
         """Return all attempts so far, oldest first."""
         text = self.log.read_text() if self.log.exists() else ""
         lines = [line.split(" ") for line in text.splitlines()]
@@ -59,7 +59,7 @@ class ReceiverProgram:
         return self.log.read_bytes().count(b"\n") if self.log.exists() else 0
 
 
-def receiver(stage: Stage, log: Path, port: int = 0, hosts: Sequence[str] = LOOPBACK) -> ReceiverProgram:
+def start_receiver(stage: Stage, log: Path, port: int = 0, hosts: Sequence[str] = LOOPBACK) -> ReceiverProgram:
     """Start a receiver on the given port of all hosts, by default a free one. The first host must be 127.0.0.1."""
     port = port or free_port()
     command = [sys.executable, "-m", "benchmarks.receiver", str(port), str(log), *hosts]
@@ -91,12 +91,12 @@ async def publish(database: Database, keys: Iterable[str], each: int) -> None:
         while waiting:
             key = waiting.pop()
             for sequence in range(each):
-                await outbox.publish(database, Publication(event(key, sequence), "benchmark", "benchmark"))
+                await outbox.publish(database, Publication(build_event(key, sequence), "benchmark", "benchmark"))
 
     await asyncio.gather(*(work() for _ in range(PUBLISHERS)))
 
 
-def event(key: str, sequence: int) -> Event:
+def build_event(key: str, sequence: int) -> Event:
     """Return an event about a nonexistent person."""
     return Event(
         str(uuid4()),
@@ -111,7 +111,7 @@ def event(key: str, sequence: int) -> Event:
     )
 
 
-def worker(stage: Stage, database_url: str, **settings: Any) -> Program:
+def start_worker(stage: Stage, database_url: str, **settings: Any) -> Program:
     """Start a worker in its own process. `settings` are those of `Settings`."""
     port = free_port()
     variables = {"database_url": database_url, "worker_port": port, "log_level": "error", **settings}
@@ -119,7 +119,7 @@ def worker(stage: Stage, database_url: str, **settings: Any) -> Program:
     return stage.start("worker", port, [sys.executable, "-m", "budkavle", "worker"], environment)
 
 
-async def waiting(database: Database) -> int:
+async def count_waiting(database: Database) -> int:
     """Return the number of waiting deliveries."""
     count = sa.select(sa.func.count()).select_from(tables.deliveries).where(tables.deliveries.c.state == "waiting")
     return await database.read(short_read(lambda connection: int(connection.execute(count).scalar_one())))

@@ -40,7 +40,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from benchmarks.database_faults import FAULTS, POOLERS, SESSION, Databases, databases, pooler_program
+from benchmarks.database_faults import FAULTS, POOLERS, SESSION, Databases, databases, find_pooler_program
 from benchmarks.load import ROOT
 from benchmarks.mixed_load import (
     KINDS,
@@ -50,11 +50,11 @@ from benchmarks.mixed_load import (
     SYSTEMS,
     Load,
     LoadCall,
-    catalogue,
-    new_publish_key,
+    build_catalogue,
+    create_publish_key,
     set_of,
 )
-from benchmarks.queue_stage import Arrival, receiver, run, waiting, worker
+from benchmarks.queue_stage import Arrival, count_waiting, run, start_receiver, start_worker
 from benchmarks.stage import Program, Stage, open_e_settings, run_command
 from budkavle.demo.subscriptions import CLIENT_CERT
 from domain.web_messages import MessageState, UnsettledMessage
@@ -112,7 +112,7 @@ def main() -> None:
     names = arguments.faults.split(",")
     if unknown := set(names) - FAULTS.keys():
         parser.error(f"--faults: {', '.join(sorted(unknown))}; known are {', '.join(FAULTS)}")
-    if "bouncer" in names and pooler_program() is None:
+    if "bouncer" in names and find_pooler_program() is None:
         sys.exit("pgbouncer is not installed: install it, or leave bouncer out of --faults")
     print(
         f"### Faults of PostgreSQL under load, {arguments.rounds} rounds, seed {arguments.seed}, "
@@ -122,34 +122,36 @@ def main() -> None:
     chance = random.Random(arguments.seed)
     order = [name for _ in range(arguments.rounds) for name in chance.sample(names, len(names))]
     with databases(arguments.pooler) as servers, Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
-        failures = _campaign(stage, servers, Path(folder), order, chance)
+        failures = _run_campaign(stage, servers, Path(folder), order, chance)
     print(f"\n{'FAILED:' if failures else 'Nothing was lost or left behind, and no manual step was necessary.'}")
     print("\n".join(f"- {failure}" for failure in failures))
     sys.exit(1 if failures else 0)
 
 
-def _campaign(stage: Stage, servers: Databases, folder: Path, order: Sequence[str], chance: random.Random) -> list[str]:
-    mock, target = stage.mock_open_e(), receiver(stage, folder / "arrivals")
-    service = stage.service(servers.url, trusted_proxies="127.0.0.1", log_level="info", **open_e_settings(mock))
+def _run_campaign(
+    stage: Stage, servers: Databases, folder: Path, order: Sequence[str], chance: random.Random
+) -> list[str]:
+    mock, target = stage.start_mock_open_e(), start_receiver(stage, folder / "arrivals")
+    service = stage.start_service(servers.url, trusted_proxies="127.0.0.1", log_level="info", **open_e_settings(mock))
     file = folder / "catalogue.yaml"
-    file.write_text(catalogue(target.program.url))
+    file.write_text(build_catalogue(target.program.url))
     run_command(["apply", str(file)], service.settings)
-    programs = [service, *(worker(stage, servers.url, log_level="info") for _ in range(2))]
-    load = Load(service, new_publish_key(service), chance)
+    programs = [service, *(start_worker(stage, servers.url, log_level="info") for _ in range(2))]
+    load = Load(service, create_publish_key(service), chance)
     for system in SYSTEMS:
         _sync(service, set_of(system))
     occurrences = asyncio.run(_meet_faults(load, servers, order))
     undelivered = _wait_for_deliveries(servers.url)
-    arrivals = target.arrivals()
+    arrivals = target.list_arrivals()
     _print_table(occurrences, load.calls, load, arrivals)
     failures = [
-        *_violations_of_calls(load),
-        *_violations_of_messages(load, mock, servers.url),
-        *_violations_of_deliveries(load, arrivals, occurrences),
-        *_slow_recoveries(occurrences, load, arrivals),
+        *_find_violations_of_calls(load),
+        *_find_violations_of_messages(load, mock, servers.url),
+        *_find_violations_of_deliveries(load, arrivals, occurrences),
+        *_list_slow_recoveries(occurrences, load, arrivals),
         *([f"{undelivered} deliveries are left"] if undelivered else []),
-        *_violations_of_programs(programs),
-        *_violations_of_audit(load, servers.url),
+        *_find_violations_of_programs(programs),
+        *_find_violations_of_audit(load, servers.url),
     ]
     if failures:
         _keep_logs([*programs, target.program], target.log, load, occurrences)
@@ -204,12 +206,12 @@ async def _watch_self(lags: list[float]) -> None:
 def _wait_for_deliveries(url: str) -> int:
     """Return the number of deliveries that have not arrived within the time limit."""
     ends = time.monotonic() + DRAIN_SECONDS
-    while (undelivered := run(url, waiting)) and time.monotonic() < ends:
+    while (undelivered := run(url, count_waiting)) and time.monotonic() < ends:
         time.sleep(0.5)
     return int(undelivered)
 
 
-def _violations_of_calls(load: Load) -> list[str]:
+def _find_violations_of_calls(load: Load) -> list[str]:
     wrong = Counter(
         f"{call.kind} returned {call.status}: {call.detail[:200]}"
         for call in load.calls
@@ -218,9 +220,9 @@ def _violations_of_calls(load: Load) -> list[str]:
     return [f"{count} times: {text}" for text, count in wrong.most_common(20)] + load.wrong[:20]
 
 
-def _violations_of_messages(load: Load, mock: Program, url: str) -> list[str]:
-    readable: dict[str, int | None] = run(url, _readable)
-    unsettled: list[UnsettledMessage] = run(url, _unsettled)
+def _find_violations_of_messages(load: Load, mock: Program, url: str) -> list[str]:
+    readable: dict[str, int | None] = run(url, _list_readable)
+    unsettled: list[UnsettledMessage] = run(url, _list_unsettled)
     in_open_e = Counter(message["flowInstanceID"] for message in _get(mock, "/control/messages"))
     settled = {case for case, (_, id_) in load.cases.items() if id_}
     unrecorded = [case for case, (status, _) in load.cases.items() if status in {500, 504}]
@@ -240,7 +242,7 @@ def _violations_of_messages(load: Load, mock: Program, url: str) -> list[str]:
     return [f"{name}: {len(found)}, as {found[:3]}" for name, found in checks.items() if found]
 
 
-async def _readable(database: Database) -> dict[str, int | None]:
+async def _list_readable(database: Database) -> dict[str, int | None]:
     """Return the cases of the messages that callers can read, by id."""
     table = tables.web_messages
     select = sa.select(table.c.id, table.c.flow_instance_id).where(table.c.created.is_not(None))
@@ -249,11 +251,13 @@ async def _readable(database: Database) -> dict[str, int | None]:
     )
 
 
-async def _unsettled(database: Database) -> list[UnsettledMessage]:
+async def _list_unsettled(database: Database) -> list[UnsettledMessage]:
     return await stored.list_unsettled(database, (MessageState.SENDING, MessageState.UNKNOWN), 1000)
 
 
-def _violations_of_deliveries(load: Load, arrivals: Sequence[Arrival], occurrences: Sequence[Occurrence]) -> list[str]:
+def _find_violations_of_deliveries(
+    load: Load, arrivals: Sequence[Arrival], occurrences: Sequence[Occurrence]
+) -> list[str]:
     received: dict[tuple[str, str], set[int]] = defaultdict(set)
     times: dict[str, list[float]] = defaultdict(list)
     disordered = []
@@ -292,18 +296,21 @@ def _spans_a_fault(first: float, last: float, occurrences: Iterable[Occurrence])
     return any(first <= each.repaired and last >= each.prepared - AROUND_SECONDS for each in occurrences)
 
 
-def _recoveries(occurrence: Occurrence, load: Load, arrivals: Sequence[Arrival]) -> dict[str, float]:
+def _measure_recoveries(occurrence: Occurrence, load: Load, arrivals: Sequence[Arrival]) -> dict[str, float]:
     """Return the seconds from the end of a fault to the first success after the last failure, per kind of work.
 
     The value is infinite without a success. A path has recovered when the last delayed delivery has arrived.
     """
-    seconds = {kind: _of_calls(occurrence, [call for call in load.calls if call.kind == kind]) for kind in KINDS}
+    seconds = {
+        kind: _measure_recovery_of_calls(occurrence, [call for call in load.calls if call.kind == kind])
+        for kind in KINDS
+    }
     for path in DELIVERIES:
-        seconds[path] = _of_deliveries(occurrence, path, load, arrivals)
+        seconds[path] = _measure_recovery_of_deliveries(occurrence, path, load, arrivals)
     return seconds
 
 
-def _of_calls(occurrence: Occurrence, calls: Iterable[LoadCall]) -> float:
+def _measure_recovery_of_calls(occurrence: Occurrence, calls: Iterable[LoadCall]) -> float:
     ended = [call for call in calls if occurrence.ended < call.ended <= occurrence.until]
     failed = max((call.ended for call in ended if not call.is_success), default=occurrence.ended)
     return min((call.ended for call in ended if call.is_success and call.ended > failed), default=math.inf) - (
@@ -311,7 +318,9 @@ def _of_calls(occurrence: Occurrence, calls: Iterable[LoadCall]) -> float:
     )
 
 
-def _of_deliveries(occurrence: Occurrence, path: str, load: Load, arrivals: Sequence[Arrival]) -> float:
+def _measure_recovery_of_deliveries(
+    occurrence: Occurrence, path: str, load: Load, arrivals: Sequence[Arrival]
+) -> float:
     first: dict[tuple[str, int], float] = {}
     for arrival in arrivals:
         if arrival.path == path and arrival.status == 200:
@@ -327,32 +336,32 @@ def _of_deliveries(occurrence: Occurrence, path: str, load: Load, arrivals: Sequ
     return max(late, default=min(after, default=math.inf)) - occurrence.ended
 
 
-def _slow_recoveries(occurrences: Iterable[Occurrence], load: Load, arrivals: Sequence[Arrival]) -> list[str]:
+def _list_slow_recoveries(occurrences: Iterable[Occurrence], load: Load, arrivals: Sequence[Arrival]) -> list[str]:
     return [
         f"{FAULTS[each.name].words}: {kind} succeeded again only after {seconds:.1f} s"
         for each in occurrences
-        for kind, seconds in _recoveries(each, load, arrivals).items()
+        for kind, seconds in _measure_recoveries(each, load, arrivals).items()
         if seconds > FAULTS[each.name].limit
     ]
 
 
-def _violations_of_programs(programs: Iterable[Program]) -> list[str]:
+def _find_violations_of_programs(programs: Iterable[Program]) -> list[str]:
     found = []
     for program in programs:
         code = program.process.poll()
         if code is not None:
             found.append(f"{program.name} with pid {program.pid} ended with {code}")
             continue
-        if (ready := _status(program, "/health/ready")) != 200:
+        if (ready := _fetch_status(program, "/health/ready")) != 200:
             found.append(f"/health/ready of {program.name} returns {ready}")
-        if traces := program.tracebacks():
+        if traces := program.count_tracebacks():
             found.append(f"{traces} traces in the log of {program.name} {program.port}")
         if times := program.errors.read_text(errors="replace").count(STUCK_RELEASED):
             found.append(f"{program.name} {program.port} released stuck deliveries {times} times")
     return found
 
 
-def _violations_of_audit(load: Load, url: str) -> list[str]:
+def _find_violations_of_audit(load: Load, url: str) -> list[str]:
     ends, broken = run(url, audit.verify)
     if broken is not None:
         return [f"the audit is broken: {broken.reason}"]
@@ -373,7 +382,7 @@ def _print_table(
         failures = [each for each in occurrences if each.name == name]
         if not failures:
             continue
-        recoveries = [_recoveries(each, load, arrivals) for each in failures]
+        recoveries = [_measure_recoveries(each, load, arrivals) for each in failures]
         worst = [max(each[kind] for each in recoveries) for kind in (*KINDS, *DELIVERIES)]
         failed = Counter(
             f"{call.status} {call.kind}"
@@ -409,7 +418,7 @@ def _get(program: Program, path: str) -> Any:
     return value
 
 
-def _status(program: Program, path: str) -> int:
+def _fetch_status(program: Program, path: str) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", program.port, timeout=60)
     connection.request("GET", path)
     status = connection.getresponse().status

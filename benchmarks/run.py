@@ -50,7 +50,7 @@ def main() -> None:
     if sys.argv[1:] not in (["bench"], ["soak"]):
         sys.exit("usage: python -m benchmarks.run bench | soak")
     programs = BENCHES if sys.argv[1] == "bench" else SOAKS
-    print(f"{_machine()}\n", flush=True)
+    print(f"{_describe_machine()}\n", flush=True)
     start = time.monotonic()
     failed = [name for name, (arguments, seconds) in programs.items() if not _run(name, arguments, seconds)]
     print(f"Took {(time.monotonic() - start) / 60:.1f} minutes.")
@@ -58,7 +58,7 @@ def main() -> None:
         sys.exit(f"failed: {', '.join(failed)}")
 
 
-def _machine() -> str:
+def _describe_machine() -> str:
     libraries = ", ".join(f"{name} {version(name)}" for name in ("connexion", "sqlalchemy", "uvicorn"))
     return (
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores shared by service, database and clients, "

@@ -10,7 +10,7 @@ import argparse
 import http.client
 import json
 
-from benchmarks.load import Job, Result, create_requests, request, run_load
+from benchmarks.load import Job, Result, build_request, create_requests, run_load
 from benchmarks.probe import watching
 from benchmarks.stage import DATABASES, Program, Stage, open_e_settings
 from budkavle.settings import Settings
@@ -39,12 +39,12 @@ def main() -> None:
     misses = []
     for database in DATABASES:
         with Stage() as stage:
-            mock = stage.mock_open_e()
+            mock = stage.start_mock_open_e()
             _make_slow(mock)
-            service = stage.service(stage.database(database), **open_e_settings(mock))
-            for name, job in _jobs(service, arguments.seconds).items():
+            service = stage.start_service(stage.create_database(database), **open_e_settings(mock))
+            for name, job in _build_jobs(service, arguments.seconds).items():
                 misses += _measure(service, job, name, database)
-            if traces := service.tracebacks():
+            if traces := service.count_tracebacks():
                 misses.append(f"{database}: {traces} traces in the log")
     print(
         f"\nAims, {AIM_SHARE:.0%} of what is allowed without a pause, health within {AIM_HEALTH_MS} ms, no refusal: "
@@ -52,7 +52,7 @@ def main() -> None:
     )
 
 
-def _jobs(service: Program, seconds: float) -> dict[str, Job]:
+def _build_jobs(service: Program, seconds: float) -> dict[str, Job]:
     requests = create_requests(service.key, CASE)
     return {
         "once": Job(service.port, requests, POSTS, seconds=30, most=POSTS),
@@ -61,7 +61,7 @@ def _jobs(service: Program, seconds: float) -> dict[str, Job]:
 
 
 def _measure(service: Program, job: Job, name: str, database: str) -> list[str]:
-    targets = {path: request("GET", f"/health/{path}", service.key) for path in ("live", "ready")}
+    targets = {path: build_request("GET", f"/health/{path}", service.key) for path in ("live", "ready")}
     with watching(service.port, targets) as seen:
         result = run_load(job)
     share = _share(result, name)

@@ -63,9 +63,9 @@ WSDL = f"""<?xml version="1.0"?>
 def serve(port: str) -> None:
     """Run the mock's server until it is killed."""
     from mock_open_e import MockOpenE
-    from mock_open_e.server.application import server
+    from mock_open_e.server.application import create_server
 
-    server(MockOpenE(), "127.0.0.1", int(port)).run()
+    create_server(MockOpenE(), "127.0.0.1", int(port)).run()
 
 
 def send_with_our_client(url: str) -> None:
@@ -102,12 +102,12 @@ def measure(call) -> None:
     """Print the rise of the peak resident memory in MB (10^6 bytes), and the duration of the call in seconds."""
     # Imports and set-up may have had a higher peak, so reset the kernel's value first.
     Path("/proc/self/clear_refs").write_text("5")
-    before, started = peak(), time.monotonic()
+    before, started = read_peak(), time.monotonic()
     call()
-    print(f"{(peak() - before) / 1e6:.0f} MB above idle, {time.monotonic() - started:.2f} s")
+    print(f"{(read_peak() - before) / 1e6:.0f} MB above idle, {time.monotonic() - started:.2f} s")
 
 
-def peak() -> int:
+def read_peak() -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

@@ -42,7 +42,7 @@ class Program:
     def pid(self) -> int:
         return self.process.pid
 
-    def tracebacks(self) -> int:
+    def count_tracebacks(self) -> int:
         """Return the number of log entries with a Python or Node traceback."""
         marks = ("Traceback (most recent call last)", '"exc_type"', "    at ")
         lines = self.errors.read_text(errors="replace").splitlines()
@@ -72,13 +72,13 @@ class Stage:
             self._postgresql.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def database(self, kind: str) -> str:
+    def create_database(self, kind: str) -> str:
         """Return the URL of a new, empty database, `SQLite` or `PostgreSQL`."""
         self._count += 1
         if kind == "SQLite":
             return f"sqlite:///{self._folder}/{self._count}.db"
         if self._postgresql is None:
-            self._postgresql = _postgresql(self._folder / "postgresql")
+            self._postgresql = _start_postgresql(self._folder / "postgresql")
         self._postgresql.psql(f"create database benchmark_{self._count}")
         return self._postgresql.get_uri(f"benchmark_{self._count}")
 
@@ -87,7 +87,7 @@ class Stage:
         """Return the id of the PostgreSQL postmaster, None before the first database."""
         return self._postgresql and self._postgresql.get_pid()
 
-    def service(self, database_url: str, **settings: object) -> Program:
+    def start_service(self, database_url: str, **settings: object) -> Program:
         """Migrate a database, create an API key and start Budkavle. `settings` are those of `Settings`."""
         variables = {"database_url": database_url, **settings}
         environment = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in variables.items()}
@@ -100,7 +100,7 @@ class Stage:
         """Start the same service in a new process on the same port. The old process must have ended."""
         return self._serve(service.settings, service.key, service.port)
 
-    def mock_open_e(self) -> Program:
+    def start_mock_open_e(self) -> Program:
         """Start the mock Open-E."""
         port = free_port()
         return self.start("mock", port, [sys.executable, "-m", "budkavle", "mock-open-e", "--port", str(port)], {})
@@ -134,7 +134,7 @@ class Stage:
         with errors.open("wb") as log:
             process = subprocess.Popen(
                 command,
-                env=_environment(environment),
+                env=_build_environment(environment),
                 cwd=folder or self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -169,7 +169,7 @@ def run_command(arguments: Sequence[str], environment: Mapping[str, str]) -> str
     """Return the output of `budkavle ARGUMENTS`."""
     result = subprocess.run(
         [sys.executable, "-m", "budkavle", *arguments],
-        env=_environment(environment),
+        env=_build_environment(environment),
         cwd=tempfile.gettempdir(),
         capture_output=True,
         text=True,
@@ -193,7 +193,7 @@ def open_e_settings(mock: Program) -> dict[str, str]:
     return {f"open_e_{instance}_url": f"{mock.url}/{instance}/api/callback" for instance in ("external", "internal")}
 
 
-def _postgresql(folder: Path) -> Any:
+def _start_postgresql(folder: Path) -> Any:
     """Start a PostgreSQL server with durable commits, on a socket in that folder."""
     with warnings.catch_warnings():
         # pgserver warns about a folder that services do not have.
@@ -207,7 +207,7 @@ def _postgresql(folder: Path) -> Any:
     return server
 
 
-def _environment(added: Mapping[str, str]) -> dict[str, str]:
+def _build_environment(added: Mapping[str, str]) -> dict[str, str]:
     # Settings of the caller's own service must not affect a benchmark.
     own_variables = {f"BUDKAVLE_{name.upper()}" for name in Settings.model_fields}
     return {name: value for name, value in os.environ.items() if name not in own_variables} | dict(added)

@@ -34,7 +34,7 @@ def main() -> None:
     _report("`budkavle --help`", _show_help, rounds, AIM_HELP_SECONDS)
     for database in DATABASES:
         with Stage() as stage:
-            service = stage.service(stage.database(database))
+            service = stage.start_service(stage.create_database(database))
             stage.stop(service)
             serve = partial(_serve, stage, service.settings | KEEP_BYTECODE)
             _report(f"`budkavle serve` to ready, {database}", serve, rounds, AIM_READY_SECONDS)

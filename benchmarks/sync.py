@@ -24,7 +24,7 @@ import sqlalchemy as sa
 import uvloop
 
 from benchmarks.stage import DATABASES, Stage
-from benchmarks.systems import CALLER, SYSTEM_IDS, entries, prepare
+from benchmarks.systems import CALLER, SYSTEM_IDS, build_entries, prepare
 from persistence import subscriptions
 from persistence.database import Database
 from persistence.opening import open_database
@@ -48,7 +48,7 @@ def main() -> None:
     missed = []
     for kind in arguments.database or DATABASES:
         with Stage() as stage:
-            missed += uvloop.run(_measure(kind, stage.database(kind), arguments.entries, arguments.rounds))
+            missed += uvloop.run(_measure(kind, stage.create_database(kind), arguments.entries, arguments.rounds))
     if missed:
         sys.exit(f"aims missed: {', '.join(missed)}")
 
@@ -57,8 +57,8 @@ async def _measure(kind: str, url: str, count: int, rounds: int) -> list[str]:
     database = open_database(url)
     await database.migrate()
     await prepare(database)
-    first = entries(count)
-    half = first[: count // 2] + entries(count - count // 2, path="/replaced", first_code=count)
+    first = build_entries(count)
+    half = first[: count // 2] + build_entries(count - count // 2, path="/replaced", first_code=count)
     times: dict[str, list[float]] = defaultdict(list)
     statements: dict[str, int] = {}
     calls: dict[str, Callable[[], Awaitable[object]]] = {
@@ -68,7 +68,7 @@ async def _measure(kind: str, url: str, count: int, rounds: int) -> list[str]:
         "remove all": lambda: _sync(database, []),
     }
     for _ in range(rounds):
-        times["bare insert"].append(await _bare_insert(url, count))
+        times["bare insert"].append(await _measure_bare_insert(url, count))
         for name, call in calls.items():
             counter = _Counter()
             start = time.perf_counter()
@@ -105,11 +105,11 @@ class _Counter:
         return self._count
 
 
-async def _bare_insert(url: str, count: int) -> float:
+async def _measure_bare_insert(url: str, count: int) -> float:
     """Return the seconds of one insert of `count` rows for another system. The rows are removed again."""
     start, end = NOW, NOW + timedelta(days=365)
     if url.startswith("sqlite"):
-        return await asyncio.to_thread(_bare_sqlite_insert, url.removeprefix("sqlite:///"), count, start, end)
+        return await asyncio.to_thread(_measure_bare_sqlite_insert, url.removeprefix("sqlite:///"), count, start, end)
     connection = await asyncpg.connect(url)
     rows = [(SYSTEM_IDS[1], 7, code, 100, "/webhook", start, end) for code in range(count)]
     marks = ", ".join(f"${number}" for number in range(1, len(COLUMNS) + 1))
@@ -122,7 +122,7 @@ async def _bare_insert(url: str, count: int) -> float:
     return seconds
 
 
-def _bare_sqlite_insert(path: str, count: int, start: datetime, end: datetime) -> float:
+def _measure_bare_sqlite_insert(path: str, count: int, start: datetime, end: datetime) -> float:
     connection = sqlite3.connect(path, isolation_level=None)
     for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"pragma {pragma}")

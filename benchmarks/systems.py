@@ -37,7 +37,7 @@ def _prepare(connection: sa.Connection, fingerprint: str, base_url: str) -> None
     connection.execute(allowed_subscriptions.insert(), pairs)
 
 
-def entries(count: int, path: str = "/webhook", first_code: int = 0) -> list[Entry]:
+def build_entries(count: int, path: str = "/webhook", first_code: int = 0) -> list[Entry]:
     """Return `count` entries of a request, each with its own orgCode."""
     types = len(ENTITY_TYPES)
     return [

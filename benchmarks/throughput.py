@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
-from benchmarks.load import Job, Result, create_requests, request, run_load
+from benchmarks.load import Job, Result, build_request, create_requests, run_load
 from benchmarks.peer_programs import NODE_PEERS, PYTHON_PEERS, check_program, install_node_peers, start_peer
-from benchmarks.processor import OtherWork, processor_seconds
+from benchmarks.processor import OtherWork, read_processor_seconds
 from benchmarks.queue_stage import ENTITY_TYPE, ORG_CODE, ORG_TYPE, prepare, run
 from benchmarks.stage import DATABASES, Program, Stage, free_port, run_command
 
@@ -86,7 +86,7 @@ def _measure(database: str, rounds: int, seconds: float, warm_up: float) -> tupl
             elif operation == PUBLISH:
                 requests = _publish_requests(publisher_key)
             else:
-                requests = [request("GET", path, program.key) for path in paths[name]]
+                requests = [build_request("GET", path, program.key) for path in paths[name]]
             result = run_load(Job(program.port, requests, CONNECTIONS, duration))
             if operation == CREATE:
                 paths[name] = result.locations
@@ -105,14 +105,14 @@ def _measure(database: str, rounds: int, seconds: float, warm_up: float) -> tupl
                         sample = _sample(partial(load, operation, name, seconds), pid, stage.postgresql_pid)
                         table.setdefault((operation, name), []).append(sample)
         print(f"{database}: other processes used {other.share:.0%} of all cores while the rounds ran.\n")
-        return table, programs[OWN].tracebacks()
+        return table, programs[OWN].count_tracebacks()
 
 
 def _start(stage: Stage, database: str) -> tuple[dict[str, Program], str]:
     """Start and check all programs. Return them by name, and the key of a publisher in Budkavle."""
-    urls = {name: stage.database(database) for name in (OWN, *PEERS)}
+    urls = {name: stage.create_database(database) for name in (OWN, *PEERS)}
     run(urls[OWN], lambda opened: prepare(opened, {"/ok": free_port()}))
-    programs = {name: start_peer(stage, name, urls[name]) for name in PEERS} | {OWN: stage.service(urls[OWN])}
+    programs = {name: start_peer(stage, name, urls[name]) for name in PEERS} | {OWN: stage.start_service(urls[OWN])}
     for name, program in programs.items():
         check_program(name, program, urls[name])
     command = ["api-key", "create", "publisher", "--scope", "publish"]
@@ -124,15 +124,15 @@ def _publish_requests(key: str, count: int = 512) -> list[str]:
     event = {"entityType": ENTITY_TYPE, "orgType": ORG_TYPE, "orgCode": ORG_CODE, "aendringstype": 1}
     event |= {"identifikationstypeId": 99, "versionIdentifier": "0"}
     bodies = (json.dumps(event | {"identifikation": str(number)}) for number in range(count))
-    return [request("POST", "/v1/besked", key, body) for body in bodies]
+    return [build_request("POST", "/v1/besked", key, body) for body in bodies]
 
 
 def _sample(load: Callable[[], Result], pid: int, postgresql_pid: int | None) -> Sample:
     pids = [pid, *([postgresql_pid] if postgresql_pid else [])]
-    before = [processor_seconds(each) for each in pids]
+    before = [read_processor_seconds(each) for each in pids]
     result = load()
     used = [
-        (processor_seconds(each) - start) * 1e6 / max(result.requests, 1)
+        (read_processor_seconds(each) - start) * 1e6 / max(result.requests, 1)
         for each, start in zip(pids, before, strict=True)
     ]
     return Sample(result, used[0], used[1] if postgresql_pid else 0.0)
@@ -156,7 +156,7 @@ def _print(database: str, table: Table) -> list[str]:
             ]
             if operation == PUBLISH or name != OWN:
                 other = (CREATE, OWN) if operation == PUBLISH else (operation, name)
-                aim = _aim(database, operation, name)
+                aim = _find_aim(database, operation, name)
                 pairs = list(zip(table[operation, OWN], table[other], strict=True))
                 ratios = [own.load.per_second / max(base.load.per_second, 0.001) for own, base in pairs]
                 cpu_ratio = median(base.cpu / own.cpu for own, base in pairs)
@@ -175,7 +175,7 @@ def _print(database: str, table: Table) -> list[str]:
     return misses
 
 
-def _aim(database: str, operation: str, name: str) -> float | None:
+def _find_aim(database: str, operation: str, name: str) -> float | None:
     if operation == PUBLISH:
         return PUBLISH_AIM
     if name == "Express":

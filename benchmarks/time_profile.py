@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.load import ROOT, Job, create_requests, request, run_load
+from benchmarks.load import ROOT, Job, build_request, create_requests, run_load
 from benchmarks.stage import DATABASES, Program, Stage, open_e_settings
 
 CONNECTIONS = 16
@@ -41,12 +41,12 @@ def main() -> None:
         return
     for database in arguments.database or DATABASES:
         with Stage() as stage:
-            mock = stage.mock_open_e()
-            service = stage.service(stage.database(database), **open_e_settings(mock))
+            mock = stage.start_mock_open_e()
+            service = stage.start_service(stage.create_database(database), **open_e_settings(mock))
             paths = run_load(Job(service.port, create_requests(service.key), 4, seconds=1)).locations
             loads = {
                 "create": create_requests(service.key),
-                "get": [request("GET", path, service.key) for path in paths],
+                "get": [build_request("GET", path, service.key) for path in paths],
                 "publish": create_requests(service.key, CASE),
             }
             for name, requests in loads.items():
@@ -96,7 +96,7 @@ def _print(title: str, stacks: Counter[str], functions: int) -> None:
     for stack, count in stacks.items():
         thread, *frames = stack.split(";")
         threads[re.sub(r"[0-9x-]+|\d+", "", thread).strip()] += count
-        places = [_place(frame) for frame in frames]
+        places = [_name_place(frame) for frame in frames]
         if not places:
             continue
         own[places[-1]] += count
@@ -106,14 +106,14 @@ def _print(title: str, stacks: Counter[str], functions: int) -> None:
     print(f"\n#### {title}\n\n| library | own % | within % |\n|---|--:|--:|")
     for place, count in own.most_common(18):
         print(f"| {place} | {100 * count / total:.1f} | {100 * within[place] / total:.1f} |")
-    print(f"\n| function | own % |\n|---|--:|\n{_rows(own_functions.most_common(functions), total)}")
+    print(f"\n| function | own % |\n|---|--:|\n{_render_rows(own_functions.most_common(functions), total)}")
 
 
-def _rows(counts: Iterable[tuple[str, int]], total: int) -> str:
+def _render_rows(counts: Iterable[tuple[str, int]], total: int) -> str:
     return "\n".join(f"| `{name}` | {100 * count / total:.1f} |" for name, count in counts)
 
 
-def _place(frame: str) -> str:
+def _name_place(frame: str) -> str:
     """Return the library of a frame: our package and module, or the name of another package."""
     found = _FRAME.match(frame)
     file = (found["file"] if found else frame).replace("\\", "/")

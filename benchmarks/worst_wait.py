@@ -31,7 +31,7 @@ import sqlalchemy as sa
 
 from benchmarks import queue_stage, systems
 from benchmarks.large_client import BOUNDARY, FILE_BYTES, FILES
-from benchmarks.load import create_requests, request
+from benchmarks.load import build_request, create_requests
 from benchmarks.probe import ProbeResult, watching
 from benchmarks.stage import DATABASES, Program, Stage, run_command
 from benchmarks.systems import ENTITY_TYPES, ORG_TYPE, SYSTEM_IDS
@@ -108,7 +108,7 @@ def main() -> None:
     for kind in arguments.database or DATABASES:
         with Stage() as stage:
             loaded_service = _prepare(stage, kind)
-            for heavy in _heavy_requests(loaded_service):
+            for heavy in _build_heavy_requests(loaded_service):
                 if arguments.only in heavy.name:
                     wait = _measure(kind, loaded_service, heavy, arguments.rounds)
                     missed += [f"{heavy.name}, {kind}: {wait:.0f} ms"] if wait > AIM_MS else []
@@ -119,7 +119,9 @@ def main() -> None:
 
 def _measure(kind: str, loaded_service: LoadedService, heavy: Heavy, rounds: int) -> float:
     """Print a row and return the longest wait in milliseconds that the service itself causes."""
-    targets = {name: request("GET", path, loaded_service.service.key) for name, path in _targets(loaded_service)}
+    targets = {
+        name: build_request("GET", path, loaded_service.service.key) for name, path in _build_targets(loaded_service)
+    }
     idle, loaded, seconds, status = [], [], [], 0
     for _ in range(rounds):
         if heavy.before is not None:
@@ -134,31 +136,31 @@ def _measure(kind: str, loaded_service: LoadedService, heavy: Heavy, rounds: int
         loaded.append(seen)
     live, get = (statistics.median(seen.worst[name] for seen in loaded) for name in targets)
     work = statistics.median(max(seen.work.values()) for seen in loaded)
-    figures = [work, live, get, statistics.median(seen.slowest for seen in idle), _lag(loaded)]
+    figures = [work, live, get, statistics.median(seen.slowest for seen in idle), _compute_median_lag(loaded)]
     cells = [heavy.name, kind, str(status), f"{statistics.median(seconds):.2f}", *(f"{each:.0f}" for each in figures)]
     print(f"| {' | '.join(cells)} |", flush=True)
     return min(work, max(live, get))
 
 
-def _lag(seen: Iterable[ProbeResult]) -> float:
+def _compute_median_lag(seen: Iterable[ProbeResult]) -> float:
     return statistics.median(each.lag for each in seen)
 
 
-def _targets(loaded_service: LoadedService) -> list[tuple[str, str]]:
+def _build_targets(loaded_service: LoadedService) -> list[tuple[str, str]]:
     return [("live", "/health/live"), ("get", loaded_service.small)]
 
 
-def _heavy_requests(loaded_service: LoadedService) -> Iterator[Heavy]:
-    yield from _lists(loaded_service)
-    yield from _files(loaded_service)
-    yield from _events(loaded_service)
-    yield from _queues(loaded_service)
-    yield from _syncs(loaded_service)
-    yield from _bodies(loaded_service)
+def _build_heavy_requests(loaded_service: LoadedService) -> Iterator[Heavy]:
+    yield from _build_list_requests(loaded_service)
+    yield from _build_file_requests(loaded_service)
+    yield from _build_event_requests(loaded_service)
+    yield from _build_queue_requests(loaded_service)
+    yield from _build_sync_requests(loaded_service)
+    yield from _build_body_requests(loaded_service)
     yield Heavy("metrics of 3,000 systems", _get(loaded_service, "/metrics"))
 
 
-def _lists(loaded_service: LoadedService) -> Iterator[Heavy]:
+def _build_list_requests(loaded_service: LoadedService) -> Iterator[Heavy]:
     key, value = REFERENCE
     yield Heavy("list of 100,000", _get(loaded_service, f"/webmessages/recipients/{PARTIES['many']}"))
     yield Heavy("list of 20,000", _get(loaded_service, f"/webmessages/external-references/{key}/{value}"))
@@ -169,9 +171,9 @@ def _lists(loaded_service: LoadedService) -> Iterator[Heavy]:
     yield Heavy("list of 200 with 1,000 references", _get(loaded_service, f"/webmessages/recipients/{PARTIES['wide']}"))
 
 
-def _files(loaded_service: LoadedService) -> Iterator[Heavy]:
+def _build_file_requests(loaded_service: LoadedService) -> Iterator[Heavy]:
     encoded, data = base64.b64encode(os.urandom(FILE_BYTES)).decode(), os.urandom(FILE_BYTES)
-    message = _message("With files.")
+    message = _build_message("With files.")
     attachments = [{"fileName": f"{place}.bin", "base64Data": encoded} for place in range(FILES)]
     yield Heavy(
         "post 10 files of 10 MiB, JSON", _post(loaded_service, json.dumps({**message, "attachments": attachments}))
@@ -189,14 +191,14 @@ def _files(loaded_service: LoadedService) -> Iterator[Heavy]:
     yield Heavy("get 10 files of 10 MiB", lambda: _exchange(loaded_service, "GET", locations[-1])[0])
     # A text may have 16 MB, and each letter may be an escape of six bytes.
     yield Heavy(
-        "post a text of 16 MB", _post(loaded_service, json.dumps(_message("x" * 16_000_000)), locations=locations)
+        "post a text of 16 MB", _post(loaded_service, json.dumps(_build_message("x" * 16_000_000)), locations=locations)
     )
     yield Heavy("get a text of 16 MB", lambda: _exchange(loaded_service, "GET", locations[-1])[0])
-    escaped = json.dumps(_message("æ" * 8_000_000))
+    escaped = json.dumps(_build_message("æ" * 8_000_000))
     yield Heavy("post a text of 8 million letters, escaped", _post(loaded_service, escaped))
 
 
-def _events(loaded_service: LoadedService) -> Iterator[Heavy]:
+def _build_event_requests(loaded_service: LoadedService) -> Iterator[Heavy]:
     for org_code, subscribers in enumerate(SUBSCRIBERS):
         yield Heavy(
             f"event with {subscribers:,} subscribers", lambda org_code=org_code: _publish(loaded_service, org_code)
@@ -211,7 +213,7 @@ def _publish(loaded_service: LoadedService, org_code: int) -> int:
     )[0]
 
 
-def _queues(loaded_service: LoadedService) -> Iterator[Heavy]:
+def _build_queue_requests(loaded_service: LoadedService) -> Iterator[Heavy]:
     path = f"/v1/abonnement/beskeder?systemIdentifier={LISTED_SYSTEM}"
     yield Heavy("hentBeskeder, 1,000 of 20,000", _get(loaded_service, path))
     _, response = _exchange(loaded_service, "GET", path)
@@ -222,27 +224,29 @@ def _queues(loaded_service: LoadedService) -> Iterator[Heavy]:
         lambda: _exchange(loaded_service, "POST", "/v1/abonnement/beskeder/genfremsend", body)[0],
     )
     of_system = ("--system", LISTED_SYSTEM)
-    yield Heavy("deliveries replay of 20,000", _command(loaded_service, "deliveries", "replay", *of_system))
-    yield Heavy("deliveries drop of 20,000", _command(loaded_service, "deliveries", "drop", *of_system, "--yes"))
+    yield Heavy("deliveries replay of 20,000", _build_command(loaded_service, "deliveries", "replay", *of_system))
+    yield Heavy("deliveries drop of 20,000", _build_command(loaded_service, "deliveries", "drop", *of_system, "--yes"))
 
 
-def _syncs(loaded_service: LoadedService) -> Iterator[Heavy]:
+def _build_sync_requests(loaded_service: LoadedService) -> Iterator[Heavy]:
     yield Heavy("hentAbonnementer of 50,000", _get(loaded_service, f"/v1/abonnement?systemIdentifier={LISTED_SYSTEM}"))
-    full, empty, other = (_sync(loaded_service, entries) for entries in (_entries("/a"), [], _entries("/b")))
-    dry = _sync(loaded_service, _entries("/c"), "?dryRun=true")
+    full, empty, other = (
+        _sync(loaded_service, entries) for entries in (_build_entries("/a"), [], _build_entries("/b"))
+    )
+    dry = _sync(loaded_service, _build_entries("/c"), "?dryRun=true")
     yield Heavy("sync of 50,000, new", full, empty)
     yield Heavy("sync of 50,000, the same again", full, full)
     yield Heavy("sync of 50,000, all changed", other, full)
     yield Heavy("sync of 50,000, dry run", dry, full)
     yield Heavy("sync of none, 50,000 deleted", empty, full)
-    yield Heavy("sync with 50,000 errors of rules", _sync(loaded_service, _entries("/a", entity_type=1)))
-    yield Heavy("sync with 50,000 errors of form", _sync(loaded_service, _entries("no path")))
+    yield Heavy("sync with 50,000 errors of rules", _sync(loaded_service, _build_entries("/a", entity_type=1)))
+    yield Heavy("sync with 50,000 errors of form", _sync(loaded_service, _build_entries("no path")))
     faulty = [{"orgType": "x", "orgCode": None, "entityType": [], "webhookUrl": "", "a": 1}] * SUBSCRIPTIONS
     yield Heavy("sync with 300,000 errors", _sync(loaded_service, faulty))
 
 
-def _bodies(loaded_service: LoadedService) -> Iterator[Heavy]:
-    message = json.dumps(_message("x"))[:-1]
+def _build_body_requests(loaded_service: LoadedService) -> Iterator[Heavy]:
+    message = json.dumps(_build_message("x"))[:-1]
     mib, escape, digit, letter, blank = 2**20, "\\u00e6", "1", "x", " "
     members = ",".join(f'"{number}":1' for number in range(1_000_000))
     yield Heavy("post 64 MiB of brackets", _post(loaded_service, "[" * (64 * mib)))
@@ -253,7 +257,7 @@ def _bodies(loaded_service: LoadedService) -> Iterator[Heavy]:
     yield Heavy("post a million members", _post(loaded_service, f"{{{members}}}"))
     fewer = ",".join(members.split(",")[:99_000])
     yield Heavy("post 99,000 members", _post(loaded_service, f"{{{fewer}}}"))
-    yield Heavy("post 199,000 numbers", _post(loaded_service, _of_list("externalReferences", "1,", 199_000)))
+    yield Heavy("post 199,000 numbers", _post(loaded_service, _build_list_object("externalReferences", "1,", 199_000)))
     references = [{"key": "", "value": "", "x": 1}] * REFERENCES
     faulty = {"message": "", "externalReferences": references, **dict.fromkeys(map(str, range(2000)))}
     yield Heavy("post with thousands of violations", _post(loaded_service, json.dumps(faulty)))
@@ -264,21 +268,21 @@ def _bodies(loaded_service: LoadedService) -> Iterator[Heavy]:
     )
     for name, body in {
         "16 MiB of brackets": "[" * (16 * mib - 1),
-        "200,000 objects": _of_list("abonnementer", "{},", 200_000),
-        "5 million numbers": _of_list("abonnementer", "1,", 5_000_000),
+        "200,000 objects": _build_list_object("abonnementer", "{},", 200_000),
+        "5 million numbers": _build_list_object("abonnementer", "1,", 5_000_000),
         "a million members": f"{{{members}}}",
-        "4 million texts": _of_list("abonnementer", '"",', 4_000_000),
+        "4 million texts": _build_list_object("abonnementer", '"",', 4_000_000),
         "16 MB of escapes": f'{{"systemIdentifier":"{escape * 2_600_000}"}}',
     }.items():
         yield Heavy(f"sync body, {name}", _post(loaded_service, body, "/v1/abonnement/sync"))
 
 
-def _of_list(name: str, item: str, count: int) -> str:
+def _build_list_object(name: str, item: str, count: int) -> str:
     """Return a JSON object with a list of `count` items. Each item ends with a comma."""
     return f'{{"{name}":[{(item * count)[:-1]}]}}'
 
 
-def _entries(path: str, entity_type: int | None = None) -> list[dict[str, Any]]:
+def _build_entries(path: str, entity_type: int | None = None) -> list[dict[str, Any]]:
     return [
         {
             "orgType": ORG_TYPE,
@@ -297,7 +301,7 @@ def _sync(loaded_service: LoadedService, entries: list[dict[str, Any]], query: s
     return _post(loaded_service, body, f"/v1/abonnement/sync{query}")
 
 
-def _message(text: str) -> dict[str, Any]:
+def _build_message(text: str) -> dict[str, Any]:
     return {"message": text, "externalReferences": [{"key": "errandNumber", "value": "large"}]}
 
 
@@ -324,7 +328,7 @@ def _post(
     return send
 
 
-def _command(loaded_service: LoadedService, *arguments: str) -> Send:
+def _build_command(loaded_service: LoadedService, *arguments: str) -> Send:
     def run() -> int:
         run_command(arguments, loaded_service.service.settings)
         return 0
@@ -358,8 +362,8 @@ def _exchange(
 
 
 def _prepare(stage: Stage, kind: str) -> LoadedService:
-    url = stage.database(kind)
-    service = stage.service(url, trusted_proxies="127.0.0.1", log_level="warning")
+    url = stage.create_database(kind)
+    service = stage.start_service(url, trusted_proxies="127.0.0.1", log_level="warning")
     queue_stage.run(url, _fill)
     publish_key = run_command(["api-key", "create", "publisher", "--scope", "publish"], service.settings).strip()
     loaded_service = LoadedService(service, publish_key, "")
@@ -370,24 +374,24 @@ def _prepare(stage: Stage, kind: str) -> LoadedService:
 
 async def _fill(database: Database) -> None:
     await systems.prepare(database, FINGERPRINT)
-    for name, rows in _rows():
+    for name, rows in _build_rows():
         while batch := list(islice(rows, BATCH)):
             await database.write(large_write(_insert), tables.metadata.tables[name], batch)
-    await database.write(large_write(_queue))
+    await database.write(large_write(_queue_events))
 
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
     connection.execute(table.insert(), rows)
 
 
-def _rows() -> Iterator[tuple[str, Iterator[dict[str, Any]]]]:
+def _build_rows() -> Iterator[tuple[str, Iterator[dict[str, Any]]]]:
     """Yield tables with their rows, in an order that satisfies the foreign keys."""
-    yield "web_messages", (_message_row(place, "many") for place in range(MESSAGES))
-    yield "web_messages", (_message_row(place, "long", text=LARGE_TEXT) for place in range(LARGE_TEXTS))
+    yield "web_messages", (_build_message_row(place, "many") for place in range(MESSAGES))
+    yield "web_messages", (_build_message_row(place, "long", text=LARGE_TEXT) for place in range(LARGE_TEXTS))
     wide = [[f"key-{place}", f"value of the reference with number {place}"] for place in range(REFERENCES)]
-    yield "web_messages", (_message_row(place, "wide", references=wide) for place in range(200))
+    yield "web_messages", (_build_message_row(place, "wide", references=wide) for place in range(200))
     key, value = REFERENCE
-    ids = ((_message_id(place, "many"), NOW + timedelta(seconds=place)) for place in range(LISTED))
+    ids = ((_build_message_id(place, "many"), NOW + timedelta(seconds=place)) for place in range(LISTED))
     yield (
         "web_message_references",
         ({"key": key, "value": value, "created": created, "message_id": id_} for id_, created in ids),
@@ -403,15 +407,15 @@ def _rows() -> Iterator[tuple[str, Iterator[dict[str, Any]]]]:
     yield "subscriptions", ({**of_one, "org_code": org_code} for org_code in range(SUBSCRIPTIONS))
 
 
-def _message_id(place: int, party: str) -> str:
+def _build_message_id(place: int, party: str) -> str:
     return f"{list(PARTIES).index(party):08x}-0000-4000-8000-{place:012x}"
 
 
-def _message_row(
+def _build_message_row(
     place: int, party: str, text: str = "Your application has been received.", references: list[list[str]] | None = None
 ) -> dict[str, Any]:
     return {
-        "id": _message_id(place, party),
+        "id": _build_message_id(place, party),
         "party_id": PARTIES[party],
         "message": text,
         "external_references": references or [list(REFERENCE)],
@@ -422,7 +426,7 @@ def _message_row(
     }
 
 
-def _queue(connection: sa.Connection) -> None:
+def _queue_events(connection: sa.Connection) -> None:
     """Queue one event for each of the many systems, and many for the subscriptions of one system."""
     event = {"id": str(uuid4()), "created": NOW, "entity_type": ENTITY_TYPES[0], "content": "{}", "subscriptions": 0}
     connection.execute(tables.events.insert(), event | {"publisher": "benchmark", "request_id": "benchmark"})

@@ -88,29 +88,29 @@ class _Callback:
             body = b"".join(body)
         query = urlsplit(request.url).query
         response = self._mock.respond(
-            self._instance, _headers(request), body, method=request.method, query=query, url=self._url
+            self._instance, _decode_headers(request), body, method=request.method, query=query, url=self._url
         )
-        return _result(response, request)
+        return _build_result(response, request)
 
     def read_back(self, request: Any) -> _Result:
         parts = urlsplit(request.url)
         path = unquote(parts.path.rpartition("/messageapi/")[2])
         response = self._mock.read_back(
-            self._instance, _headers(request), path, method=request.method, query=parts.query
+            self._instance, _decode_headers(request), path, method=request.method, query=parts.query
         )
-        return _result(response, request)
+        return _build_result(response, request)
 
 
-def _headers(request: Any) -> dict[str, str]:
-    return {name.lower(): _text(value) for name, value in request.headers.items()}
+def _decode_headers(request: Any) -> dict[str, str]:
+    return {name.lower(): _decode_header(value) for name, value in request.headers.items()}
 
 
-def _text(value: str | bytes) -> str:
+def _decode_header(value: str | bytes) -> str:
     """Return a header as text: some callers pass bytes to requests."""
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def _result(response: MockResponse, request: Any) -> _Result:
+def _build_result(response: MockResponse, request: Any) -> _Result:
     if response.ending != "response":
         return requests.ConnectionError("The mock Open-E closed the connection because a fault was ordered")
     if response.delay > _read_timeout(request.req_kwargs.get("timeout")):

@@ -112,7 +112,7 @@ async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_
 
     try:
         from mock_open_e import MockOpenE
-        from mock_open_e.server.application import server as mock_server
+        from mock_open_e.server.application import create_server as mock_server
     except ModuleNotFoundError as exc:
         if exc.name != "mock_open_e":
             raise

@@ -15,8 +15,8 @@ from mock_open_e.behaviour.orders import Orders
 from mock_open_e.behaviour.request import Request
 from mock_open_e.behaviour.scenario import Account
 from mock_open_e.behaviour.soap import mtom
-from mock_open_e.behaviour.soap.reading import Operation, child, int_of, read_request, text_of
-from mock_open_e.behaviour.soap.writing import content_type, write_fault, write_reply
+from mock_open_e.behaviour.soap.reading import Operation, find_child, parse_int, read_request, read_text
+from mock_open_e.behaviour.soap.writing import build_content_type, write_fault, write_reply
 from mock_open_e.behaviour.soap_fault import SoapFault
 from mock_open_e.behaviour.state import Files
 from mock_open_e.behaviour.strict import find_ignored, find_unknown_sender, reject_in_strict_mode
@@ -52,7 +52,7 @@ def authenticate(accounts: tuple[Account, ...], authorization: str | None) -> tu
     for account in accounts:
         if hmac.compare_digest(given, f"{account.username}:{account.password}".encode()):
             return account.username, None
-    return None, fault_effects.unauthorized("Bad credentials" if authorization else "Unauthorized")
+    return None, fault_effects.build_unauthorized_response("Bad credentials" if authorization else "Unauthorized")
 
 
 def receive(
@@ -80,7 +80,7 @@ def receive(
     except SoapFault as fault:
         return _build_fault_response(fault, charset, findings)
     findings.operation = operation.local_name.removesuffix("Request")
-    findings.case = int_of(child(operation.element, "flowInstanceID"))
+    findings.case = parse_int(find_child(operation.element, "flowInstanceID"))
     findings.files = list_files(operation)
     return ParsedRequest(operation, charset, find_ignored(operation, charset))
 
@@ -104,20 +104,22 @@ def execute(sent: ParsedRequest, request: Request, orders: Orders) -> MockRespon
         return _build_fault_response(fault, sent.charset, findings)
     findings.message_id = reply.number
     body = write_reply(f"{name}Response", reply.content, sent.charset)
-    return fault_effects.apply_after_work(order, MockResponse(200, {"Content-Type": content_type(sent.charset)}, body))
+    return fault_effects.apply_after_work(
+        order, MockResponse(200, {"Content-Type": build_content_type(sent.charset)}, body)
+    )
 
 
 def _build_fault_response(fault: SoapFault, charset: str | None, findings: Findings) -> MockResponse:
     findings.refusal = fault_effects.explain_order(500) if findings.fault else fault.refusal
-    return MockResponse(500, {"Content-Type": content_type(charset)}, write_fault(fault, charset))
+    return MockResponse(500, {"Content-Type": build_content_type(charset)}, write_fault(fault, charset))
 
 
 def list_files(operation: Operation) -> tuple[SentFile, ...]:
     """Return the files of a request, even if the request is then rejected."""
     files = []
     for attachment in operation.element.iterfind(f".//{{{CALLBACK_NAMESPACE}}}attachments"):
-        encoded_data = child(attachment, "encodedData")
+        encoded_data = find_child(attachment, "encodedData")
         content = None if encoded_data is None else operation.contents.get(encoded_data)
         if content is not None:
-            files.append(SentFile(text_of(child(attachment, "filename")) or "", content.size, content.sha256))
+            files.append(SentFile(read_text(find_child(attachment, "filename")) or "", content.size, content.sha256))
     return tuple(files)

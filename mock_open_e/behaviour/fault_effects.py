@@ -28,13 +28,13 @@ def respond_before_work(order: Order | None, case: int | None) -> MockResponse |
     """
     if order is None or order.fault in STORING:
         return None
-    fault = _soap_fault(order.fault, case)
+    fault = _build_soap_fault(order.fault, case)
     if fault is not None:
         raise fault
     return _OTHER[order.fault]
 
 
-def _soap_fault(name: FaultName, case: int | None) -> SoapFault | None:
+def _build_soap_fault(name: FaultName, case: int | None) -> SoapFault | None:
     match name:
         case "FlowInstanceNotFound":
             return refusals.not_found(case)
@@ -47,13 +47,13 @@ def _soap_fault(name: FaultName, case: int | None) -> SoapFault | None:
     return None
 
 
-def html_page(status: int, text: str) -> MockResponse:
+def build_html_page(status: int, text: str) -> MockResponse:
     """Return an error page of Open-E's server."""
     body = f"<html><head><title>{status} {text}</title></head><body><h1>{status} {text}</h1></body></html>"
     return MockResponse(status, {"Content-Type": HTML}, body.encode())
 
 
-def unauthorized(text: str) -> MockResponse:
+def build_unauthorized_response(text: str) -> MockResponse:
     """Return the response to missing or wrong credentials."""
     headers = {"Content-Type": "text/plain", "WWW-Authenticate": 'Basic realm="Mock Open-E"'}
     return MockResponse(401, headers, text.encode())
@@ -65,9 +65,9 @@ _OTHER: Mapping[FaultName, MockResponse] = {
         {"Content-Type": "text/xml; charset=utf-8"},
         write_fault(SoapFault("The requested flow instance was not found", detail="FlowInstanceNotFoundFault"), None),
     ),
-    "Http401": unauthorized("Bad credentials"),
-    "Http403": html_page(403, "Forbidden"),
-    "Http404": html_page(404, "Not Found"),
+    "Http401": build_unauthorized_response("Bad credentials"),
+    "Http403": build_html_page(403, "Forbidden"),
+    "Http404": build_html_page(404, "Not Found"),
     "Http500": MockResponse(500, {"Content-Type": HTML}, b"<html>Internal error</html>"),
     "Reset": MockResponse(0, {}, b"", ending="reset"),
 }

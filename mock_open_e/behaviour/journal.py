@@ -109,14 +109,14 @@ class Journal:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._entries = Newest[Entry](limits.journal_entries, limits.journal_bytes, _weight)
+        self._entries = Newest[Entry](limits.journal_entries, limits.journal_bytes, _compute_weight)
         self._next = 1
 
-    def entries(self) -> list[Entry]:
+    def list_entries(self) -> list[Entry]:
         """Return the stored calls, oldest first."""
         return list(self._entries)
 
-    def note(self, at: datetime, call: ReceivedCall, response: MockResponse, findings: Findings) -> None:
+    def add_entry(self, at: datetime, call: ReceivedCall, response: MockResponse, findings: Findings) -> None:
         """Record a call. Drop the oldest ones if they are too many or too large."""
         longest = self._limits.journal_entry_bytes
         entry = Entry(
@@ -146,7 +146,7 @@ def _redact_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     return MappingProxyType({name: "***" if name in _SECRET_HEADERS else value for name, value in headers.items()})
 
 
-def _weight(entry: Entry) -> int:
+def _compute_weight(entry: Entry) -> int:
     sizes = [len(name) + len(value) for name, value in entry.headers.items()]
     sizes += [len(text) for text in (entry.url, entry.query, entry.operation or "", entry.user_id or "", *entry.notes)]
     sizes += [_FILE_WEIGHT + len(file.filename) for file in entry.files]

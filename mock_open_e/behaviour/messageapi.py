@@ -18,7 +18,7 @@ from mock_open_e.behaviour.conditions import Conditions
 from mock_open_e.behaviour.journal import Findings, MockResponse, ReceivedCall, Refusal
 from mock_open_e.behaviour.orders import READING, Orders
 from mock_open_e.behaviour.scenario import User
-from mock_open_e.behaviour.soap.writing import write_fault, xml_text
+from mock_open_e.behaviour.soap.writing import escape_xml_text, write_fault
 from mock_open_e.behaviour.soap_fault import SoapFault
 from mock_open_e.behaviour.state import File, Files, Message, State
 
@@ -43,7 +43,7 @@ def respond(
 ) -> MockResponse:
     """Return the response to a call of the messageapi. The caller holds the lock."""
     findings.operation = READING
-    successful = _successful_response(call, findings, state, files, now)
+    successful = _respond_to_authorised_call(call, findings, state, files, now)
     order = orders.find_due(call.instance, READING, findings.case) if findings.refusal is None else None
     findings.fault = order.fault if order else None
     try:
@@ -56,14 +56,14 @@ def respond(
     return fault_effects.apply_after_work(order, successful)
 
 
-def _successful_response(
+def _respond_to_authorised_call(
     call: ReceivedCall, findings: Findings, state: State, files: Files, now: datetime
 ) -> MockResponse:
     found = _PATH.fullmatch(call.path)
     if found is None or call.method not in {"GET", "HEAD"}:
-        return _missing(findings, f"{call.method} {call.path[:80]!r}", f"GET of {_PATHS}")
+        return _report_missing(findings, f"{call.method} {call.path[:80]!r}", f"GET of {_PATHS}")
     if found["attachment"]:
-        return _attachment(int(found["attachment"]), findings, state, files)
+        return _respond_with_attachment(int(found["attachment"]), findings, state, files)
     conditions = state.conditions
     messages: Iterable[Message] = (
         each for each in state.messages if each.kind != "internal" and conditions.is_visible(each.stored, now)
@@ -76,19 +76,19 @@ def _successful_response(
         findings.case = key
         messages = (each for each in messages if each.case == key)
     else:
-        messages = (each for each in messages if _family(state, each) == key)
-    dates = _dates(call.query, findings)
+        messages = (each for each in messages if _find_family(state, each) == key)
+    dates = _parse_period(call.query, findings)
     if dates is None:
-        return fault_effects.html_page(400, "Bad Request")
+        return fault_effects.build_html_page(400, "Bad Request")
     return _list([each for each in messages if _is_within(conditions.shown_minute_of(each.added), dates)], conditions)
 
 
-def _family(state: State, message: Message) -> int | None:
+def _find_family(state: State, message: Message) -> int | None:
     case = state.find_case(message.case)
     return None if case is None else case.family
 
 
-def _dates(query: str, findings: Findings) -> _Period | None:
+def _parse_period(query: str, findings: Findings) -> _Period | None:
     """Return the requested period, or None if a date is invalid. Names have any case; empty values are unlimited."""
     given = {name.lower(): value for name, value in parse_qsl(query, keep_blank_values=True)}
     dates = _Period(given.get("fromdate", ""), given.get("todate", ""))
@@ -107,61 +107,63 @@ def _is_within(minute: str, wanted: _Period) -> bool:
     return (not wanted.since or wanted.since <= minute) and (not wanted.until or minute <= wanted.until)
 
 
-def _missing(findings: Findings, received: str, accepted: str) -> MockResponse:
+def _report_missing(findings: Findings, received: str, accepted: str) -> MockResponse:
     findings.refusal = Refusal(received, accepted)
-    return fault_effects.html_page(404, "Not Found")
+    return fault_effects.build_html_page(404, "Not Found")
 
 
-def _attachment(number: int, findings: Findings, state: State, files: Files) -> MockResponse:
+def _respond_with_attachment(number: int, findings: Findings, state: State, files: Files) -> MockResponse:
     for message in state.messages:
         for file in message.files:
             if file.attachment_id == number:
                 findings.case = message.case
                 data = files.get(file.content.sha256) if file.content.size else b""
                 if data is None:
-                    return _missing(
+                    return _report_missing(
                         findings,
                         f"the attachmentID {number}, whose bytes are no longer stored",
                         "the attachmentID of a newer file",
                     )
                 kind = mimetypes.guess_type(file.filename)[0] or "application/octet-stream"
                 return MockResponse(200, {"Content-Type": kind}, data)
-    return _missing(findings, f"the attachmentID {number}, which no message has", "the attachmentID of a message")
+    return _report_missing(
+        findings, f"the attachmentID {number}, which no message has", "the attachmentID of a message"
+    )
 
 
 def _list(messages: list[Message], conditions: Conditions) -> MockResponse:
     head = '<?xml version="1.0" encoding="ISO-8859-1" standalone="no"?>'
-    content = "".join(part for message in messages for part in _message(message, conditions))
+    content = "".join(part for message in messages for part in _render_message(message, conditions))
     markup = f"{head}<Messages>{content}</Messages>" if content else f"{head}<Messages />"
     return MockResponse(200, {"Content-Type": _XML}, markup.encode("iso-8859-1", "xmlcharrefreplace"))
 
 
-def _message(message: Message, conditions: Conditions) -> Iterator[str]:
+def _render_message(message: Message, conditions: Conditions) -> Iterator[str]:
     by_manager = "true" if message.kind == "manager" else "false"
     receipt = "true" if message.read_receipt else "false"
     yield (
         f"<ExternalMessage><postedByManager>{by_manager}</postedByManager><systemMessage>false</systemMessage>"
         f"<readReceiptEnabled>{receipt}</readReceiptEnabled><messageID>{message.message_id}</messageID>"
-        f"<message>{xml_text(message.text)}</message>"
+        f"<message>{escape_xml_text(message.text)}</message>"
     )
     if message.files:
-        yield f"<attachments>{''.join(_file(file, conditions) for file in message.files)}</attachments>"
+        yield f"<attachments>{''.join(_render_file(file, conditions) for file in message.files)}</attachments>"
     if message.poster is not None:
-        yield _poster(message.poster)
+        yield _render_poster(message.poster)
     added = conditions.shown_minute_of(message.added)
     yield (f"<added>{added}</added><flowInstanceID>{message.case}</flowInstanceID></ExternalMessage>")
 
 
-def _file(file: File, conditions: Conditions) -> str:
+def _render_file(file: File, conditions: Conditions) -> str:
     return (
         f"<ExternalMessageAttachment><attachmentID>{file.attachment_id}</attachmentID>"
-        f"<filename>{xml_text(file.filename)}</filename><size>{file.size}</size>"
-        f"<added>{conditions.shown_minute(file.added)}</added><FormatedSize>{_size(file.size)}</FormatedSize>"
+        f"<filename>{escape_xml_text(file.filename)}</filename><size>{file.size}</size>"
+        f"<added>{conditions.shown_minute(file.added)}</added><FormatedSize>{_format_size(file.size)}</FormatedSize>"
         "</ExternalMessageAttachment>"
     )
 
 
-def _size(size: int) -> str:
+def _format_size(size: int) -> str:
     for unit in ("B", "KB", "MB"):
         if size < _BYTES_PER_KB:
             return f"{size} {unit}"
@@ -169,14 +171,14 @@ def _size(size: int) -> str:
     return f"{size} GB"
 
 
-def _poster(user: User) -> str:
+def _render_poster(user: User) -> str:
     texts = "".join(
-        f"<{name}>{xml_text(value)}</{name}>"
+        f"<{name}>{escape_xml_text(value)}</{name}>"
         for name, value in (("firstname", user.firstname), ("lastname", user.lastname), ("email", user.email))
         if value
     )
     return (
-        f"<poster><userID>{user.number}</userID><username>{xml_text(user.username)}</username>{texts}"
+        f"<poster><userID>{user.number}</userID><username>{escape_xml_text(user.username)}</username>{texts}"
         "<admin>false</admin><enabled>true</enabled><isMutable>true</isMutable><hasFormProvider>true</hasFormProvider>"
         "</poster>"
     )

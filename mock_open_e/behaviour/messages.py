@@ -11,8 +11,8 @@ from lxml.etree import _Element as Element
 
 from mock_open_e.behaviour import refusals
 from mock_open_e.behaviour.namespaces import CALLBACK_NAMESPACE
-from mock_open_e.behaviour.request import Change, Reply, Request, family_of, find_case, sender
-from mock_open_e.behaviour.soap.reading import child, text_of
+from mock_open_e.behaviour.request import Change, Reply, Request, find_case, find_family, find_sender
+from mock_open_e.behaviour.soap.reading import find_child, read_text
 from mock_open_e.behaviour.state import Content, File, Kind, Message
 
 _JAVA_BLANKS = "".join(map(chr, range(0x21)))
@@ -51,21 +51,21 @@ def add_internal_message(request: Request) -> Change:
 
 def _add(request: Request, kind: Kind) -> Change:
     case = find_case(request)
-    user_id, poster = sender(request)
-    message = child(request.element, "message")
+    user_id, poster = find_sender(request)
+    message = find_child(request.element, "message")
     if message is None:
         raise refusals.message_missing()
-    added = (text_of(child(message, "added")) or "").strip(" \t\r\n")
+    added = (read_text(find_child(message, "added")) or "").strip(" \t\r\n")
     if not is_date_time(added):
         raise refusals.added_missing(added)
-    text = text_of(child(message, "message")) or ""
+    text = read_text(find_child(message, "message")) or ""
     if is_empty(text):
         raise refusals.text_empty()
-    files = [_file(attachment, request) for attachment in message.iterfind(f"{{{CALLBACK_NAMESPACE}}}attachments")]
-    read_receipt = (text_of(child(message, "readReceiptEnabled")) or "").strip(" \t\r\n") in {"true", "1"}
+    files = [_read_file(attachment, request) for attachment in message.iterfind(f"{{{CALLBACK_NAMESPACE}}}attachments")]
+    read_receipt = (read_text(find_child(message, "readReceiptEnabled")) or "").strip(" \t\r\n") in {"true", "1"}
     if read_receipt and kind == "internal":
         raise refusals.read_receipts_on_internal_message()
-    family = family_of(request, case)
+    family = find_family(request, case)
     if read_receipt and not family.read_receipts:
         raise refusals.read_receipts_not_enabled(family.name)
     _check_columns(text, files)
@@ -75,7 +75,7 @@ def _add(request: Request, kind: Kind) -> Change:
         stored = request.state.add(
             Message(
                 instance=request.state.instance,
-                message_id=request.state.next_number(numbers),
+                message_id=request.state.take_next_number(numbers),
                 case=case.number,
                 kind=kind,
                 text=text,
@@ -84,31 +84,31 @@ def _add(request: Request, kind: Kind) -> Change:
                 user_id=user_id,
                 poster=poster,
                 files=tuple(
-                    File(request.state.next_number("attachment"), name, size, content, request.server_time)
+                    File(request.state.take_next_number("attachment"), name, size, content, request.server_time)
                     for name, size, content in files
                 ),
                 read_receipt=read_receipt,
-                citizen_id=text_of(child(child(request.element, "principal"), "citizenID")),
+                citizen_id=read_text(find_child(find_child(request.element, "principal"), "citizenID")),
                 origin=request.operation.local_name,
             )
         )
         if kind != "internal":
-            fragment = "" if read_receipt else fragment_of(text)
+            fragment = "" if read_receipt else shorten_for_history(text)
             request.state.add_event(case.number, "message", added, fragment, user_id)
         return Reply(f"<messageID>{stored.message_id}</messageID>", stored.message_id)
 
     return store
 
 
-def _file(attachment: Element, request: Request) -> tuple[str, int, Content]:
-    filename = text_of(child(attachment, "filename"))
+def _read_file(attachment: Element, request: Request) -> tuple[str, int, Content]:
+    filename = read_text(find_child(attachment, "filename"))
     if filename is None or is_empty(filename):
         raise refusals.filename_empty()
-    encoded_data = child(attachment, "encodedData")
+    encoded_data = find_child(attachment, "encodedData")
     content = None if encoded_data is None else request.operation.contents.get(encoded_data, _NO_CONTENT)
     if content is None:
         raise refusals.data_missing(is_there=encoded_data is not None)
-    declared = text_of(child(attachment, "size"))
+    declared = read_text(find_child(attachment, "size"))
     digits = (declared or "").strip(" \t\r\n")
     if re.fullmatch(r"\+?[0-9]{1,19}", digits) is None or not 0 < int(digits) < 2**63:
         raise refusals.size_wrong(declared)
@@ -126,7 +126,7 @@ def _check_columns(text: str, files: list[tuple[str, int, Content]]) -> None:
             raise refusals.too_long("size")
 
 
-def fragment_of(text: str) -> str:
+def shorten_for_history(text: str) -> str:
     """Return the beginning of a message as it appears in the history of its case."""
     flat = re.sub(r"[\r\n\t]", " ", text)
     return flat if len(flat) <= _FRAGMENT else f"{flat[: _FRAGMENT - 1]}..."

@@ -118,12 +118,12 @@ class MockOpenE:
     def list_calls(self) -> list[Entry]:
         """Return the journal: the newest calls, oldest first."""
         with self._lock:
-            return self._journal.entries()
+            return self._journal.list_entries()
 
     def list_faults(self) -> list[Order]:
         """Return the ordered faults that are still pending."""
         with self._lock:
-            return self._orders.remaining()
+            return self._orders.list_remaining()
 
     def file(self, sha256: str) -> bytes | None:
         """Return the bytes of a file of a message or rejected call, or None if they are no longer stored."""
@@ -253,17 +253,17 @@ class MockOpenE:
         `url` is the address used by the caller without its query; the WSDL repeats it. Never raises.
         """
         call = ReceivedCall(
-            instance, method, url or _address(headers, f"/{instance}/api/callback"), query, headers, body
+            instance, method, url or _build_address(headers, f"/{instance}/api/callback"), query, headers, body
         )
-        return self._respond_and_record(call, self._callback)
+        return self._respond_and_record(call, self._respond_to_callback)
 
     def read_back(
         self, instance: Instance, headers: Mapping[str, str], path: str, *, method: str = "GET", query: str = ""
     ) -> MockResponse:
         """Return an instance's response to a call of its messageapi. `path` is the part after `/api/messageapi/`."""
-        url = _address(headers, f"/{instance}/api/messageapi/{path}")
+        url = _build_address(headers, f"/{instance}/api/messageapi/{path}")
         return self._respond_and_record(
-            ReceivedCall(instance, method, url, query, headers, b"", path), self._messageapi
+            ReceivedCall(instance, method, url, query, headers, b"", path), self._respond_to_messageapi
         )
 
     def _respond_and_record(
@@ -278,11 +278,11 @@ class MockOpenE:
         else:
             response = respond(call, findings, account)
         with self._lock:
-            self._journal.note(self._clock(), call, response, findings)
+            self._journal.add_entry(self._clock(), call, response, findings)
         self._notify_watchers()
         return response
 
-    def _callback(self, call: ReceivedCall, findings: Findings, account: str | None) -> MockResponse:
+    def _respond_to_callback(self, call: ReceivedCall, findings: Findings, account: str | None) -> MockResponse:
         if call.method not in {"POST", "PUT"}:
             return contract.respond(call, findings)
         parsed = callback.receive(call.headers, call.body, findings, self._limits.file_bytes)
@@ -295,12 +295,12 @@ class MockOpenE:
             )
             return callback.execute(parsed, request, self._orders)
 
-    def _messageapi(self, call: ReceivedCall, findings: Findings, account: str | None) -> MockResponse:
+    def _respond_to_messageapi(self, call: ReceivedCall, findings: Findings, account: str | None) -> MockResponse:
         del account
         with self._lock:
             state = self._states[call.instance]
             return messageapi.respond(call, findings, state, self._files, self._orders, self._clock())
 
 
-def _address(headers: Mapping[str, str], path: str) -> str:
+def _build_address(headers: Mapping[str, str], path: str) -> str:
     return f"http://{headers.get('host', 'localhost')}{path}"

@@ -57,6 +57,6 @@ SHAPES: Mapping[str, Shape] = MappingProxyType(
 """The operations of the callback, sorted. Each is implemented by a function in `operations` or `messages`."""
 
 
-def request_element(operation: str) -> str:
+def name_request_element(operation: str) -> str:
     """Return the name of the request element of an operation."""
     return f"{operation}Request" if operation == "getManagers" else operation

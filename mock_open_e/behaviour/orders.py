@@ -66,11 +66,11 @@ class Order:
     instance: Instance | None = None
 
     def __post_init__(self) -> None:
-        faults = list(self._faults())
+        faults = list(self._find_faults())
         if faults:
             raise ValueError("invalid fault order: " + "; ".join(faults))
 
-    def _faults(self) -> Iterator[str]:
+    def _find_faults(self) -> Iterator[str]:
         if self.fault not in FAULT_NAMES:
             yield f"fault must be one of {', '.join(FAULT_NAMES)}, not {self.fault!r}"
         if self.times is not None and not (is_integer(self.times) and self.times >= 1):
@@ -117,7 +117,7 @@ class Orders:
         """Remove all orders."""
         self._pending.clear()
 
-    def remaining(self) -> list[Order]:
+    def list_remaining(self) -> list[Order]:
         """Return the pending orders, with the remaining number of `times`."""
         return [
             replace(each.order, times=None if each.order.times is None else each.order.times - each.failed)

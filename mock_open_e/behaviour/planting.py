@@ -34,7 +34,7 @@ def plant(
     return state.add(
         Message(
             instance=state.instance,
-            message_id=state.next_number("internal" if kind == "internal" else "message"),
+            message_id=state.take_next_number("internal" if kind == "internal" else "message"),
             case=case,
             kind=kind,
             text=text,
@@ -43,7 +43,7 @@ def plant(
             user_id=user_id,
             poster=None if user_id is None else scenario.user(user_id),
             files=tuple(
-                File(state.next_number("attachment"), name, content.size, content, server_time)
+                File(state.take_next_number("attachment"), name, content.size, content, server_time)
                 for name, content in contents
             ),
             origin="planted",

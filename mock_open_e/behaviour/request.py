@@ -10,7 +10,7 @@ from lxml.etree import _Element as Element
 from mock_open_e.behaviour import refusals
 from mock_open_e.behaviour.journal import Findings
 from mock_open_e.behaviour.scenario import Family, Scenario, User
-from mock_open_e.behaviour.soap.reading import Operation, child, int_of, text_of
+from mock_open_e.behaviour.soap.reading import Operation, find_child, parse_int, read_text
 from mock_open_e.behaviour.state import Case, State
 
 
@@ -54,10 +54,10 @@ def find_case(request: Request, *, prefix: bool = True, externally: bool = True)
     class of unexpected exceptions. `externally`: the operation accepts a case by external id only, and then responds
     that this is not implemented.
     """
-    element = child(request.element, "flowInstanceID")
-    if externally and element is None and child(request.element, "externalID") is not None:
+    element = find_child(request.element, "flowInstanceID")
+    if externally and element is None and find_child(request.element, "externalID") is not None:
         raise refusals.external_id_only(prefix=prefix)
-    number = int_of(element)
+    number = parse_int(element)
     request.findings.case = number
     case = request.state.find_case(number)
     if case is None:
@@ -74,16 +74,16 @@ def find_case(request: Request, *, prefix: bool = True, externally: bool = True)
 def _explain_case_number(element: Element | None) -> str:
     if element is None:
         return "no flowInstanceID in the callback's namespace"
-    return f"flowInstanceID {refusals.quote(text_of(element))}, which is not a number"
+    return f"flowInstanceID {refusals.quote(read_text(element))}, which is not a number"
 
 
-def family_of(request: Request, case: Case) -> Family:
+def find_family(request: Request, case: Case) -> Family:
     """Return the family of a case, or an unrestricted one."""
     return request.scenario.family(case.family) or Family(case.family or 0)
 
 
-def sender(request: Request) -> tuple[str | None, User | None]:
+def find_sender(request: Request) -> tuple[str | None, User | None]:
     """Return the userID of the principal as sent, and its user. The principal's `name` is never used."""
-    user_id = text_of(child(child(request.element, "principal"), "userID"))
+    user_id = read_text(find_child(find_child(request.element, "principal"), "userID"))
     request.findings.user_id = user_id
     return user_id, None if user_id is None else request.scenario.user(user_id)

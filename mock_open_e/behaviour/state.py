@@ -182,8 +182,8 @@ class State:
 
     def __init__(self, instance: Instance, scenario: Scenario, limits: Limits, sequence: Iterator[int]) -> None:
         self.instance = instance
-        self.messages = Newest[Message](limits.messages, limits.text_bytes, _message_weight)
-        self.events = Newest[Event](limits.events, limits.text_bytes, _event_weight)
+        self.messages = Newest[Message](limits.messages, limits.text_bytes, _compute_message_weight)
+        self.events = Newest[Event](limits.events, limits.text_bytes, _compute_event_weight)
         self._sequence = sequence
         self._firsts: dict[bytes, int] = {}
         self._next = dict.fromkeys(("message", "internal", "event", "attachment"), FIRST_NUMBERS[instance])
@@ -195,7 +195,7 @@ class State:
             if case.instance in {None, instance}
         }
 
-    def next_number(self, kind: Literal["message", "internal", "event", "attachment"]) -> int:
+    def take_next_number(self, kind: Literal["message", "internal", "event", "attachment"]) -> int:
         """Return the next number of a kind, like a database sequence. Other senders take some messageIDs before it."""
         number = self._next[kind] + (self.conditions.taken_ids if kind == "message" else 0)
         self._next[kind] = number + 1
@@ -217,20 +217,20 @@ class State:
 
     def add(self, message: Message) -> Message:
         """Store a message, and record of which other message it is a duplicate."""
-        key = _duplicate_key(message)
+        key = _compute_duplicate_key(message)
         first = self._firsts.setdefault(key, message.message_id)
         duplicate_of = None if first == message.message_id else first
         message = replace(message, duplicate_of=duplicate_of, sequence=next(self._sequence))
         self.store_case(self._cases.get(message.case) or Case(self.instance, message.case))
         for removed in self.messages.add(message):
             # Duplicates are recognised only as long as the first message is stored.
-            if self._firsts.get(_duplicate_key(removed)) == removed.message_id:
-                del self._firsts[_duplicate_key(removed)]
+            if self._firsts.get(_compute_duplicate_key(removed)) == removed.message_id:
+                del self._firsts[_compute_duplicate_key(removed)]
         return message
 
     def add_event(self, case: int, kind: str, date: str, text: str, user_id: str | None) -> Event:
         """Add an entry to the history of a case."""
-        event = Event(self.instance, self.next_number("event"), case, kind, date, text, user_id)
+        event = Event(self.instance, self.take_next_number("event"), case, kind, date, text, user_id)
         self.events.add(event)
         return event
 
@@ -241,16 +241,16 @@ class State:
         self._firsts.clear()
 
 
-def _message_weight(message: Message) -> int:
+def _compute_message_weight(message: Message) -> int:
     texts = (message.text, message.added, message.user_id or "", message.citizen_id or "")
     return sum(map(len, texts)) + sum(_FILE_WEIGHT + len(file.filename) for file in message.files)
 
 
-def _event_weight(event: Event) -> int:
+def _compute_event_weight(event: Event) -> int:
     return len(event.text) + len(event.date) + len(event.user_id or "")
 
 
-def _duplicate_key(message: Message) -> bytes:
+def _compute_duplicate_key(message: Message) -> bytes:
     """Return a short key that is equal for duplicate messages."""
     files = [(file.filename, file.size, file.content.sha256) for file in message.files]
     parts = (message.case, message.kind, message.text, message.user_id, files)

@@ -8,11 +8,11 @@ from lxml.etree import QName, XMLSchema
 from lxml.etree import _Element as Element
 
 from mock_open_e.behaviour.namespaces import CALLBACK_NAMESPACE
-from mock_open_e.behaviour.operation_table import SHAPES, request_element
+from mock_open_e.behaviour.operation_table import SHAPES, name_request_element
 from mock_open_e.behaviour.refusals import quote
 from mock_open_e.behaviour.request import Request
-from mock_open_e.behaviour.soap.reading import Operation, child, text_of
-from mock_open_e.behaviour.soap.schema import strict_schema
+from mock_open_e.behaviour.soap.reading import Operation, find_child, read_text
+from mock_open_e.behaviour.soap.schema import build_strict_schema
 from mock_open_e.behaviour.soap_fault import SoapFault
 
 _MAX_SENTENCES = 20
@@ -28,7 +28,9 @@ _INTS = ("flowInstanceID", "statusID")
 _BRACED_NAMESPACE = re.compile(r"\{[^}]*\}")
 
 _with_principal = frozenset(
-    request_element(name) for name, shape in SHAPES.items() if any("principal" in line for line in shape.request_fields)
+    name_request_element(name)
+    for name, shape in SHAPES.items()
+    if any("principal" in line for line in shape.request_fields)
 )
 _schemas = threading.local()
 
@@ -51,26 +53,26 @@ def _find_sentences(operation: Operation, charset: str | None) -> Iterator[str]:
     if element.getnext() is not None:
         yield "The body contains a second element, which Open-E ignores."
     for name in _INTS:
-        yield from _overflow(name, child(element, name))
-    yield from _namespaces(element)
-    yield from _mojibake(element, charset)
-    yield from _files(operation)
-    if operation.local_name in _with_principal and child(element, "principal") is None:
+        yield from _find_overflow(name, find_child(element, name))
+    yield from _find_wrong_namespaces(element)
+    yield from _find_mojibake(element, charset)
+    yield from _find_wrong_files(operation)
+    if operation.local_name in _with_principal and find_child(element, "principal") is None:
         yield "The request has no principal, so the message has no named sender, whichever account calls."
-    schema = _schema()
+    schema = _get_schema()
     # Validate only the callback's own elements: unknown elements are already reported.
-    if operation.local_name in _requests() and not schema.validate(element):
+    if operation.local_name in _list_requests() and not schema.validate(element):
         for error in schema.error_log:  # type: ignore[attr-defined]  # The stubs of lxml forget that logs are lists.
             yield f"Schema violation: {_BRACED_NAMESPACE.sub('', error.message)[:300]}"
 
 
-def _overflow(name: str, element: Element | None) -> Iterator[str]:
-    digits = (text_of(element) or "").strip()
+def _find_overflow(name: str, element: Element | None) -> Iterator[str]:
+    digits = (read_text(element) or "").strip()
     if _OVERFLOWING.fullmatch(digits) and (len(digits) > _LONGEST_INT or not -(2**31) <= int(digits) < 2**31):
         yield f"{name} {quote(digits)} is not a 32-bit integer; Open-E wraps it, so it may identify another case."
 
 
-def _namespaces(element: Element) -> Iterator[str]:
+def _find_wrong_namespaces(element: Element) -> Iterator[str]:
     for each in element.iterdescendants("*"):
         name = QName(each)
         if name.namespace is None:
@@ -82,7 +84,7 @@ def _namespaces(element: Element) -> Iterator[str]:
             )
 
 
-def _mojibake(element: Element, charset: str | None) -> Iterator[str]:
+def _find_mojibake(element: Element, charset: str | None) -> Iterator[str]:
     for holder in element.iterdescendants("*"):
         for broken in _MOJIBAKE.findall(holder.text or ""):
             try:
@@ -96,18 +98,18 @@ def _mojibake(element: Element, charset: str | None) -> Iterator[str]:
             break
 
 
-def _files(operation: Operation) -> Iterator[str]:
+def _find_wrong_files(operation: Operation) -> Iterator[str]:
     for encoded_data, content in operation.contents.items():
         attachment = encoded_data.getparent()
-        declared = (text_of(child(attachment, "size")) or "").strip()
-        name = quote(text_of(child(attachment, "filename")))
+        declared = (read_text(find_child(attachment, "size")) or "").strip()
+        name = quote(read_text(find_child(attachment, "filename")))
         if content is not None and declared != str(content.size):
             yield f"The file {name} has {content.size} bytes, but its declared size is {quote(declared)}."
 
 
 def find_unknown_sender(request: Request) -> tuple[str, ...]:
     """Return a sentence about an unknown sender of a request, if it has one."""
-    user_id = text_of(child(child(request.element, "principal"), "userID"))
+    user_id = read_text(find_child(find_child(request.element, "principal"), "userID"))
     if request.scenario.users is None or user_id is None or request.scenario.user(user_id) is not None:
         return ()
     return (f"principal/userID {quote(user_id)} is not a known user, so the message has no named sender.",)
@@ -124,13 +126,13 @@ def reject_in_strict_mode(faults: tuple[str, ...]) -> None:
         )
 
 
-def _requests() -> frozenset[str]:
-    return frozenset(map(request_element, SHAPES))
+def _list_requests() -> frozenset[str]:
+    return frozenset(map(name_request_element, SHAPES))
 
 
-def _schema() -> XMLSchema:
+def _get_schema() -> XMLSchema:
     """Return the schema of the current thread: its error log must not be shared."""
     if not hasattr(_schemas, "schema"):
-        _schemas.schema = strict_schema()
+        _schemas.schema = build_strict_schema()
     schema: XMLSchema = _schemas.schema
     return schema

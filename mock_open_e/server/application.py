@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from domain.errors import BudkavleError
 from mock_open_e import MockOpenE
 from mock_open_e.server.control_application import create_control_application
-from mock_open_e.server.page import page_files
+from mock_open_e.server.page import read_page_files
 from mock_open_e.server.soap import MockProtocol
-from mock_open_e.server.specs import spec_dir
+from mock_open_e.server.specs import find_spec_dir
 from mock_open_e.server.worlds import World, Worlds
 from openapi.server.protocol import UpgradeIgnoringProtocol
 from openapi.server.serving import build_address, listen, run_servers
@@ -40,8 +40,8 @@ class MockApplication:
 
     def __init__(self, worlds: Worlds) -> None:
         self._worlds = worlds
-        self._control = create_control_application(spec_dir())
-        self._page = page_files()
+        self._control = create_control_application(find_spec_dir())
+        self._page = read_page_files()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find the world of a call by its path and dispatch the call to it."""
@@ -107,7 +107,7 @@ class MockServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def server(mock: MockOpenE, host: str, port: int, *, signals: bool = True) -> uvicorn.Server:
+def create_server(mock: MockOpenE, host: str, port: int, *, signals: bool = True) -> uvicorn.Server:
     """Return the mock on uvicorn, not yet running: await its `serve()`, and set `should_exit` to stop it.
 
     Port 0 selects a free port. With `signals` it ends on SIGINT and SIGTERM. Named worlds begin with the mock's
@@ -138,11 +138,11 @@ async def serve_mock(
         listener = stack.enter_context(listen(host, port))
         url = build_address(listener)
 
-        def started() -> None:
+        def report_start() -> None:
             stack.enter_context(_write_ready_file(ready_file, url))
             print_line(f"The mock Open-E listens on {url}")
 
-        await run_servers([(server(mock, host, port, signals=False), listener)], started)
+        await run_servers([(create_server(mock, host, port, signals=False), listener)], report_start)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from domain.errors import BudkavleError
-from mock_open_e.server.specs import docs_dir
+from mock_open_e.server.specs import find_docs_dir
 
 # Connexion imports a test client of Starlette that this program does not use.
 warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
@@ -24,7 +24,7 @@ class _Reporting(click.Command):
             raise click.ClickException(str(exc)) from exc
 
 
-_DOCS = docs_dir()
+_DOCS = find_docs_dir()
 
 
 @click.command(

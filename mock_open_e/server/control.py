@@ -43,22 +43,22 @@ async def expect_messages(request: ControlRequest) -> Response:
     count, seconds = wanted.get("count", 1), wanted.get("timeout", DEFAULT_TIMEOUT)
 
     def find_matching() -> list[Message] | None:
-        matching = [message for message in _list_received(world) if not shapes.mismatches(message, wanted)]
+        matching = [message for message in _list_received(world) if not shapes.find_mismatches(message, wanted)]
         return matching if len(matching) >= count else None
 
     found = await world.wait_for(find_matching, seconds)
     if found is not None:
         return replies.ok({"messages": [message.as_dict() for message in found]})
     received = _list_received(world)
-    matching = [message for message in received if not shapes.mismatches(message, wanted)]
-    others = [(message, why) for message in received if (why := shapes.mismatches(message, wanted))]
+    matching = [message for message in received if not shapes.find_mismatches(message, wanted)]
+    others = [(message, why) for message in received if (why := shapes.find_mismatches(message, wanted))]
     refused = [entry for entry in world.mock.list_calls() if entry.refusal]
     return replies.timed_out(
         {
             "errors": [f"{len(matching)} of {count} messages came within {seconds} seconds"],
             "messages": [message.as_dict() for message in matching],
             "others": [{"message": message.as_dict(), "because": why} for message, why in others[-SHOWN:]],
-            "refused": [shapes.refused(entry) for entry in refused[-SHOWN:]],
+            "refused": [shapes.refusal_to_json(entry) for entry in refused[-SHOWN:]],
         }
     )
 
@@ -120,7 +120,7 @@ async def list_cases(request: ControlRequest) -> Response:
     mock = request.services.mock
     counts = shapes.count_by_case(mock.list_messages())
     cases = mock.list_cases(instance=request.parameters.get("instance"))
-    return replies.ok([shapes.case(case, counts[case.instance, case.number]) for case in cases])
+    return replies.ok([shapes.case_to_json(case, counts[case.instance, case.number]) for case in cases])
 
 
 async def get_case(request: ControlRequest) -> Response:
@@ -131,12 +131,12 @@ async def get_case(request: ControlRequest) -> Response:
     found = next((case for case in mock.list_cases(instance=instance) if case.number == number), None)
     if found is None:
         raise NotFound(f"the case {number} of the {instance} instance is not declared and has no data")
-    messages = sorted(mock.list_messages(instance=instance, case=number), key=shapes.moment_of)
+    messages = sorted(mock.list_messages(instance=instance, case=number), key=shapes.get_moment)
     return replies.ok(
         {
-            "case": shapes.case(found, len(messages)),
-            "messages": [shapes.message(message, mock) for message in messages],
-            "events": [shapes.event(event) for event in mock.list_events(instance=instance, case=number)],
+            "case": shapes.case_to_json(found, len(messages)),
+            "messages": [shapes.message_to_json(message, mock) for message in messages],
+            "events": [shapes.event_to_json(event) for event in mock.list_events(instance=instance, case=number)],
         }
     )
 
@@ -161,7 +161,7 @@ async def plant_message(request: ControlRequest) -> Response:
         raise NotFound(str(exc)) from exc
     except ValueError as exc:
         raise Invalid([Violation("added", str(exc))]) from exc
-    return replies.created_json(shapes.message(message, mock))
+    return replies.created_json(shapes.message_to_json(message, mock))
 
 
 def _decode_files(request: ControlRequest) -> list[tuple[str, bytes]]:
@@ -201,7 +201,7 @@ async def get_call(request: ControlRequest) -> Response:
     entry = next((entry for entry in mock.list_calls() if entry.number == number), None)
     if entry is None:
         raise NotFound(f"there is no call {number} in the journal, or it is no longer stored")
-    return replies.ok(shapes.whole_call(entry, mock))
+    return replies.ok(shapes.whole_call_to_json(entry, mock))
 
 
 async def clear_calls(request: ControlRequest) -> Response:
@@ -237,7 +237,7 @@ async def get_overview(request: ControlRequest) -> Response:
     if since is not None:
         seconds = request.parameters.get("timeout", DEFAULT_TIMEOUT)
         await world.wait_for(lambda: world.revision if world.revision != since else None, seconds)
-    return replies.ok(shapes.overview(world))
+    return replies.ok(shapes.overview_to_json(world))
 
 
 async def reset_world(request: ControlRequest) -> Response:

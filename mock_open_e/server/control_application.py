@@ -6,7 +6,7 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mock_open_e.server import control
-from mock_open_e.server.control_errors import describe, render_error, render_internal_error, unreadable
+from mock_open_e.server.control_errors import describe, list_parse_violations, render_error, render_internal_error
 from mock_open_e.server.worlds import World
 from openapi.application import assemble, read_spec
 from openapi.bodies.budget import BodyBudget
@@ -25,7 +25,7 @@ NAME = "mock-open-e"
 _BODY_BYTES = 256 * 1024 * 1024
 _BODY_SECONDS = 10.0
 
-_FORM = ErrorForm(describe, unreadable, render_error, render_internal_error)
+_FORM = ErrorForm(describe, list_parse_violations, render_error, render_internal_error)
 
 CONTRACT = Contract(_FORM, (control,))
 

@@ -48,7 +48,7 @@ def describe(fault: Fault, _prefix: str = "") -> Violation | None:
     return Violation(general.field, sentence, index=index)
 
 
-def unreadable(fault: Unreadable) -> Sequence[Violation]:
+def list_parse_violations(fault: Unreadable) -> Sequence[Violation]:
     """Return the violations for a body that cannot be parsed."""
     if fault.reason in _NO_JSON:
         return [Violation("body", "the body is not JSON")]

@@ -11,7 +11,7 @@ from mock_open_e import FAULT_NAMES, Case, Conditions, Entry, Event, Message, Mo
 from mock_open_e.server.worlds import World
 
 
-def mismatches(message: Message, wanted: Mapping[str, Any]) -> list[str]:
+def find_mismatches(message: Message, wanted: Mapping[str, Any]) -> list[str]:
     """Return the reasons why a message does not match the expectation, none if it does."""
     why = []
     if wanted.get("case", message.case) != message.case:
@@ -42,7 +42,7 @@ def conditions(present: Conditions) -> dict[str, Any]:
     }
 
 
-def case(found: Case, messages: int) -> dict[str, Any]:
+def case_to_json(found: Case, messages: int) -> dict[str, Any]:
     """Return a case with the number of its messages."""
     return {
         "instance": found.instance,
@@ -55,7 +55,7 @@ def case(found: Case, messages: int) -> dict[str, Any]:
     }
 
 
-def message(stored: Message, mock: MockOpenE) -> dict[str, Any]:
+def message_to_json(stored: Message, mock: MockOpenE) -> dict[str, Any]:
     """Return a message as a part of its case."""
     poster = stored.poster
     return {
@@ -81,7 +81,7 @@ def message(stored: Message, mock: MockOpenE) -> dict[str, Any]:
     }
 
 
-def moment_of(stored: Message) -> tuple[datetime, int]:
+def get_moment(stored: Message) -> tuple[datetime, int]:
     """Return the sort key of a case's messages: the declared time, then the order of arrival."""
     try:
         added = datetime.fromisoformat(stored.added)
@@ -91,7 +91,7 @@ def moment_of(stored: Message) -> tuple[datetime, int]:
     return added if added.tzinfo else added.replace(tzinfo=UTC), stored.sequence
 
 
-def event(found: Event) -> dict[str, Any]:
+def event_to_json(found: Event) -> dict[str, Any]:
     """Return an entry of the history of a case."""
     return {
         "eventID": found.event_id,
@@ -133,16 +133,16 @@ def call(entry: Entry, mock: MockOpenE) -> dict[str, Any]:
     }
 
 
-def whole_call(entry: Entry, mock: MockOpenE) -> dict[str, Any]:
+def whole_call_to_json(entry: Entry, mock: MockOpenE) -> dict[str, Any]:
     """Return a call with its content and response."""
     return {
         "call": call(entry, mock),
-        "request": _sent(entry.headers, entry.body, entry.body_size),
-        "answer": _sent(entry.response.headers, entry.response.body, entry.response_size),
+        "request": _sent_to_json(entry.headers, entry.body, entry.body_size),
+        "answer": _sent_to_json(entry.response.headers, entry.response.body, entry.response_size),
     }
 
 
-def _sent(headers: Mapping[str, str], body: bytes, size: int) -> dict[str, Any]:
+def _sent_to_json(headers: Mapping[str, str], body: bytes, size: int) -> dict[str, Any]:
     kind = Headers()
     kind["content-type"] = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
     charset = kind.get_content_charset() or "utf-8"
@@ -156,7 +156,7 @@ def _sent(headers: Mapping[str, str], body: bytes, size: int) -> dict[str, Any]:
     return {"headers": dict(headers), "text": text, "isCut": len(body) < size}
 
 
-def refused(entry: Entry) -> dict[str, Any]:
+def refusal_to_json(entry: Entry) -> dict[str, Any]:
     """Return the reason why a call was rejected."""
     return {
         "number": entry.number,
@@ -167,7 +167,7 @@ def refused(entry: Entry) -> dict[str, Any]:
     }
 
 
-def overview(world: World) -> dict[str, Any]:
+def overview_to_json(world: World) -> dict[str, Any]:
     """Return the state of a world."""
     mock = world.mock
     # Read the revision first, so that concurrent changes result in another revision.
@@ -181,12 +181,12 @@ def overview(world: World) -> dict[str, Any]:
         "calls": len(calls),
         "refused": sum(entry.refusal is not None for entry in calls),
         "strict": mock.scenario.strict,
-        "faults": [_order(order) for order in mock.list_faults()],
+        "faults": [_order_to_json(order) for order in mock.list_faults()],
         "faultNames": list(FAULT_NAMES),
     }
 
 
-def _order(order: Order) -> dict[str, Any]:
+def _order_to_json(order: Order) -> dict[str, Any]:
     """Return an order in the format in which it can be given."""
     asked = dataclasses.asdict(order)
     asked["flowInstanceID"] = asked.pop("case")

@@ -25,7 +25,7 @@ class PageFile(NamedTuple):
     headers: Mapping[str, str]
 
 
-def page_files() -> Mapping[str, PageFile]:
+def read_page_files() -> Mapping[str, PageFile]:
     """Return the files of the page by path. All addresses in them are relative."""
     kinds = {
         "/": ("index.html", "text/html; charset=utf-8"),

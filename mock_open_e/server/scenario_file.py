@@ -69,13 +69,13 @@ class _Reader:
             for node in nodes.read_sequence(sections["cases"], "cases"):
                 self._read_case(node, seen)
         allowed = [
-            self._family(node, "allowedFamilies")
+            self._read_family_number(node, "allowedFamilies")
             for node in nodes.read_sequence(sections.get("allowedFamilies"), "allowedFamilies")
         ]
         conditions = (
             nodes.read_mapping(sections["conditions"], "conditions", (), INSTANCES) if "conditions" in sections else {}
         )
-        faults = [self._fault(node) for node in nodes.read_sequence(sections.get("faults"), "faults")]
+        faults = [self._read_fault(node) for node in nodes.read_sequence(sections.get("faults"), "faults")]
         return Scenario(
             accounts=tuple(self._accounts.values()),
             users=None if self._users is None else tuple(self._users.values()),
@@ -117,16 +117,16 @@ class _Reader:
         family = Family(
             number or 0,
             name or "",
-            accounts=self._names(values, "accounts", self._accounts),
-            statuses=self._statuses(values.get("statuses")),
-            managers=self._names(values, "managers", self._users),
-            manager_groups=self._names(values, "managerGroups", None),
+            accounts=self._read_names(values, "accounts", self._accounts),
+            statuses=self._read_statuses(values.get("statuses")),
+            managers=self._read_names(values, "managers", self._users),
+            manager_groups=self._read_names(values, "managerGroups", None),
             read_receipts="readReceipts" not in values or nodes.read_flag(values["readReceipts"], "readReceipts"),
         )
         if number is not None and nodes.is_first(values["number"], f"family {number}", seen):
             self._families[number] = family
 
-    def _statuses(self, section: yaml.Node | None) -> tuple[Status, ...] | None:
+    def _read_statuses(self, section: yaml.Node | None) -> tuple[Status, ...] | None:
         if section is None:
             return None
         statuses = []
@@ -139,7 +139,9 @@ class _Reader:
                 statuses.append(Status(number, alias))
         return tuple(statuses)
 
-    def _names(self, values: Mapping[str, yaml.Node], key: str, known: Collection[str] | None) -> frozenset[str] | None:
+    def _read_names(
+        self, values: Mapping[str, yaml.Node], key: str, known: Collection[str] | None
+    ) -> frozenset[str] | None:
         """Return the names in a list. If any are declared, all of them must be."""
         if key not in values:
             return None
@@ -156,7 +158,7 @@ class _Reader:
                 names.append(name)
         return names
 
-    def _family(self, node: yaml.Node | None, name: str) -> int | None:
+    def _read_family_number(self, node: yaml.Node | None, name: str) -> int | None:
         number = self._nodes.read_number(node, name, 1, MAX_INT)
         if node is not None and number is not None and number not in self._families:
             self._nodes.add_fault(node, f"{name}: {number} is not among the families")
@@ -168,8 +170,8 @@ class _Reader:
         optional = ("family", "instance", "status", "managers", "managerGroups")
         values = nodes.read_mapping(node, "a case", ("number",), optional)
         number = nodes.read_number(values.get("number"), "number", 1, MAX_INT)
-        family = self._family(values.get("family"), "family")
-        instance = self._one_of(values.get("instance"), "instance", INSTANCES)
+        family = self._read_family_number(values.get("family"), "family")
+        instance = self._read_choice(values.get("instance"), "instance", INSTANCES)
         status = nodes.read_number(values.get("status"), "status", 1, MAX_INT)
         statuses = None if family is None or family not in self._families else self._families[family].statuses
         if statuses is not None and status is not None and status not in {each.number for each in statuses}:
@@ -183,17 +185,17 @@ class _Reader:
                 case = DeclaredCase(number, family, each, status or 0, tuple(managers), tuple(groups))
                 self._cases[each, number] = case
 
-    def _fault(self, node: yaml.Node) -> Order | None:
+    def _read_fault(self, node: yaml.Node) -> Order | None:
         nodes = self._nodes
         optional = ("times", "every", "seconds", "operation", "case", "instance")
         values = nodes.read_mapping(node, "a fault", ("fault",), optional)
-        fault = self._one_of(values.get("fault"), "fault", FAULT_NAMES)
+        fault = self._read_choice(values.get("fault"), "fault", FAULT_NAMES)
         times = nodes.read_number(values.get("times"), "times", 1, MAX_INT)
         every = nodes.read_number(values.get("every"), "every", 1, MAX_INT)
-        seconds = self._seconds(values.get("seconds"), "seconds", 0, MAX_SECONDS, 1.0)
-        operation = self._one_of(values.get("operation"), "operation", OPERATION_NAMES)
+        seconds = self._read_seconds(values.get("seconds"), "seconds", 0, MAX_SECONDS, 1.0)
+        operation = self._read_choice(values.get("operation"), "operation", OPERATION_NAMES)
         case = nodes.read_number(values.get("case"), "case", 1, MAX_INT)
-        instance = self._one_of(values.get("instance"), "instance", INSTANCES)
+        instance = self._read_choice(values.get("instance"), "instance", INSTANCES)
         is_known = self._cases is None or case is None or any(number == case for _, number in self._cases)
         if not is_known:
             nodes.add_fault(values["case"], f"case {case} is not among the cases")
@@ -214,13 +216,13 @@ class _Reader:
             )
             zone = None
         return Conditions(
-            self._seconds(values.get("clockSeconds"), "clockSeconds", -LONGEST_SECONDS, LONGEST_SECONDS, 0.0),
+            self._read_seconds(values.get("clockSeconds"), "clockSeconds", -LONGEST_SECONDS, LONGEST_SECONDS, 0.0),
             zone,
-            self._seconds(values.get("staleSeconds"), "staleSeconds", 0, LONGEST_SECONDS, 0.0),
+            self._read_seconds(values.get("staleSeconds"), "staleSeconds", 0, LONGEST_SECONDS, 0.0),
             nodes.read_number(values.get("takenIds"), "takenIds", 0, MOST_TAKEN_IDS) or 0,
         )
 
-    def _seconds(self, node: yaml.Node | None, name: str, lowest: int, highest: int, default: float) -> float:
+    def _read_seconds(self, node: yaml.Node | None, name: str, lowest: int, highest: int, default: float) -> float:
         if node is None:
             return default
         if isinstance(node, yaml.ScalarNode) and _SECONDS.fullmatch(node.value):
@@ -230,7 +232,7 @@ class _Reader:
         self._nodes.add_fault(node, f"{name} must be a number from {lowest} to {highest}")
         return default
 
-    def _one_of(self, node: yaml.Node | None, name: str, choices: Collection[_Choice]) -> _Choice | None:
+    def _read_choice(self, node: yaml.Node | None, name: str, choices: Collection[_Choice]) -> _Choice | None:
         text = self._nodes.read_text(node, name)
         found = next((choice for choice in choices if choice == text), None)
         if node is not None and text is not None and found is None:

@@ -78,13 +78,13 @@ class _SoapEndpoint:
             await _wait(response.delay, receive)
         if response.trickle:
             length = {"Content-Length": str(len(response.body)), **response.headers}
-            slow = StreamingResponse(_trickle(response), response.status, length)
+            slow = StreamingResponse(_stream_slowly(response), response.status, length)
             await slow(scope, receive, send)
             return
         await Response(response.body, response.status, response.headers)(scope, receive, send)
 
 
-async def _trickle(response: MockResponse) -> AsyncIterator[bytes]:
+async def _stream_slowly(response: MockResponse) -> AsyncIterator[bytes]:
     """Yield the body byte by byte, over the configured number of seconds."""
     for byte in response.body:
         await asyncio.sleep(response.trickle / len(response.body))

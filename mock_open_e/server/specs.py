@@ -5,16 +5,16 @@ from pathlib import Path
 _HERE = Path(__file__).parents[1]
 
 
-def spec_dir() -> Path:
+def find_spec_dir() -> Path:
     """Return the folder of the contract: within the installed package, or next to it in the repository."""
-    return _folder("spec")
+    return _find_folder("spec")
 
 
-def docs_dir() -> Path:
+def find_docs_dir() -> Path:
     """Return the folder of the documentation: within the installed package, or next to it in the repository."""
-    return _folder("docs")
+    return _find_folder("docs")
 
 
-def _folder(name: str) -> Path:
+def _find_folder(name: str) -> Path:
     packaged = _HERE / name
     return packaged if packaged.is_dir() else _HERE.parent / name

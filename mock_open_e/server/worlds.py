@@ -106,7 +106,7 @@ class Worlds:
         self._named.move_to_end(name)
         return world
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """Return the existing names, sorted."""
         return sorted(self._named)
 

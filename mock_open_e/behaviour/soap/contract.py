@@ -8,8 +8,8 @@ from html import escape
 
 from mock_open_e.behaviour.journal import Findings, MockResponse, ReceivedCall, Refusal
 from mock_open_e.behaviour.namespaces import CALLBACK_NAMESPACE
-from mock_open_e.behaviour.operation_table import FAULTS, SHAPES, request_element
-from mock_open_e.behaviour.soap.schema import served_schema
+from mock_open_e.behaviour.operation_table import FAULTS, SHAPES, name_request_element
+from mock_open_e.behaviour.soap.schema import render_served_schema
 
 SERVICE_NAMESPACE = "http://callback.integration.flowengine.nordicpeak.com/"
 """The target namespace of the WSDL with the service. The service class declares none, so its package determines it."""
@@ -31,24 +31,24 @@ def respond(call: ReceivedCall, findings: Findings) -> MockResponse:
         return MockResponse(404, {}, b"") if is_head else MockResponse(405, {"Allow": "GET, POST, PUT"}, b"")
     match call.query.lower():
         case "wsdl":
-            return MockResponse(200, {"Content-Type": _XML}, _service(call.url).encode())
+            return MockResponse(200, {"Content-Type": _XML}, _render_service(call.url).encode())
         case "wsdl=1":
-            return MockResponse(200, {"Content-Type": _XML}, _port_type(call.url).encode())
+            return MockResponse(200, {"Content-Type": _XML}, _render_port_type(call.url).encode())
         case "xsd=1":
-            return MockResponse(200, {"Content-Type": _XML}, served_schema().encode())
+            return MockResponse(200, {"Content-Type": _XML}, render_served_schema().encode())
         case query if query.startswith(("wsdl=", "xsd=")):
             findings.refusal = Refusal(
                 f"?{call.query[:80]}, which is not part of the contract", "?wsdl, ?wsdl=1, ?xsd=1"
             )
-            return MockResponse(404, {"Content-Type": _HTML}, _page("<h1>404 Not Found</h1>").encode())
-    return MockResponse(200, {"Content-Type": _HTML}, _page(_table(call.url)).encode())
+            return MockResponse(404, {"Content-Type": _HTML}, _render_page("<h1>404 Not Found</h1>").encode())
+    return MockResponse(200, {"Content-Type": _HTML}, _render_page(_render_table(call.url)).encode())
 
 
-def _page(content: str) -> str:
+def _render_page(content: str) -> str:
     return f"<html><head><title>Web Services</title></head><body>{content}</body></html>"
 
 
-def _table(url: str) -> str:
+def _render_table(url: str) -> str:
     address = escape(url)
     return (
         "<h1>Web Services</h1><table border='1'><tr><th>Endpoint</th><th>Information</th></tr><tr>"
@@ -58,7 +58,7 @@ def _table(url: str) -> str:
     )
 
 
-def _service(url: str) -> str:
+def _render_service(url: str) -> str:
     """Return the WSDL with service and binding, which imports the one with the port type."""
     address = escape(url)
     operations = "".join(
@@ -80,14 +80,14 @@ def _service(url: str) -> str:
     )
 
 
-def _port_type(url: str) -> str:
+def _render_port_type(url: str) -> str:
     """Return the WSDL with messages and port type, which imports the schema."""
     messages = []
     operations = []
     for name, shape in SHAPES.items():
         messages += [
-            _message(name, request_element(name)),
-            _message(f"{name}Response", f"{name}Response"),
+            _render_message(name, name_request_element(name)),
+            _render_message(f"{name}Response", f"{name}Response"),
         ]
         action = f"{CALLBACK_NAMESPACE}/IntegrationCallback/{name}"
         operations.append(
@@ -100,7 +100,7 @@ def _port_type(url: str) -> str:
             )
             + "</operation>"
         )
-    messages += [_message(fault, element, part="fault") for fault, element in FAULTS.items()]
+    messages += [_render_message(fault, element, part="fault") for fault, element in FAULTS.items()]
     return (
         f'{_DEFINITIONS}targetNamespace="{CALLBACK_NAMESPACE}"><types><xsd:schema>'
         f'<xsd:import namespace="{CALLBACK_NAMESPACE}" schemaLocation="{escape(url)}?xsd=1"/></xsd:schema></types>'
@@ -108,5 +108,5 @@ def _port_type(url: str) -> str:
     )
 
 
-def _message(name: str, element: str, part: str = "parameters") -> str:
+def _render_message(name: str, element: str, part: str = "parameters") -> str:
     return f'<message name="{name}"><part name="{part}" element="tns:{element}"/></message>'

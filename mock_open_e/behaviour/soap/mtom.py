@@ -22,7 +22,7 @@ def split(kind: Headers, body: bytes | bytearray) -> Parts | None:
     if kind.get_content_type() != "multipart/related" or not isinstance(boundary, str):
         return None
     start = kind.get_param("start")
-    wanted = _id(start if isinstance(start, str) else "")
+    wanted = _strip_id(start if isinstance(start, str) else "")
     envelope: Parts | None = None
     files: dict[str, bytes] = {}
     delimiter = re.escape(b"--" + boundary.encode("latin-1", "replace"))
@@ -30,9 +30,9 @@ def split(kind: Headers, body: bytes | bytearray) -> Parts | None:
     begin: int | None = None
     for _, edge in zip(range(_MAX_PARTS), edges, strict=False):
         if begin is not None:
-            head, data = _part(bytes(body[begin : edge.start()]))
+            head, data = _split_part(bytes(body[begin : edge.start()]))
             is_xml = head.get_content_type() in {"application/xop+xml", "text/xml"}
-            content_id = _id(head.get("content-id", ""))
+            content_id = _strip_id(head.get("content-id", ""))
             if envelope is None and is_xml and wanted in {"", content_id}:
                 charset = head.get_param("charset")
                 envelope = Parts(data, charset if isinstance(charset, str) else None, files)
@@ -42,12 +42,12 @@ def split(kind: Headers, body: bytes | bytearray) -> Parts | None:
     return envelope
 
 
-def _part(part: bytes) -> tuple[Headers, bytes]:
+def _split_part(part: bytes) -> tuple[Headers, bytes]:
     edge = re.search(rb"(?:\A|\r?\n)\r?\n", part)
     if edge is None:
         return BytesHeaderParser().parsebytes(part), b""
     return BytesHeaderParser().parsebytes(part[: edge.start()]), part[edge.end() :]
 
 
-def _id(content_id: str) -> str:
+def _strip_id(content_id: str) -> str:
     return content_id.strip().removeprefix("<").removesuffix(">")

@@ -15,7 +15,7 @@ from lxml.etree import _Element as Element
 
 from mock_open_e.behaviour import refusals
 from mock_open_e.behaviour.namespaces import CALLBACK_NAMESPACE, SOAP_NAMESPACE
-from mock_open_e.behaviour.soap.writing import codec_of
+from mock_open_e.behaviour.soap.writing import find_codec
 from mock_open_e.behaviour.soap_fault import SoapFault
 from mock_open_e.behaviour.state import Content
 
@@ -80,19 +80,21 @@ class _Reader:
                 self._elements += 1
                 self._depth += 1
                 if self._elements > _MAX_ELEMENTS or self._depth > _MAX_DEPTH:
-                    raise _broken(f"more than {_MAX_ELEMENTS} elements, or more than {_MAX_DEPTH} nested elements")
+                    raise _build_reader_fault(
+                        f"more than {_MAX_ELEMENTS} elements, or more than {_MAX_DEPTH} nested elements"
+                    )
                 continue
             self._depth -= 1
             if element.tag == _ENCODED_DATA:
-                self.contents[element] = self._content(element)
+                self.contents[element] = self._read_content(element)
                 element.text = None
 
-    def _content(self, element: Element) -> Content | None:
+    def _read_content(self, element: Element) -> Content | None:
         include = element.find(_INCLUDE)
         if include is not None:
             data = self._parts.get(unquote((include.get("href") or "").removeprefix("cid:")))
         else:
-            data = _decode_base64(text_of(element) or "")
+            data = _decode_base64(read_text(element) or "")
         if data is None:
             return None
         is_kept = len(data) <= self._keep_bytes
@@ -110,19 +112,21 @@ def read_request(
     MustUnderstand for a header that demands it, Server for malformed XML inside the body and for any document type
     declaration.
     """
-    encoding = charset or _encoding_of(body)
-    codec = codec_of(encoding)
+    encoding = charset or _detect_encoding(body)
+    codec = find_codec(encoding)
     if codec is None:
-        raise _not_an_envelope(f"unsupported encoding {encoding}")
+        raise _build_envelope_fault(f"unsupported encoding {encoding}")
     if codec.startswith("utf-") and codec != "utf-8":
         # The prolog is checked before parsing, which requires one byte per ASCII character.
         try:
             body, codec = body.decode(codec).encode(), "utf-8"
         except UnicodeDecodeError as error:
-            raise _not_an_envelope(f"not {encoding}") from error
+            raise _build_envelope_fault(f"not {encoding}") from error
     if _has_document_type(body):
         # Every parser expands entities in attributes, so no parser must see their declarations.
-        raise _broken("Undeclared general entity", "a document type declaration", "an envelope without DOCTYPE")
+        raise _build_reader_fault(
+            "Undeclared general entity", "a document type declaration", "an envelope without DOCTYPE"
+        )
     parser = etree.XMLPullParser(
         ("start", "end"),
         encoding=codec,
@@ -144,11 +148,11 @@ def read_request(
     except etree.XMLSyntaxError as error:
         reader.process_elements(parser)
         reason = " ".join((error.msg or "").split())[:_LONGEST_REASON]
-        raise (_broken(reason) if reader.in_body else _not_an_envelope(reason)) from error
+        raise (_build_reader_fault(reason) if reader.in_body else _build_envelope_fault(reason)) from error
     return Operation(_find_operation(root), reader.contents)
 
 
-def _encoding_of(body: bytes | bytearray) -> str:
+def _detect_encoding(body: bytes | bytearray) -> str:
     """Return the character set in the XML declaration."""
     head = bytes(body[:400])
     for mark, encoding in _BYTE_ORDER_MARKS.items():
@@ -177,7 +181,7 @@ def _decode_base64(text: str) -> bytes | None:
 def _find_operation(root: Element) -> Element:
     if root.tag != _ENVELOPE:
         if etree.QName(root).localname != "Envelope":
-            raise _not_an_envelope(f"unexpected root element {etree.QName(root).localname}")
+            raise _build_envelope_fault(f"unexpected root element {etree.QName(root).localname}")
         namespace = etree.QName(root).namespace or ""
         raise SoapFault(
             f"Couldn't create SOAP message. Expecting Envelope in namespace {SOAP_NAMESPACE}, but got {namespace}",
@@ -194,14 +198,14 @@ def _find_operation(root: Element) -> Element:
                 accepted="no headers, or headers without mustUnderstand",
             )
     if root.find(_BODY) is None:
-        raise _not_an_envelope("an envelope without a body")
+        raise _build_envelope_fault("an envelope without a body")
     operation = root.find(f"{_BODY}/*")
     if operation is None:
         raise refusals.no_such_operation("{}")
     return operation
 
 
-def _not_an_envelope(reason: str) -> SoapFault:
+def _build_envelope_fault(reason: str) -> SoapFault:
     return SoapFault(
         f"Couldn't create SOAP message due to exception: {reason}",
         code="Client",
@@ -210,7 +214,7 @@ def _not_an_envelope(reason: str) -> SoapFault:
     )
 
 
-def _broken(reason: str, received: str = "", accepted: str = "") -> SoapFault:
+def _build_reader_fault(reason: str, received: str = "", accepted: str = "") -> SoapFault:
     return SoapFault(
         f"XML reader error: {reason}",
         received=received or f"XML that cannot be parsed: {reason}",
@@ -218,7 +222,7 @@ def _broken(reason: str, received: str = "", accepted: str = "") -> SoapFault:
     )
 
 
-def child(parent: Element | None, name: str) -> Element | None:
+def find_child(parent: Element | None, name: str) -> Element | None:
     """Return the last child with that name in the callback's namespace, None if it is nil, as JAXB does."""
     if parent is None:
         return None
@@ -226,16 +230,16 @@ def child(parent: Element | None, name: str) -> Element | None:
     return found[-1] if found and found[-1].get(_NIL) not in {"1", "true"} else None
 
 
-def text_of(element: Element | None) -> str | None:
+def read_text(element: Element | None) -> str | None:
     """Return the text of an element as JAXB reads it: text before a child element is lost."""
     if element is None:
         return None
     return (element[-1].tail if len(element) else element.text) or ""
 
 
-def int_of(element: Element | None) -> int | None:
+def parse_int(element: Element | None) -> int | None:
     """Return a number as JAXB RI reads an xs:int: silently wrapped to 32 bits, None for other text."""
-    digits = re.sub(r"[ \t\r\n]+", "", text_of(element) or "")
+    digits = re.sub(r"[ \t\r\n]+", "", read_text(element) or "")
     if re.fullmatch(r"[+-]?[0-9]+", digits) is None:
         return None
     # 10^32 is a multiple of 2^32, so digits before the last 32 have no effect after wrapping.

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from lxml import etree
 
 from mock_open_e.behaviour.namespaces import CALLBACK_NAMESPACE
-from mock_open_e.behaviour.operation_table import CASE, FAULTS, SHAPES, request_element
+from mock_open_e.behaviour.operation_table import CASE, FAULTS, SHAPES, name_request_element
 
 _TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -34,31 +34,34 @@ _STRICT_CASE = CASE[0].replace("?", ""), CASE[1].replace("?", "")
 _STRICT_STATUS = ("statusID xs:int", "statusAlias xs:string")
 
 
-def served_schema() -> str:
+def render_served_schema() -> str:
     """Return the schema at `?xsd=1`."""
-    return _schema(is_strict=False)
+    return _render_schema(is_strict=False)
 
 
-def strict_schema() -> etree.XMLSchema:
+def build_strict_schema() -> etree.XMLSchema:
     """Return the schema of strict mode. The data of files is empty there, because it is checked before."""
-    return etree.XMLSchema(etree.fromstring(_schema(is_strict=True).encode()))
+    return etree.XMLSchema(etree.fromstring(_render_schema(is_strict=True).encode()))
 
 
-def _schema(*, is_strict: bool) -> str:
+def _render_schema(*, is_strict: bool) -> str:
     parts = []
     for operation, shape in SHAPES.items():
-        asking = request_element(operation)
+        asking = name_request_element(operation)
         parts += [
             f'<xs:element name="{asking}" type="t:{asking}"/>',
             f'<xs:element name="{operation}Response" type="t:{operation}Response"/>',
-            _type(asking, _strict_content(shape.request_fields) if is_strict else _elements(shape.request_fields)),
-            _type(f"{operation}Response", _elements(shape.response_fields)),
+            _render_type(
+                asking,
+                _render_strict_content(shape.request_fields) if is_strict else _render_elements(shape.request_fields),
+            ),
+            _render_type(f"{operation}Response", _render_elements(shape.response_fields)),
         ]
     for fault in FAULTS.values():
-        parts += [f'<xs:element name="{fault}" type="t:{fault}"/>', _type(fault, "")]
+        parts += [f'<xs:element name="{fault}" type="t:{fault}"/>', _render_type(fault, "")]
     for name, content in _TYPES.items():
         is_message = is_strict and name == "IntegrationMessage"
-        parts.append(_type(name, _strict_message(content) if is_message else _elements(content)))
+        parts.append(_render_type(name, _render_strict_message(content) if is_message else _render_elements(content)))
     return (
         '<?xml version="1.0" encoding="UTF-8"?><xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" '
         f'xmlns:t="{CALLBACK_NAMESPACE}" targetNamespace="{CALLBACK_NAMESPACE}" '
@@ -66,15 +69,15 @@ def _schema(*, is_strict: bool) -> str:
     )
 
 
-def _type(name: str, content: str) -> str:
+def _render_type(name: str, content: str) -> str:
     return f'<xs:complexType name="{name}"><xs:sequence>{content}</xs:sequence></xs:complexType>'
 
 
-def _elements(content: tuple[str, ...]) -> str:
-    return "".join(map(_element, content))
+def _render_elements(content: tuple[str, ...]) -> str:
+    return "".join(map(_render_element, content))
 
 
-def _element(line: str) -> str:
+def _render_element(line: str) -> str:
     name, kind, *nillable = line.split()
     attributes = ' minOccurs="0"' if name[-1] in "?*" else ""
     attributes += ' maxOccurs="unbounded"' if name[-1] == "*" else ""
@@ -82,22 +85,24 @@ def _element(line: str) -> str:
     return f'<xs:element name="{name.rstrip("?*")}" type="{kind}"{attributes}/>'
 
 
-def _choice(*contents: str) -> str:
+def _render_choice(*contents: str) -> str:
     return f"<xs:choice>{''.join(contents)}</xs:choice>"
 
 
-def _strict_content(request_fields: tuple[str, ...]) -> str:
+def _render_strict_content(request_fields: tuple[str, ...]) -> str:
     """Return the content of a request, with the choices that the classes have lost."""
-    content = _elements(request_fields)
+    content = _render_elements(request_fields)
     for pair, chosen in ((CASE, _STRICT_CASE), (("statusID? xs:int", "statusAlias? xs:string"), _STRICT_STATUS)):
-        content = content.replace(_elements(pair), _choice(*map(_element, chosen)))
+        content = content.replace(_render_elements(pair), _render_choice(*map(_render_element, chosen)))
     return content
 
 
-def _strict_message(content: tuple[str, ...]) -> str:
+def _render_strict_message(content: tuple[str, ...]) -> str:
     *first, user, receipt = content
-    user_first = f"<xs:sequence>{_element(user)}{_element(receipt.replace(' ', '? ', 1))}</xs:sequence>"
-    receipt_first = f"<xs:sequence>{_element(receipt)}{_element(user.replace(' ', '? ', 1))}</xs:sequence>"
-    return _elements(tuple(first)) + _choice(user_first, receipt_first).replace(
+    user_first = f"<xs:sequence>{_render_element(user)}{_render_element(receipt.replace(' ', '? ', 1))}</xs:sequence>"
+    receipt_first = (
+        f"<xs:sequence>{_render_element(receipt)}{_render_element(user.replace(' ', '? ', 1))}</xs:sequence>"
+    )
+    return _render_elements(tuple(first)) + _render_choice(user_first, receipt_first).replace(
         "<xs:choice>", '<xs:choice minOccurs="0">', 1
     )

@@ -16,7 +16,7 @@ _CODECS = re.compile(r"ascii|utf-8|iso8859-[0-9]+|cp125[0-8]|utf-16(-[lb]e)?|utf
 """Python's names of the accepted character sets: those of a current Java, and no other encodings."""
 
 
-def codec_of(charset: str) -> str | None:
+def find_codec(charset: str) -> str | None:
     """Return Python's name of a character set, or None if it is unknown."""
     if _LABEL.fullmatch(charset) is None:
         return None
@@ -30,35 +30,35 @@ def codec_of(charset: str) -> str | None:
 def write_reply(element: str, content: str, charset: str | None) -> bytes:
     """Return the response of an operation: its response element with that content."""
     opened = f'<{element} xmlns="{CALLBACK_NAMESPACE}"'
-    return _enveloped(f"{opened}>{content}</{element}>" if content else f"{opened}/>", charset)
+    return _wrap_in_envelope(f"{opened}>{content}</{element}>" if content else f"{opened}/>", charset)
 
 
 def write_fault(fault: SoapFault, charset: str | None) -> bytes:
     """Return a fault, with the unused namespace that Open-E's faults have. An undeclared fault has no detail."""
     detail = f'<detail><{fault.detail} xmlns="{CALLBACK_NAMESPACE}"/></detail>' if fault.detail else ""
-    return _enveloped(
+    return _wrap_in_envelope(
         '<S:Fault xmlns:ns4="http://www.w3.org/2003/05/soap-envelope">'
-        f"<faultcode>S:{fault.code}</faultcode><faultstring>{xml_text(fault.text)}</faultstring>{detail}</S:Fault>",
+        f"<faultcode>S:{fault.code}</faultcode><faultstring>{escape_xml_text(fault.text)}</faultstring>{detail}</S:Fault>",
         charset,
     )
 
 
-def xml_text(text: str) -> str:
+def escape_xml_text(text: str) -> str:
     """Return a text for an element. A CR is kept, and characters that XML cannot contain become question marks."""
     return escape(re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text), {"\r": "&#13;"})
 
 
-def content_type(charset: str | None) -> str:
+def build_content_type(charset: str | None) -> str:
     """Return the Content-Type of a response: the request's charset, with the space that Open-E inserts."""
     return "text/xml; charset=utf-8" if _is_utf8(charset) else f"text/xml ;charset={charset}"
 
 
 def _is_utf8(charset: str | None) -> bool:
     # A request with an unknown charset is rejected; Open-E cannot encode a response in it either.
-    return charset is None or codec_of(charset) in {None, "utf-8"}
+    return charset is None or find_codec(charset) in {None, "utf-8"}
 
 
-def _enveloped(content: str, charset: str | None) -> bytes:
+def _wrap_in_envelope(content: str, charset: str | None) -> bytes:
     encoding = "UTF-8" if charset is None or _is_utf8(charset) else charset
     markup = (
         f"<?xml version='1.0' encoding='{encoding}'?>"

@@ -3,7 +3,7 @@
 import pytest
 
 from mock_open_e import Account, DeclaredCase, Family, MockOpenE, Scenario, Status, User
-from mock_open_e.behaviour.operation_table import SHAPES, request_element
+from mock_open_e.behaviour.operation_table import SHAPES, name_request_element
 from tests.mock_open_e.soap import NS, SOAP, XSI, fault, not_found, request, send
 
 CASE = "<flowInstanceID>1068</flowInstanceID>"
@@ -24,7 +24,7 @@ SCENARIO = Scenario(
     cases=(DeclaredCase(1068, 7, status=10, managers=("joe01doe",)), DeclaredCase(1069)),
 )
 
-ON_A_CASE = [request_element(name) for name in SHAPES if name != "deleteInstance"]
+ON_A_CASE = [name_request_element(name) for name in SHAPES if name != "deleteInstance"]
 """Request elements of all operations that look for their case."""
 
 

@@ -234,9 +234,9 @@ def test_contract_lists_the_existing_faults() -> None:
     import yaml
 
     from mock_open_e import FAULT_NAMES, OPERATION_NAMES
-    from mock_open_e.server.specs import spec_dir
+    from mock_open_e.server.specs import find_spec_dir
 
-    spec = yaml.safe_load(Path(spec_dir() / "mock-open-e.yaml").read_text())
+    spec = yaml.safe_load(Path(find_spec_dir() / "mock-open-e.yaml").read_text())
     order = spec["components"]["schemas"]["FaultOrder"]["properties"]
     assert tuple(order["fault"]["enum"]) == FAULT_NAMES, "FaultOrder.fault in spec/mock-open-e.yaml"
     assert tuple(order["operation"]["enum"]) == OPERATION_NAMES, "FaultOrder.operation in spec/mock-open-e.yaml"

@@ -3,7 +3,7 @@ import re
 import pytest
 import requests
 
-from mock_open_e.server.page import page_files
+from mock_open_e.server.page import read_page_files
 
 FILES = ("/", "/inbox.css", "/inbox.js", "/text.js")
 
@@ -21,7 +21,7 @@ def test_page_is_sent_with_a_policy_that_allows_only_its_own_files(idle_mock_url
 
 
 def test_page_needs_no_external_resources_and_inserts_no_html():
-    for file in page_files().values():
+    for file in read_page_files().values():
         text = file.content.decode()
         assert not re.search(r"""(src|href)=["']?(https?:)?//|@import|url\(""", text)
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|\son\w+=", text)

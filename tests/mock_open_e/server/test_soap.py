@@ -14,7 +14,7 @@ import requests
 from domain.errors import BackendRefused, NotFound, OutcomeUnknown
 from domain.web_messages import Attachment, ExternalReference, OepInstance, WebMessage
 from mock_open_e import FAULT_NAMES, STORING, MockOpenE
-from mock_open_e.server.application import server
+from mock_open_e.server.application import create_server
 from open_e.accounts import Account
 from open_e.client import OpenEClient
 from tests.mock_open_e.soap import add_message
@@ -230,10 +230,10 @@ def test_credentials_protect_soap_only(run_mock):
 
 def test_server_ignores_signals_if_configured():
     before = signal.getsignal(signal.SIGINT)
-    guest = server(MockOpenE(), "127.0.0.1", 0, signals=False)
+    guest = create_server(MockOpenE(), "127.0.0.1", 0, signals=False)
     with guest.capture_signals():
         assert signal.getsignal(signal.SIGINT) is before
-    host = server(MockOpenE(), "127.0.0.1", 0)
+    host = create_server(MockOpenE(), "127.0.0.1", 0)
     with host.capture_signals():
         assert signal.getsignal(signal.SIGINT) is not before
 

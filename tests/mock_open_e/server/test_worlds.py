@@ -45,11 +45,11 @@ def test_worlds_remove_the_least_recently_used():
     first, second = worlds.get("first"), worlds.get("second")
     first.running = 1
     worlds.get("third")
-    assert worlds.names() == ["first", "third"]
+    assert worlds.list_names() == ["first", "third"]
     first.running = 0
     worlds.get("third")
     worlds.get("fourth")
-    assert worlds.names() == ["fourth", "third"]
+    assert worlds.list_names() == ["fourth", "third"]
     assert second.is_closing
     assert first.is_closing
 
