@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.deliveries import IN_FLIGHT, PATH, measure_rate
-from benchmarks.processor import processor_seconds
+from benchmarks.processor import read_processor_seconds
 from benchmarks.queue_stage import LOOPBACK, prepare, publish, run, start_receiver, start_worker
 from benchmarks.stage import DATABASES, Stage
 
@@ -58,9 +58,9 @@ def _measure(kind: str, deliveries: int, systems: int, own_hosts: bool) -> tuple
         run(url, lambda database: publish(database, map(str, range(events)), 1))
         limits = {"worker_concurrency": IN_FLIGHT, "receiver_concurrency": IN_FLIGHT}
         process = start_worker(stage, url, log_level="info", **limits)
-        arrived, used = target.count(), processor_seconds(process.pid)
+        arrived, used = target.count(), read_processor_seconds(process.pid)
         rate = measure_rate(target, events * systems)
-        used = processor_seconds(process.pid) - used
+        used = read_processor_seconds(process.pid) - used
         return rate, used * 1e6 / (events * systems - arrived)
 
 
