@@ -20,3 +20,9 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.collect()
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """Show all objects to the collector again: Hypothesis, imported for the summary, looks for referrers."""
+    gc.unfreeze()
