@@ -23,6 +23,9 @@ _OF_THE_CONNECTION = {"connection", "content-length", "expect", "host", "te", "t
 _KEY = re.compile(r'[ \t]*([!#-+\--:<-\[\]-~]{1,255}|"([ !#-\[\]-~]|\\["\\]){1,255}")[ \t]*')
 """The pattern of a valid `Idempotency-Key`, as in spec/web-messages.yaml."""
 
+_TIME_ZONE = re.compile("[A-Za-z0-9_+/-]{1,64}")
+"""The pattern of time zones in spec/mock-open-e.yaml."""
+
 _KEY_PARAMETER = {"$ref": "#/components/parameters/IdempotencyKey"}
 
 evidence.end_after_next_response()
@@ -101,7 +104,7 @@ def _remove_used_key(case: Any) -> None:
 
 
 def _adapt_control(case: Any) -> None:
-    """Set timeouts to zero and use existing dates. Invalid values stay invalid."""
+    """Set timeouts to zero and use existing dates and time zones. Invalid values stay invalid."""
     query = case.query or {}
     waits = case.operation.path in {"/control/expect", "/control/overview"}
     if waits and ("timeout" not in query or re.fullmatch("[0-9]+", str(query["timeout"]))):
@@ -111,6 +114,9 @@ def _adapt_control(case: Any) -> None:
     added = case.body.get("added") if isinstance(case.body, dict) else None
     if isinstance(added, str):
         case.body["added"] = re.sub(r"^([0-9]{4}-[0-9]{2})-(29|30|31)T", r"\1-28T", added)
+    zone = case.body.get("timeZone") if isinstance(case.body, dict) else None
+    if isinstance(zone, str) and _TIME_ZONE.fullmatch(zone):
+        case.body["timeZone"] = "Europe/Stockholm"
 
 
 @schemathesis.hook
