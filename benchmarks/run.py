@@ -33,7 +33,8 @@ BENCHES = {
 """Modules with their arguments and their timeouts in seconds."""
 
 SOAKS = {
-    "kill_publish": ([], 900),
+    "kill_publish": ([], 10800),
+    "publication_rounds": ([], 1500),
     "kill_sync": ([], 2400),
     "kill_workers": ([], 3600),
     "queue_flat": (["--soak"], 1500),

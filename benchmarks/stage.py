@@ -100,6 +100,10 @@ class Stage:
         """Start the same service in a new process on the same port. The old process must have ended."""
         return self._serve(service.settings, service.key, service.port)
 
+    def spawn_again(self, service: Program) -> Program:
+        """Start the same service in a new process like `restart`, but return at once."""
+        return self.spawn("budkavle", service.port, _serve_command(service.port), service.settings, key=service.key)
+
     def start_mock_open_e(self) -> Program:
         """Start the mock Open-E."""
         port = free_port()
@@ -161,8 +165,11 @@ class Stage:
         self._programs.remove(program)
 
     def _serve(self, environment: Mapping[str, str], key: str, port: int) -> Program:
-        command = [sys.executable, "-m", "budkavle", "serve", "--port", str(port)]
-        return self.start("budkavle", port, command, environment, key=key)
+        return self.start("budkavle", port, _serve_command(port), environment, key=key)
+
+
+def _serve_command(port: int) -> list[str]:
+    return [sys.executable, "-m", "budkavle", "serve", "--port", str(port)]
 
 
 def run_command(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
