@@ -22,7 +22,7 @@ import httpx
 
 from domain.web_messages import UNSETTLED_STATES
 from mock_open_e import FAULT_NAMES, Conditions, FaultName, Instance, MockOpenE, MockResponse
-from mock_open_e.server.application import server
+from mock_open_e.server.application import create_server
 from openapi.server.serving import build_address, listen, run_loop
 from persistence.opening import open_database
 from persistence.web_messages import list_unsettled
@@ -369,7 +369,7 @@ def _line_feeds(text: str) -> str:
 @contextmanager
 def _running_mock(mock: MockOpenE) -> Iterator[str]:
     listener = listen("127.0.0.1", 0)
-    running: uvicorn.Server = server(mock, "127.0.0.1", 0, signals=False)
+    running: uvicorn.Server = create_server(mock, "127.0.0.1", 0, signals=False)
     thread = threading.Thread(target=lambda: run_loop(running.serve([listener])), daemon=True)
     thread.start()
     try:
