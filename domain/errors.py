@@ -103,7 +103,7 @@ class Conflict(BudkavleError):
 
 
 class KeyInUse(BudkavleError):
-    """A request with this Idempotency-Key is being processed; repeat it after the time in Retry-After."""
+    """The first request with this Idempotency-Key has no outcome yet; repeat it after the time in Retry-After."""
 
 
 class KeyReused(BudkavleError):

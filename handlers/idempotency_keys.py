@@ -41,7 +41,8 @@ async def read_key(request: Request, message: WebMessage) -> IdempotencyKey | No
 async def find_first_message(request: Request, key: IdempotencyKey) -> str | None:
     """Return the id of the message that an earlier request with this key has created, None if the key is free.
 
-    Raises `KeyReused` if that request had other content, `KeyInUse` if its outcome is not known yet.
+    If the message is in doubt, it is looked for in Open-E before. Raises `KeyReused` if that request had other content,
+    `KeyInUse` if its outcome is still not known.
     """
     services = request.services
     found = await stored.find(services.database, key)
@@ -53,6 +54,11 @@ async def find_first_message(request: Request, key: IdempotencyKey) -> str | Non
         return None
     if found.fingerprint != key.fingerprint:
         raise KeyReused
+    if not found.is_settled:
+        await services.settler.settle(found.message_id)
+        found = await stored.find(services.database, key)
+    if found is None:
+        return None
     if not found.is_settled:
         raise KeyInUse
     return found.message_id

@@ -99,11 +99,11 @@ def test_lost_commit_creates_at_most_one_message(
     held.release_calls()
     with (
         tcp_proxy(postgresql_server.socket) as proxy,
-        service_of(proxied_url(proxy, url), held) as service,
+        # With one connection, the first post prepares the statement of the second, which would also wait for the lock.
+        service_of(proxied_url(proxy, url), held, database_pool_size=1) as service,
         ThreadPoolExecutor(1) as callers,
     ):
         body = KINDS[kind](partyId=new_id())
-        # The connection prepares the statement, which would also wait for the lock.
         assert_first(post(service, "1", KINDS[kind](partyId=new_id())))
         calls = held.calls
         read_problem(post_and_lose_the_commit(service, proxy, url, callers, body), 503, "Service Unavailable")
