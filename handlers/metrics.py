@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from domain.errors import StorageFailed
 from domain.web_messages import MessageState
 from openapi.server.processes import METRICS_VARIABLE
-from persistence import web_messages
+from persistence import publications, web_messages
 from persistence.database import Database
 from persistence.queue.depth import Depth, count_dead_rows, list_depths
 
@@ -33,9 +33,6 @@ START_DELAY_SECONDS = 0.1
 
 MIN_IDLE = 20
 """Minimum ratio of idle time to counting time: counting uses at most 1/21 of the time for a queue of any length."""
-
-LEFT_OVER = timedelta(minutes=5)
-"""A message that is still being sent after this time was left over by a process that ended."""
 
 # prometheus_client adds a sample with the creation time of each counter, which is not needed.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # It takes and returns nothing.
@@ -88,18 +85,32 @@ class QueueWatch:
             self._counting = None
 
 
-async def count_in_doubt(database: Database, now: datetime) -> Mapping[MessageState, int] | None:
-    """Return the number of messages in doubt by state, or None if the database does not respond."""
+@dataclass(frozen=True, slots=True)
+class DoubtFigures:
+    """The number of messages in doubt by state, and the age of the oldest in seconds."""
+
+    messages: Mapping[MessageState, int]
+    oldest_seconds: float
+
+
+async def count_in_doubt(database: Database, now: datetime, longest_call: timedelta) -> DoubtFigures | None:
+    """Return the figures of messages in doubt, or None if the database does not respond.
+
+    A message that is still `sending` after the longest call was left over by a process that ended.
+    """
+    before = now - longest_call
     try:
         async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
-            return await web_messages.count_in_doubt(database, now - LEFT_OVER)
+            messages = await web_messages.count_in_doubt(database, before)
+            oldest = await publications.find_oldest(database, before)
     except (StorageFailed, TimeoutError):
         return None
+    return DoubtFigures(messages, 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds()))
 
 
-async def collect(database: Database, queue: QueueWatch, now: datetime) -> bytes:
+async def collect(database: Database, queue: QueueWatch, now: datetime, longest_call: timedelta) -> bytes:
     """Return all samples. Without a response of the database, those of queue and messages are omitted."""
-    in_doubt = await count_in_doubt(database, now)
+    in_doubt = await count_in_doubt(database, now, longest_call)
     figures = None if in_doubt is None else await queue.get_figures(now)
     state = _DatabaseState(in_doubt, figures, now, asyncio.get_running_loop().time())
     return prometheus_client.generate_latest(state) + prometheus_client.generate_latest(_create_registry())
@@ -117,7 +128,7 @@ def _create_registry() -> prometheus_client.CollectorRegistry:
 
 class _DatabaseState(Collector):
     def __init__(
-        self, in_doubt: Mapping[MessageState, int] | None, figures: QueueFigures | None, now: datetime, clock: float
+        self, in_doubt: DoubtFigures | None, figures: QueueFigures | None, now: datetime, clock: float
     ) -> None:
         self._in_doubt = in_doubt
         self._figures = figures
@@ -134,9 +145,15 @@ class _DatabaseState(Collector):
                 f"Messages whose publication in Open-E is not settled, at most {web_messages.MAX_COUNTED} in all.",
                 labels=["state"],
             )
-            for state, number in self._in_doubt.items():
+            for state, number in self._in_doubt.messages.items():
                 messages.add_metric([str(state)], number)
             yield messages
+            oldest = GaugeMetricFamily(
+                "budkavle_messages_in_doubt_oldest_seconds",
+                "Seconds since the oldest message in doubt was sent, also if it was deleted; 0 if none is in doubt.",
+            )
+            oldest.add_metric([], self._in_doubt.oldest_seconds)
+            yield oldest
         if self._figures is not None:
             yield from self._build_queue_metrics(self._figures)
 

@@ -43,4 +43,7 @@ async def get_metrics(request: Request) -> Response:
     """Return the metrics of the process, the queue and the messages. The first are available without the database."""
     request.raise_violations()
     services = request.services
-    return replies.metrics(await metrics.collect(services.database, services.queue_watch, services.now()))
+    samples = await metrics.collect(
+        services.database, services.queue_watch, services.now(), services.call_times.longest_call
+    )
+    return replies.metrics(samples)

@@ -88,13 +88,21 @@ async def list_due_cases(
 
 
 async def find_case(database: Database, message_id: str, before: datetime) -> DueCase | None:
-    """Return the case of a message in doubt, or None if it is not in doubt. `before` is as in `is_in_doubt`."""
+    """Return the case of a message in doubt, also if it was deleted. Return None if there is none.
+
+    A message that is still `sending` is in doubt if it was sent before `before`.
+    """
     return await database.read(_find_case, message_id, before)
 
 
 async def is_unsettled(database: Database, message_id: str) -> bool:
     """Return whether a message exists without a recorded outcome: in doubt, or being sent."""
     return await database.read(_is_unsettled, message_id)
+
+
+async def find_oldest(database: Database, before: datetime) -> datetime | None:
+    """Return when the oldest message in doubt was sent, also if it was deleted. `before` is as in `find_case`."""
+    return await database.read(_find_oldest, before)
 
 
 async def claim(database: Database, case: Case, now: datetime, lease: timedelta) -> int | None:
@@ -205,6 +213,10 @@ _CASE_OF = sa.union_all(
 _SINCE = sa.select(sa.func.min(_UNSETTLED.c.sent, type_=_m.sent.type)).where(
     _UNSETTLED.c.oep_instance == sa.bindparam("instance"), _UNSETTLED.c.flow_instance_id == sa.bindparam("number")
 )
+_OLDEST = (
+    sa.select(_m.sent).where(_IS_UNSETTLED, IS_IN_DOUBT).order_by(_m.sent).limit(1),
+    sa.select(_t.sent).where(_IS_UNSETTLED_TRACE).order_by(_t.sent).limit(1),
+)
 _LOCK = sa.select(_s.failures, _s.answered).where(*_IS_CASE).with_for_update()
 _WAIT = (
     settlements_table.update()
@@ -253,6 +265,12 @@ def _find_case(connection: sa.Connection, message_id: str, before: datetime) -> 
     case = Case(OepInstance(found.oep_instance), found.flow_instance_id)
     since = connection.scalar(_SINCE, _parameters(case) | {"before": before})
     return None if since is None else DueCase(case, since)
+
+
+@short_read
+def _find_oldest(connection: sa.Connection, before: datetime) -> datetime | None:
+    found = [connection.scalar(statement, {"before": before}) for statement in _OLDEST]
+    return min((sent for sent in found if sent is not None), default=None)
 
 
 @short_read

@@ -8,10 +8,12 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import RunningService, running_service
+from domain.audit import AuditEntry
 from domain.deliveries import AttemptOutcome, DeliveryState
+from domain.web_messages import ExternalReference
 from handlers import metrics
 from handlers.metrics import QueueWatch
-from persistence import web_messages
+from persistence import publication_decisions, web_messages
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.queue import claims
@@ -128,9 +130,18 @@ def test_get_metrics_counts_messages_in_doubt(database_url: str) -> None:
     now = datetime.now(UTC)
 
     async def put(database: Database) -> None:
-        for minutes, is_unknown in ((0, False), (4, False), (6, False), (60, False), (0, True), (60, True), (90, True)):
+        # The longest call takes 45 seconds.
+        for seconds, is_unknown in (
+            (0, False),
+            (30, False),
+            (60, False),
+            (99, False),
+            (0, True),
+            (60, True),
+            (80, True),
+        ):
             message = web_message(created=None)
-            await web_messages.begin_sending(database, message, now - timedelta(minutes=minutes))
+            await web_messages.begin_sending(database, message, now - timedelta(seconds=seconds))
             if is_unknown:
                 await web_messages.mark_unknown(database, message.id)
         await web_messages.store(database, web_message(created=now))
@@ -140,6 +151,24 @@ def test_get_metrics_counts_messages_in_doubt(database_url: str) -> None:
         found = samples(service.client.get("/metrics"))
     assert value(found, "budkavle_messages_in_doubt", state="sending") == 2
     assert value(found, "budkavle_messages_in_doubt", state="unknown") == 3
+    assert 99 <= value(found, "budkavle_messages_in_doubt_oldest_seconds") < 200
+
+
+def test_get_metrics_returns_the_age_of_messages_that_were_deleted_in_doubt(database_url: str) -> None:
+    now = datetime.now(UTC)
+
+    async def put(database: Database) -> None:
+        message = web_message(created=None, external_references=(ExternalReference("flowInstanceId", "1"),))
+        await web_messages.begin_sending(database, message, now - timedelta(seconds=99))
+        entry = AuditEntry("-", "change", now, "tests", "tests", "deleted_in_doubt", "-")
+        assert await publication_decisions.delete_in_doubt(database, message.id, now, entry)
+
+    with running_service(database_url=database_url) as service:
+        assert value(samples(service.client.get("/metrics")), "budkavle_messages_in_doubt_oldest_seconds") == 0
+        with_database(database_url, put)
+        found = samples(service.client.get("/metrics"))
+    assert value(found, "budkavle_messages_in_doubt", state="sending") == 0
+    assert 99 <= value(found, "budkavle_messages_in_doubt_oldest_seconds") < 200
 
 
 def test_scrape_does_not_wait_for_the_count_of_the_queue(database_url: str) -> None:
@@ -158,13 +187,13 @@ def test_scrape_does_not_wait_for_the_count_of_the_queue(database_url: str) -> N
         watch = Held(database)
         try:
             for _ in range(3):
-                text = await metrics.collect(database, watch, NOW)
+                text = await metrics.collect(database, watch, NOW, timedelta(0))
                 assert b"budkavle_database_up 1.0" in text
                 assert b"budkavle_queue" not in text
             may_count.set()
             assert watch._counting is not None
             await watch._counting
-            assert b"budkavle_queue_age_seconds" in await metrics.collect(database, watch, NOW)
+            assert b"budkavle_queue_age_seconds" in await metrics.collect(database, watch, NOW, timedelta(0))
         finally:
             may_count.set()
             await database.close()
