@@ -12,7 +12,7 @@ import click
 from budkavle.commands.console import print_line, run_with_database, write_moment
 from budkavle.commands.option_types import Moment
 from budkavle.documentation import list_documentation
-from domain.audit import CATALOGUE, NO_SYSTEM, ChainedEntry
+from domain.audit import CATALOGUE, NO_SYSTEM, WEB_MESSAGES, ChainedEntry
 from domain.errors import BudkavleError
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ class _Chain(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
-        if text in {CATALOGUE, NO_SYSTEM}:
+        if text in {CATALOGUE, WEB_MESSAGES, NO_SYSTEM}:
             return text
         try:
             return str(uuid.UUID(text))
         except ValueError:
-            self.fail(f"{text!r} is not a UUID, {CATALOGUE!r} or {NO_SYSTEM!r}", param, ctx)
+            self.fail(f"{text!r} is not a UUID, {CATALOGUE!r}, {WEB_MESSAGES!r} or {NO_SYSTEM!r}", param, ctx)
 
 
 class _Hash(click.ParamType[str]):
@@ -57,7 +57,8 @@ def audit() -> None:
 @click.option(
     "--system",
     type=_Chain(),
-    help=f"Only of this system; {CATALOGUE!r}: changes by operators; {NO_SYSTEM!r}: calls refused or without a system.",
+    help=f"Only of this system; {CATALOGUE!r}: changes by operators; {WEB_MESSAGES!r}: messages in doubt; "
+    f"{NO_SYSTEM!r}: calls refused or without a system.",
 )
 @click.option("--since", type=Moment(), help="Only from this time on; without an offset, Copenhagen time applies.")
 def list_entries(limit: int | None, system: str | None, since: datetime | None) -> None:
