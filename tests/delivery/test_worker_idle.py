@@ -12,11 +12,12 @@ import pytest
 
 from delivery import worker as worker_module
 from delivery.calls import ReceiverClient
-from delivery.worker import Worker
+from delivery.worker import Limits, Worker
 from persistence.database import Database
 from persistence.opening import open_database
+from persistence.queue.due_deliveries import FIRST_SYSTEM
 from tests.delivery.receiving import Recorder, base_url_of
-from tests.delivery.working import LIMITS, SECOND, StartPeer, read_deliveries, subscribe
+from tests.delivery.working import LIMITS, SECOND, StartPeer, read_deliveries, running_worker, subscribe
 from tests.factories import NOW
 from tests.persistence.queues import publish
 from tests.persistence.row_counts import Statements
@@ -72,6 +73,21 @@ async def test_idle_worker_executes_one_statement_per_poll(
         await until(lambda: sum(QUESTION in text for text in statements) >= 5)
         # The listener of PostgreSQL wakes the worker once when it begins.
         assert sum(LOOK in text for text in statements) <= 2
+
+
+async def test_worker_without_a_free_slot_looks_once(
+    database: Database, peer: StartPeer, statements: list[str]
+) -> None:
+    await subscribe(database, base_url_of(peer(Recorder())))
+    await publish(database)
+    async with running_worker(database, limits=Limits(concurrency=1)) as worker:
+        assert await worker.run_once(NOW) == 1
+        # There are systems that the latest look has not seen.
+        worker._memory.first_system = FIRST_SYSTEM
+        statements.clear()
+        assert await worker.run_once(NOW) == 0
+        assert sum(LOOK in text for text in statements) == 1
+        await worker.finish()
 
 
 @pytest.mark.usefixtures("never_polls")
