@@ -40,6 +40,12 @@ class RawConnection:
         """Close this side of the connection for writing; responses can still be read."""
         self._socket.shutdown(socket.SHUT_WR)
 
+    def send_last(self, data: bytes) -> None:
+        """Send the last data. Its end arrives with it, so that the service sees both before it responds."""
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        self.send(data)
+        self.end_sending()
+
     def read_response(self, *, has_body: bool = True) -> RawResponse:
         """Return the next response, which must have a Content-Length or no body."""
         status_line = self._file.readline().decode()

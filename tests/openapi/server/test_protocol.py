@@ -163,8 +163,7 @@ def test_client_that_half_closes_after_a_bad_request_gets_the_previous_response(
     service: RunningService, rest: bytes
 ) -> None:
     with RawConnection(service.port) as connection:
-        connection.send(build_post() + rest)
-        connection.end_sending()
+        connection.send_last(build_post() + rest)
         assert connection.read_response().status == 201
         assert connection.is_ended()
 
