@@ -15,6 +15,7 @@ from benchmarks.load import ROOT
 
 BENCHES = {
     "throughput": ([], 1500),
+    "idempotency": ([], 240),
     "start_up": ([], 240),
     "slow_open_e": ([], 120),
     "large_bodies": ([], 240),
