@@ -1,10 +1,11 @@
 """Idempotency keys: a caller repeats a request with the key of the first one, and gets the first answer."""
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
+
+import orjson
 
 from domain.web_messages import WebMessage
 
@@ -59,4 +60,4 @@ def compute_fingerprint(message: WebMessage) -> bytes:
         str(message.oep_instance),
         [[attachment.file_name, attachment.sha256] for attachment in message.attachments],
     ]
-    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).digest()
+    return hashlib.sha256(orjson.dumps(content)).digest()

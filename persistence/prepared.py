@@ -72,11 +72,12 @@ class PreparedStatement:
             cursor.execute(compiled.text, compiled.bind(values))
             yield from map(compiled.convert, cursor)
 
-    def execute_many(self, connection: sa.Connection, rows: Iterable[dict[str, Any]]) -> None:
-        """Execute the statement for the values of each row."""
+    def execute_many(self, connection: sa.Connection, rows: Iterable[dict[str, Any]]) -> int:
+        """Execute the statement for the values of each row. Return the number of changed rows, on SQLite only."""
         compiled = self._compile(connection.dialect)
         with _Cursor(connection) as cursor:
             cursor.executemany(compiled.text, [compiled.bind(row) for row in rows])
+            return int(cursor.rowcount)
 
     def _compile(self, dialect: sa.Dialect) -> _Compiled:
         compiled = self._by_dialect.get(dialect.name)

@@ -83,7 +83,9 @@ _INSERT_KEY = PreparedStatement(
     sqlite.insert(keys_table)
     .values({column: sa.bindparam(column.name) for column in keys_table.c})
     .on_conflict_do_nothing()
-    .returning(keys_table.c.message_id)
+)
+_SELECT_KEYS = sa.select(keys_table.c.message_id).where(
+    keys_table.c.message_id.in_(sa.bindparam("message_ids", expanding=True))
 )
 
 
@@ -142,19 +144,26 @@ def _insert_on_sqlite(connection: sa.Connection, items: Sequence[NewMessage]) ->
 @batched_write
 def _insert_with_key(connection: sa.Connection, items: Sequence[NewMessage]) -> list[bool]:
     """Insert messages whose keys are free, as `_insert` does. Return which ones."""
-    keys = [_key_to_parameters(new) for new in items]
-    if connection.dialect.name == "postgresql":
-        rows = [
-            key | {"fingerprint": f"\\x{key['fingerprint'].hex()}"} | _to_parameters(new)
-            for key, new in zip(keys, items, strict=True)
-        ]
-        inserted = {message_id for (message_id,) in _INSERT_WITH_KEYS.execute(connection, rows=to_json(rows))}
-        return [new.message.id in inserted for new in items]
-    is_first = [bool(_INSERT_KEY.execute(connection, **key)) for key in keys]
-    first = [new for new, is_inserted in zip(items, is_first, strict=True) if is_inserted]
+    insert = _insert_with_key_on_postgresql if connection.dialect.name == "postgresql" else _insert_with_key_on_sqlite
+    inserted = insert(connection, items)
+    return [new.message.id in inserted for new in items]
+
+
+def _insert_with_key_on_postgresql(connection: sa.Connection, items: Sequence[NewMessage]) -> set[str]:
+    rows = [_key_to_parameters(new) | _to_parameters(new) for new in items]
+    for row in rows:
+        row["fingerprint"] = f"\\x{row['fingerprint'].hex()}"
+    return {message_id for (message_id,) in _INSERT_WITH_KEYS.execute(connection, rows=to_json(rows))}
+
+
+def _insert_with_key_on_sqlite(connection: sa.Connection, items: Sequence[NewMessage]) -> set[str]:
+    inserted = {new.message.id for new in items}
+    if _INSERT_KEY.execute_many(connection, map(_key_to_parameters, items)) < len(items):
+        inserted = set(connection.execute(_SELECT_KEYS, {"message_ids": [*inserted]}).scalars())
+    first = [new for new in items if new.message.id in inserted]
     if first:
         _insert_on_sqlite(connection, first)
-    return is_first
+    return inserted
 
 
 @write_with_cost(_cost_of_new)
