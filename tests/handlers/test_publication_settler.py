@@ -326,7 +326,7 @@ async def test_loop_settles_while_one_instance_hangs(
         await lose_answer(database, to_case(case=case, oep_instance=OepInstance.INTERNAL), arrives=False)
     async with started(settler), asyncio.timeout(30):
         await hangs.wait()
-        message = await lose_answer(database, to_case(), arrives=True)
+        message = await lose_answer(database, to_case(), NOW + SECOND, arrives=True)
         await readable.wait()
     assert await is_readable(database, message)
 
