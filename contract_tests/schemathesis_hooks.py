@@ -97,7 +97,12 @@ def after_call(context: Any, case: Any, response: Any) -> None:
 
 
 def _remove_used_key(case: Any) -> None:
-    """Remove a valid `Idempotency-Key`: data repeat the same few keys with other content. The rules test keys."""
+    """Remove a valid `Idempotency-Key`: data repeat the same few keys with other content. The rules test keys.
+
+    Leave negative data as they are: after a change, Schemathesis adds credentials that the data are meant to lack.
+    """
+    if case.meta is not None and case.meta.generation.mode.is_negative:
+        return
     for name, value in list((case.headers or {}).items()):
         if name.lower() == "idempotency-key" and _KEY.fullmatch(str(value)):
             del case.headers[name]
