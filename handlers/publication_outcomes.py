@@ -37,9 +37,13 @@ log = structlog.get_logger("budkavle.errors")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of one publication: `PUBLISHED` with Open-E's id, `UNKNOWN`, or None for certainly not published."""
+    """The outcome of one publication: `PUBLISHED` with Open-E's id, `UNKNOWN`, or None for certainly not published.
+
+    `sent` is when its call was sent: an operator may send the message again before the outcome is recorded.
+    """
 
     message: WebMessage
+    sent: datetime
     state: Literal[MessageState.PUBLISHED, MessageState.UNKNOWN] | None
     open_e_message_id: int | None = None
 
@@ -85,9 +89,9 @@ class PublicationOutcomes:
         pending.recorded.result()
         return True
 
-    def revoke(self, message: WebMessage) -> None:
+    def revoke(self, message: WebMessage, sent: datetime) -> None:
         """Delete a message in the background that may have been stored and whose call to Open-E was not made."""
-        self._begin(self._revoke(Outcome(_remove_attachments(message), None)))
+        self._begin(self._revoke(Outcome(_remove_attachments(message), sent, None)))
 
     async def close(self) -> None:
         """Wait for pending outcomes up to the timeout, then abandon and log them."""
@@ -169,9 +173,9 @@ class PublicationOutcomes:
                 # Use the time of this attempt: readers may have read past an earlier one.
                 await stored.mark_published(self._database, message, outcome.open_e_message_id, self._now())
             case MessageState.UNKNOWN:
-                await stored.mark_unknown(self._database, message.id)
+                await stored.mark_unknown(self._database, message.id, outcome.sent)
             case None:
-                await stored.drop_refused(self._database, message.id)
+                await stored.drop_refused(self._database, message.id, outcome.sent)
             case _ as unreachable:
                 assert_never(unreachable)
 

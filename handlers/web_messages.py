@@ -201,19 +201,19 @@ async def _publish(request: Request, message: WebMessage, key: IdempotencyKey | 
             if not await stored.begin_sending(services.database, message, sent, key):
                 return False
         except StorageUncertain:
-            services.outcomes.revoke(message)
+            services.outcomes.revoke(message, sent)
             raise
         try:
             open_e_id = await services.open_e.add_message(
                 message, added=sent, request_id=request.request_id, trace_parent=request.trace_parent
             )
-            outcome = Outcome(message, MessageState.PUBLISHED, open_e_id)
+            outcome = Outcome(message, sent, MessageState.PUBLISHED, open_e_id)
         except OutcomeUnknown as exc:
-            outcome = Outcome(message, MessageState.UNKNOWN)
+            outcome = Outcome(message, sent, MessageState.UNKNOWN)
             error = OutcomeUnknown(f"{exc}. Whether message '{message.id}' was published is unknown")
             error.__cause__ = exc
         except (NotFound, BackendRefused, BackendUnavailable) as exc:
-            outcome, error = Outcome(message, None), exc
+            outcome, error = Outcome(message, sent, None), exc
     # Release the slot first: a failing database must not block other calls to Open-E.
     is_recorded = await services.outcomes.record(outcome)
     if error is not None:

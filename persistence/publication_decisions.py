@@ -6,19 +6,30 @@ or hashes of a message in doubt, until it is known whether Open-E has it.
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
 from domain.audit import WEB_MESSAGES, AuditEntry
+from domain.errors import Conflict
 from domain.publications import Case, fingerprint_sent
-from domain.web_messages import OepInstance
+from domain.web_messages import FLOW_INSTANCE_ID, OepInstance
 from persistence import audit
 from persistence.database import Database
 from persistence.idempotency_keys import free_keys
-from persistence.publications import DELETE_UNSETTLED, IS_IN_DOUBT, Row, describe, files_of, make_readable
+from persistence.publications import (
+    DELETE_UNSETTLED,
+    IS_IN_DOUBT,
+    Row,
+    claim_at_once,
+    describe,
+    files_of,
+    make_readable,
+)
 from persistence.tables import IS_UNSETTLED
 from persistence.tables import publication_traces as traces_table
 from persistence.tables import settlements as settlements_table
+from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
 from persistence.work import long_write, short_write
 
@@ -38,15 +49,27 @@ async def delete_in_doubt(database: Database, message_id: str, before: datetime,
 
 
 async def mark_found(
-    database: Database, message_id: str, open_e_message_id: int | None, created: datetime, entry: AuditEntry
+    database: Database,
+    message_id: str,
+    open_e_message_id: int | None,
+    created: datetime,
+    before: datetime,
+    entry: AuditEntry,
 ) -> bool:
-    """Make a message in doubt readable, because an operator found it on its case. Return whether it was in doubt."""
-    return await database.write(_mark_found_by_operator, message_id, open_e_message_id, created, entry)
+    """Make a message in doubt readable, because an operator found it on its case. Return whether it was in doubt.
+
+    `before` is as in `delete_in_doubt`. Raises `Conflict` if another message of the case has Open-E's id, or, without
+    an id, if an equal message is in doubt: it would count as this one's copy.
+    """
+    return await database.write(_mark_found_by_operator, message_id, open_e_message_id, created, before, entry)
 
 
-async def mark_not_published(database: Database, message_id: str, entry: AuditEntry) -> bool:
-    """Delete a message in doubt that is certainly not on its case, and free its key. Return whether it was in doubt."""
-    return await database.write(_mark_not_published, message_id, entry)
+async def mark_not_published(database: Database, message_id: str, before: datetime, entry: AuditEntry) -> bool:
+    """Delete a message in doubt that is certainly not on its case, and free its key. Return whether it was in doubt.
+
+    `before` is as in `delete_in_doubt`.
+    """
+    return await database.write(_mark_not_published, message_id, before, entry)
 
 
 async def remove_old(database: Database, now: datetime) -> None:
@@ -69,6 +92,32 @@ _IN_DOUBT_BY_ID = (
     sa.select(_m.id, _m.oep_instance, _m.flow_instance_id, _m.sent, _m.message, _m.sender_user_id, _m.attachments)
     .where(_IS_THIS, _IS_UNSETTLED, IS_IN_DOUBT)
     .with_for_update()
+)
+_CASE_IN_DOUBT = sa.select(_m.id, _m.oep_instance, _m.flow_instance_id, _m.sent, _m.external_references).where(
+    _IS_THIS, _IS_UNSETTLED, IS_IN_DOUBT
+)
+_this = messages_table.alias("this")
+_EQUAL_IN_DOUBT = sa.select(_m.id).where(
+    _IS_UNSETTLED,
+    _m.oep_instance == sa.bindparam("instance"),
+    _m.flow_instance_id == sa.bindparam("number"),
+    _m.id != sa.bindparam("message_id"),
+    _m.message == sa.select(_this.c.message).where(_this.c.id == sa.bindparam("message_id")).scalar_subquery(),
+)
+_OWNER = sa.union_all(
+    sa.select(_m.id)
+    .join(references_table, references_table.c.message_id == _m.id)
+    .where(
+        references_table.c.key == FLOW_INSTANCE_ID,
+        references_table.c.value == sa.bindparam("value"),
+        _m.oep_instance == sa.bindparam("instance"),
+        _m.open_e_message_id == sa.bindparam("open_e_message_id"),
+    ),
+    sa.select(_t.message_id).where(
+        _t.oep_instance == sa.bindparam("instance"),
+        _t.flow_instance_id == sa.bindparam("number"),
+        _t.open_e_message_id == sa.bindparam("open_e_message_id"),
+    ),
 )
 _OF_TRACE = (_s.oep_instance == _t.oep_instance, _s.flow_instance_id == _t.flow_instance_id)
 _REMOVE_TRACES = traces_table.delete().where(
@@ -103,19 +152,30 @@ def _mark_found_by_operator(
     message_id: str,
     open_e_message_id: int | None,
     created: datetime,
+    before: datetime,
     entry: AuditEntry,
 ) -> bool:
-    row = _lock_unsettled(connection, message_id)
+    row = _lock_in_doubt(connection, message_id, before, created)
     if row is None:
         return False
+    if open_e_message_id is None:
+        other = connection.scalar(_EQUAL_IN_DOUBT, _parameters(row))
+        if other is not None:
+            raise Conflict(
+                f"Message '{other}', which is also in doubt, has the same text: name the messageID of Open-E"
+            )
+    else:
+        other = connection.scalar(_OWNER, _parameters(row) | {"open_e_message_id": open_e_message_id})
+        if other is not None:
+            raise Conflict(f"Message '{other}' has the messageID {open_e_message_id} of Open-E")
     make_readable(connection, row, open_e_message_id, created)
     _append(connection, entry, row)
     return True
 
 
 @short_write
-def _mark_not_published(connection: sa.Connection, message_id: str, entry: AuditEntry) -> bool:
-    row = _lock_unsettled(connection, message_id)
+def _mark_not_published(connection: sa.Connection, message_id: str, before: datetime, entry: AuditEntry) -> bool:
+    row = _lock_in_doubt(connection, message_id, before, entry.time)
     if row is None:
         return False
     connection.execute(DELETE_UNSETTLED, {"message_id": message_id})
@@ -124,10 +184,23 @@ def _mark_not_published(connection: sa.Connection, message_id: str, entry: Audit
     return True
 
 
-def _lock_unsettled(connection: sa.Connection, message_id: str) -> Row | None:
-    columns = (_m.id, _m.oep_instance, _m.flow_instance_id, _m.sent, _m.external_references)
-    statement = sa.select(*columns).where(_IS_THIS, _IS_UNSETTLED).with_for_update()
-    return connection.execute(statement, {"message_id": message_id}).first()
+def _lock_in_doubt(connection: sa.Connection, message_id: str, before: datetime, now: datetime) -> Row | None:
+    """Return a message in doubt, after locking its case as a settlement does, so that no copy gets two messages."""
+    parameters = {"message_id": message_id, "before": before}
+    row = connection.execute(_CASE_IN_DOUBT, parameters).first()
+    if row is None:
+        return None
+    claim_at_once(connection, Case(OepInstance(row.oep_instance), row.flow_instance_id), now)
+    return connection.execute(_CASE_IN_DOUBT.with_for_update(), parameters).first()
+
+
+def _parameters(row: Row) -> dict[str, Any]:
+    return {
+        "message_id": row.id,
+        "instance": row.oep_instance,
+        "number": row.flow_instance_id,
+        "value": str(row.flow_instance_id),
+    }
 
 
 def _append(connection: sa.Connection, entry: AuditEntry, row: Row) -> None:

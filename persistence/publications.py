@@ -5,8 +5,8 @@ its row serialises the decisions. A message changes its state once: every change
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -70,6 +70,7 @@ class SettledCase:
     """What one settlement recorded: Open-E's ids by message, messages that were not published, undecidable ones.
 
     `failures` is the number of reads that had failed before, and `in_doubt` the number of messages still in doubt.
+    `resent` is the new time of the message of the `Resend`, which must be sent now, None for none.
     """
 
     found: dict[str, int]
@@ -77,6 +78,15 @@ class SettledCase:
     undecidable: tuple[str, ...]
     failures: int
     in_doubt: int
+    resent: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """A message that is sent again, instead of deleted, once it can no longer arrive, with its entry for the audit."""
+
+    message_id: str
+    entry: AuditEntry
 
 
 async def list_due_cases(
@@ -85,6 +95,11 @@ async def list_due_cases(
     """Return cases with messages in doubt that no process works on, oldest message first, except for one instance."""
     before = now - rules.times.longest_call
     return await database.read(_list_due_cases, now, before, limit, "" if except_for is None else str(except_for))
+
+
+async def list_cases_in_doubt(database: Database, before: datetime) -> list[DueCase]:
+    """Return all cases with messages in doubt, oldest message first. `before` is as in `is_in_doubt`."""
+    return await database.read(_list_due_cases, _ANY_TIME, before, _NO_LIMIT, "")
 
 
 async def find_case(database: Database, message_id: str, before: datetime) -> DueCase | None:
@@ -110,19 +125,30 @@ async def claim(database: Database, case: Case, now: datetime, lease: timedelta)
     return await database.mark(_claim, case, now, now + lease)
 
 
+async def take_over(database: Database, case: Case, now: datetime, lease: timedelta) -> None:
+    """Claim a case for an operator, whether it is due or not. Another process that works on it does no harm."""
+    await database.mark(claim_at_once, case, now + lease)
+
+
 async def record_failure(database: Database, case: Case, due: datetime) -> None:
     """Record that a claimed case could not be read, and when to try again."""
     await database.mark(_record_failure, case, due)
 
 
 async def settle_case(
-    database: Database, case: Case, read_back: ReadBack, now: datetime, rules: SettlingRules
+    database: Database,
+    case: Case,
+    read_back: ReadBack,
+    now: datetime,
+    rules: SettlingRules,
+    resend: Resend | None = None,
 ) -> SettledCase | None:
     """Record the outcomes of the messages in doubt of a claimed case. Return None if another process has ended it.
 
-    Messages on the case become readable now. Messages that are absent, and can no longer arrive, are deleted.
+    Messages on the case become readable now. Messages that are absent, and can no longer arrive, are deleted, except
+    for the one of `resend`: it becomes `sending`, sent now, and its call must begin.
     """
-    settled = await database.write(_settle_case, case, read_back, now, rules)
+    settled = await database.write(_settle_case, case, read_back, now, rules, resend)
     if settled is not None and settled.failures:
         await database.mark(_pull_forward, case.oep_instance, now)
     return settled
@@ -236,6 +262,15 @@ _PULL_FORWARD = (
 )
 
 
+_RESEND = (
+    messages_table.update()
+    .where(_IS_THIS, _IS_UNSETTLED)
+    .values(state=str(MessageState.SENDING), sent=sa.bindparam("resent"))
+)
+_ANY_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+_NO_LIMIT = 2**31 - 1
+
+
 def _insert_claim(dialect: sa.Dialect) -> Any:
     insert = (postgresql.insert if dialect.name == "postgresql" else sqlite.insert)(settlements_table)
     return insert.on_conflict_do_update(
@@ -290,6 +325,12 @@ def _claim(connection: sa.Connection, case: Case, now: datetime, due: datetime) 
 
 
 @mark
+def claim_at_once(connection: sa.Connection, case: Case, due: datetime) -> None:
+    """Claim a case whether it is due or not. In a transaction, this serialises decisions about its messages."""
+    _claim(connection, case, _ANY_TIME, due)
+
+
+@mark
 def _record_failure(connection: sa.Connection, case: Case, due: datetime) -> None:
     connection.execute(_FAIL, _parameters(case) | {"next_due": due})
 
@@ -301,7 +342,12 @@ def _pull_forward(connection: sa.Connection, instance: OepInstance, now: datetim
 
 @long_write
 def _settle_case(
-    connection: sa.Connection, case: Case, read_back: ReadBack, now: datetime, rules: SettlingRules
+    connection: sa.Connection,
+    case: Case,
+    read_back: ReadBack,
+    now: datetime,
+    rules: SettlingRules,
+    resend: Resend | None,
 ) -> SettledCase | None:
     claim_ = connection.execute(_LOCK, _parameters(case)).first()
     if claim_ is None:
@@ -330,16 +376,24 @@ def _settle_case(
         if each.id in plan.absent
     }
     gone = [id_ for id_, moment in certain_at.items() if moment <= read_back.begun]
-    _record_found(connection, messages, plan, now)
-    not_published = _record_absent(connection, case, publications, gone, now)
     in_doubt = sum(not each.is_in_flight for each in publications) - len(plan.found) - len(gone)
+    _record_found(connection, messages, plan, now)
+    resent = None
+    if resend is not None and resend.message_id in gone:
+        gone.remove(resend.message_id)
+        sent = next(each.sent for each in publications if each.id == resend.message_id)
+        resent = _begin_resending(connection, resend, describe(resend.message_id, case, sent), now)
+    not_published = _record_absent(connection, case, publications, gone, now)
     if in_doubt:
         due = now + min(max(rules.interval, read_back.begun - answered), LONGEST_WAIT)
         due = min([due, *(moment for moment in certain_at.values() if moment > now)])
+        if resend is not None:
+            # Keep the claim, so that no other process deletes the message first.
+            due = now + LONGEST_WAIT
         connection.execute(_WAIT, _parameters(case) | {"next_due": due, "first_answered": answered})
     else:
         connection.execute(_END, _parameters(case))
-    return SettledCase(plan.found, not_published, plan.undecidable, claim_.failures, in_doubt)
+    return SettledCase(plan.found, not_published, plan.undecidable, claim_.failures, in_doubt, resent)
 
 
 def _read_publication(connection: sa.Connection, row: Row, in_doubt_before: datetime) -> Publication:
@@ -374,6 +428,16 @@ def make_readable(connection: sa.Connection, row: Row, open_e_message_id: int | 
     elif _FIND_ROW.execute(connection, **values):
         references = tuple(ExternalReference(key, value) for key, value in row.external_references)
         insert_references_and_events(connection, [(WebMessage(row.id, "", references), now)])
+
+
+def _begin_resending(
+    connection: sa.Connection, resend: Resend, detail: dict[str, Any], now: datetime
+) -> datetime | None:
+    if connection.execute(_RESEND, {"message_id": resend.message_id, "resent": now}).rowcount == 0:
+        return None
+    entry = replace(resend.entry, detail=detail)
+    audit.append(connection, WEB_MESSAGES, audit.lock_chain(connection, WEB_MESSAGES), [entry])
+    return now
 
 
 def _record_absent(

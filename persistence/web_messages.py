@@ -84,14 +84,20 @@ async def mark_published(database: Database, message: WebMessage, open_e_message
     await database.write(_mark_published, _PublishedMessage(message, open_e_message_id, created))
 
 
-async def mark_unknown(database: Database, message_id: str) -> None:
-    """Mark a message whose publication may or may not have succeeded, for operators to decide."""
-    await database.write(_mark_unknown, message_id)
+async def mark_unknown(database: Database, message_id: str, sent: datetime | None = None) -> None:
+    """Mark a message whose publication may or may not have succeeded.
+
+    With `sent`, only the outcome of the call of that time is recorded, not if the message was sent again.
+    """
+    await database.write(_mark_unknown, message_id, sent)
 
 
-async def drop_refused(database: Database, message_id: str) -> None:
-    """Delete a message that Open-E has certainly not published, and free its idempotency key."""
-    await database.write(_drop_refused, message_id)
+async def drop_refused(database: Database, message_id: str, sent: datetime | None = None) -> None:
+    """Delete a message that Open-E has certainly not published, and free its idempotency key.
+
+    `sent` is as in `mark_unknown`.
+    """
+    await database.write(_drop_refused, message_id, sent)
 
 
 async def get(database: Database, message_id: str) -> WebMessage:
@@ -100,6 +106,12 @@ async def get(database: Database, message_id: str) -> WebMessage:
     if message is None:
         raise NotFound(f"WebMessage with id '{message_id}' not found")
     return message
+
+
+async def find_unsettled(database: Database, message_id: str) -> WebMessage | None:
+    """Return a message without a known outcome, for operators. Its attachments have no data."""
+    rows = await database.read(_fetch_all, _SELECT_UNSETTLED, {"message_id": message_id})
+    return _to_message(list(rows[0].values())) if rows else None
 
 
 async def get_attachment(database: Database, message_id: str, attachment_id: str) -> Attachment:
@@ -217,8 +229,11 @@ _MARK_PUBLISHED_ALL = PreparedStatement(with_references_and_event(_MARK))
 _IS_READABLE = messages_table.c.created.is_not(None)
 _IS_THIS = messages_table.c.id == sa.bindparam("message_id")
 _IS_SENDING = messages_table.c.state == str(MessageState.SENDING)
-_MARK_UNKNOWN = messages_table.update().where(_IS_THIS, _IS_SENDING).values(state=str(MessageState.UNKNOWN))
-_DROP_REFUSED = messages_table.delete().where(_IS_THIS, _IS_SENDING)
+_IS_SENT = messages_table.c.sent == sa.func.coalesce(
+    sa.bindparam("sent_at", type_=messages_table.c.sent.type), messages_table.c.sent
+)
+_MARK_UNKNOWN = messages_table.update().where(_IS_THIS, _IS_SENDING, _IS_SENT).values(state=str(MessageState.UNKNOWN))
+_DROP_REFUSED = messages_table.delete().where(_IS_THIS, _IS_SENDING, _IS_SENT)
 _DELETE = (
     messages_table.delete()
     .where(_IS_THIS, _IS_READABLE)
@@ -231,6 +246,7 @@ _DELETE = (
     )
 )
 _SELECT_BY_ID = PreparedStatement(sa.select(*_COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE))
+_SELECT_UNSETTLED = sa.select(*_COLUMNS).where(_IS_THIS, sa.text(IS_UNSETTLED))
 _IDS = sa.bindparam("ids", type_=sa.ARRAY(sa.Uuid(as_uuid=False)))
 _SELECT_BY_IDS = PreparedStatement(sa.select(*_COLUMNS).where(messages_table.c.id == sa.any_(_IDS), _IS_READABLE))
 _SELECT_PIECE = sa.select(attachments_table.c.data).where(
@@ -369,13 +385,13 @@ def _compute_max_bytes(message: WebMessage) -> int:
 
 
 @short_write
-def _mark_unknown(connection: sa.Connection, message_id: str) -> None:
-    connection.execute(_MARK_UNKNOWN, {"message_id": message_id})
+def _mark_unknown(connection: sa.Connection, message_id: str, sent: datetime | None) -> None:
+    connection.execute(_MARK_UNKNOWN, {"message_id": message_id, "sent_at": sent})
 
 
 @short_write
-def _drop_refused(connection: sa.Connection, message_id: str) -> None:
-    if connection.execute(_DROP_REFUSED, {"message_id": message_id}).rowcount > 0:
+def _drop_refused(connection: sa.Connection, message_id: str, sent: datetime | None) -> None:
+    if connection.execute(_DROP_REFUSED, {"message_id": message_id, "sent_at": sent}).rowcount > 0:
         free_keys(connection, [message_id])
 
 

@@ -22,7 +22,7 @@ def test_message_that_is_revoked_for_minutes_keeps_no_attachment_in_memory(
         database = open_database(f"sqlite:///{path}")
         outcomes = PublicationOutcomes(database, now=lambda: NOW, timeout=10)
         alone = sys.getrefcount(data)
-        outcomes.revoke(web_message(attachments=(attachment(data),)))
+        outcomes.revoke(web_message(attachments=(attachment(data),)), NOW)
         # The task that revokes the message begins.
         await asyncio.sleep(0)
         assert sys.getrefcount(data) == alone

@@ -1,6 +1,7 @@
 """Settle messages in doubt in the database: claims, outcomes, taken ids, traces."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from domain.audit import WEB_MESSAGES, AuditEntry
-from domain.errors import NotFound
+from domain.errors import Conflict, NotFound
 from domain.publications import CallTimes, Case, CaseMessage, SettlingRules, fingerprint_shown
 from domain.web_messages import ExternalReference, OepInstance, WebMessage
 from persistence import audit, tables, web_messages
@@ -339,20 +340,130 @@ async def test_message_whose_call_runs_is_not_deleted(database: Database) -> Non
 
 
 async def test_operator_decides(database: Database) -> None:
-    found, other, absent = [await send(database, to_case()) for _ in range(3)]
+    found, absent = [await send(database, to_case()) for _ in range(2)]
+    other = await send(database, to_case("another"), is_unknown=False)
     await add_key(database, absent)
-    assert await decisions.mark_found(database, found.id, 7, NOW, ENTRY)
-    assert await decisions.mark_found(database, other.id, None, NOW, ENTRY)
-    assert await decisions.mark_not_published(database, absent.id, ENTRY)
+    later = NOW + SECOND
+    assert await decisions.mark_found(database, found.id, 7, NOW, NOW, ENTRY)
+    assert await decisions.mark_found(database, other.id, None, NOW, later, ENTRY)
+    assert await decisions.mark_not_published(database, absent.id, NOW, ENTRY)
     assert await open_e_id(database, found) == 7
     assert await open_e_id(database, other) is None
     rows = await counts(database)
     assert (rows["web_messages"], rows["web_message_references"], rows.get("idempotency_keys")) == (2, 4, None)
     assert len(await audit_entries(database)) == 3
     for message in (found, absent):
-        assert not await decisions.mark_found(database, message.id, 7, NOW, ENTRY)
-        assert not await decisions.mark_not_published(database, message.id, ENTRY)
+        assert not await decisions.mark_found(database, message.id, 7, NOW, later, ENTRY)
+        assert not await decisions.mark_not_published(database, message.id, later, ENTRY)
     assert len(await audit_entries(database)) == 3
+
+
+async def test_operator_cannot_decide_about_a_message_whose_call_runs(database: Database) -> None:
+    message = await send(database, to_case(), is_unknown=False)
+    assert not await decisions.mark_found(database, message.id, 7, NOW, NOW, ENTRY)
+    assert not await decisions.mark_not_published(database, message.id, NOW, ENTRY)
+    assert await stored.is_unsettled(database, message.id)
+
+
+async def test_operator_cannot_give_a_message_the_copy_of_another(database: Database) -> None:
+    first, second, deleted = [await send(database, to_case()) for _ in range(3)]
+    with pytest.raises(Conflict, match="has the same text"):
+        await decisions.mark_found(database, first.id, None, NOW, NOW, ENTRY)
+    assert await decisions.mark_found(database, first.id, 7, NOW, NOW, ENTRY)
+    assert await decisions.mark_found(database, deleted.id, 8, NOW, NOW, ENTRY)
+    await web_messages.delete(database, deleted.id)
+    for taken in (7, 8):
+        with pytest.raises(Conflict, match=f"has the messageID {taken} of Open-E"):
+            await decisions.mark_found(database, second.id, taken, NOW, NOW, ENTRY)
+    assert await stored.is_unsettled(database, second.id)
+    assert len(await audit_entries(database)) == 2
+    assert await decisions.mark_found(database, second.id, None, NOW, NOW, ENTRY)
+
+
+async def test_settler_and_operators_at_once_record_one_outcome(database: Database, database_url: str) -> None:
+    """Two equal messages have one copy, number 7: never do both get it, and never does one get two outcomes."""
+    other = open_database(database_url)
+    for number in range(1, 16):
+        case = Case(OepInstance.EXTERNAL, number)
+        first, second = [await send(database, to_case(case=number), NOW + place * SECOND) for place in range(2)]
+        await stored.claim(database, case, NOW, LEASE)
+        work = [
+            stored.settle_case(database, case, ReadBack(NOW, NOW, [copy()]), NOW, RULES),
+            decisions.mark_found(other, first.id, 8, NOW, NOW, ENTRY),
+            decisions.mark_not_published(other, first.id, NOW, ENTRY),
+            decisions.mark_found(other, second.id, 7, NOW, NOW, ENTRY),
+        ]
+        order = [work[(place + number) % 4] for place in range(4)]
+        await asyncio.gather(*order, return_exceptions=True)
+        found = [await find_open_e_id(database, message) for message in (first, second)]
+        assert found.count(7) == 1, found
+    assert (await audit.verify(database, None))[1] is None
+    await other.close()
+
+
+async def find_open_e_id(database: Database, message: WebMessage) -> int | None:
+    """Return Open-E's id of a message, None if it is not readable."""
+    try:
+        return await open_e_id(database, message)
+    except NotFound:
+        return None
+
+
+RESEND_ENTRY = replace(ENTRY, outcome="resent")
+
+
+async def read_for_resend(
+    database: Database, message: WebMessage, *copies: CaseMessage, begun: datetime
+) -> SettledCase | None:
+    await stored.take_over(database, CASE, begun, LEASE)
+    read_back = ReadBack(begun, NOW, copies)
+    return await stored.settle_case(database, CASE, read_back, begun, RULES, stored.Resend(message.id, RESEND_ENTRY))
+
+
+async def test_resend_waits_until_the_message_can_no_longer_arrive(database: Database) -> None:
+    message, other = await send(database, to_case()), await send(database, to_case("another"))
+    await add_key(database, message)
+    for begun in (NOW, CERTAIN - SECOND):
+        settled = await read_for_resend(database, message, begun=begun)
+        assert settled is not None
+        assert (settled.resent, settled.not_published) == (None, ())
+        # The service does not delete it meanwhile.
+        assert await stored.claim(database, CASE, begun + LEASE, LEASE) is None
+    settled = await read_for_resend(database, message, begun=CERTAIN)
+    assert settled is not None
+    assert (settled.resent, settled.not_published) == (CERTAIN, (other.id,))
+    assert [entry.outcome for entry in await audit_entries(database)] == ["resent", "not_published"]
+    assert (await counts(database))["idempotency_keys"] == 1
+    # Its call may run now.
+    assert await stored.find_case(database, message.id, CERTAIN) is None
+    settled = await read_for_resend(database, message, begun=CERTAIN + SECOND)
+    assert settled is None or settled.resent is None
+
+
+async def test_resend_of_a_message_on_its_case_sends_nothing(database: Database) -> None:
+    message = await send(database, to_case())
+    settled = await read_for_resend(database, message, copy(), begun=CERTAIN)
+    assert settled is not None
+    assert (settled.found, settled.resent) == ({message.id: 7}, None)
+    assert await open_e_id(database, message) == 7
+
+
+async def test_outcome_of_an_earlier_call_does_not_change_a_message_that_was_sent_again(database: Database) -> None:
+    message = await send(database, to_case())
+    assert (await read_for_resend(database, message, begun=NOW)) is not None
+    assert (await read_for_resend(database, message, begun=CERTAIN)) is not None
+    await web_messages.drop_refused(database, message.id, NOW)
+    await web_messages.mark_unknown(database, message.id, NOW)
+    assert await stored.find_case(database, message.id, CERTAIN) is None
+    await web_messages.drop_refused(database, message.id, CERTAIN)
+    assert not await stored.is_unsettled(database, message.id)
+
+
+async def test_list_cases_in_doubt_returns_claimed_cases_too(database: Database) -> None:
+    await send(database, to_case())
+    await send(database, to_case(case=8), is_unknown=False)
+    await stored.claim(database, CASE, NOW, LEASE)
+    assert await stored.list_cases_in_doubt(database, NOW) == [DueCase(CASE, NOW)]
 
 
 async def test_old_traces_and_claims_are_removed(database: Database) -> None:
