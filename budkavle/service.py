@@ -14,11 +14,11 @@ from starlette.types import ASGIApp
 
 from budkavle.clock import now
 from budkavle.ids import create_id
+from budkavle.open_e import create_calls, create_read_backs
 from budkavle.settings import Settings
 from budkavle.specs import find_spec_dir
 from delivery.worker import Worker
 from domain.api_keys import ApiKey
-from domain.web_messages import OepInstance
 from handlers.application import create_application
 from handlers.contracts import CONTRACTS, WEB_MESSAGES
 from handlers.idempotency_keys import ExpiredKeys
@@ -28,10 +28,6 @@ from handlers.publication_settler import CONCURRENT_CASES, PublicationSettler
 from handlers.refusal_tally import RefusalTally
 from handlers.requests import Services
 from handlers.security.authentication import ApiKeys
-from open_e.calls import OpenECalls
-from open_e.client import OpenEClient
-from open_e.messageapi import MessageApi
-from open_e.read_backs import ReadBacks
 from openapi.bodies.budget import BodyBudget
 from openapi.observation.source_limits import FailureLimit
 from openapi.server.connections import Connections
@@ -39,11 +35,6 @@ from openapi.server.protocol import BoundedProtocol
 from openapi.server.serving import Drain
 from persistence.database import Database
 from persistence.opening import open_database
-
-READ_BACK_THREADS = len(OepInstance) * CONCURRENT_CASES
-
-READ_BACK_SECONDS_LESS = 2
-"""Seconds of a lease that remain for the database after a case was read back."""
 
 
 def create_service(
@@ -64,27 +55,8 @@ def create_service(
     settings.
     """
     store = database or open_database(settings.database_url.get_secret_value(), settings.build_waits())
-    accounts = settings.build_accounts()
-    client = OpenEClient(
-        accounts,
-        connect_timeout=settings.open_e_connect_timeout,
-        read_timeout=settings.open_e_read_timeout,
-        threads=settings.open_e_threads,
-    )
-    open_e = OpenECalls(
-        client,
-        frozenset(accounts),
-        threads=settings.open_e_threads,
-        queue_timeout=settings.open_e_queue_timeout,
-        now=clock,
-        pause_after=settings.open_e_pause_after,
-        pause_seconds=settings.open_e_pause_seconds,
-    )
-
-    read_backs = ReadBacks(
-        MessageApi(accounts, timeout=settings.settle_lease - READ_BACK_SECONDS_LESS, threads=READ_BACK_THREADS),
-        threads=READ_BACK_THREADS,
-    )
+    open_e = create_calls(settings, clock, threads=settings.open_e_threads)
+    read_backs = create_read_backs(settings, concurrent_cases=CONCURRENT_CASES)
     outcomes = PublicationOutcomes(store, now=clock, timeout=settings.record_timeout)
     wake_worker = store.notify_workers if worker is None else worker.wake
     settler = PublicationSettler(

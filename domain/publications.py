@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from domain.web_messages import OepInstance
+from domain.web_messages import MessageState, OepInstance
 
 MAX_START = timedelta(seconds=10)
 """Maximum time between `sent` of a message and the beginning of its call. A later call is not made."""
@@ -49,6 +49,27 @@ class SettlingRules:
     times: CallTimes
     zone: tzinfo
     interval: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationStatus:
+    """What operators see of a message without its content.
+
+    `caller` is the name of the API key, known for messages with an Idempotency-Key. `failures` is the number of
+    read-backs of its case that failed in a row, and `next_read` when the case is read again, None if it was not read.
+    """
+
+    id: str
+    state: MessageState
+    oep_instance: OepInstance
+    flow_instance_id: int | None
+    sent: datetime | None
+    created: datetime | None
+    open_e_message_id: int | None
+    is_in_doubt: bool
+    caller: str | None
+    failures: int
+    next_read: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

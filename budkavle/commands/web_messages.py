@@ -1,26 +1,31 @@
-"""`budkavle messages`: list web messages whose publication is not settled."""
+"""`budkavle messages`: list, show and settle web messages that are in doubt."""
+
+from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from budkavle.commands.console import load_command_settings, run_with_database
+from budkavle.commands.console import load_command_settings, print_line, run_with_database, write_moment
+from budkavle.commands.option_types import Id
 from budkavle.documentation import list_documentation
 from domain.web_messages import UNSETTLED_STATES, MessageState
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from budkavle.settings import Settings
+    from domain.publications import PublicationStatus
+    from domain.web_messages import WebMessage
     from persistence.database import Database
 
-GRACE_SECONDS = 60
-"""Seconds after the end of its timeout at which a message counts as left over from a crash."""
+MAX_OPEN_E_ID = 2**63 - 1
 
 
 @click.group(epilog=list_documentation("how-to/in-doubt-messages.md"))
 def messages() -> None:
-    """List web messages whose publication is not settled."""
+    """List, show and settle web messages in doubt."""
 
 
 @messages.command("list")
@@ -33,35 +38,137 @@ def messages() -> None:
 )
 @click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="The maximum number of entries.")
 def list_messages(states: tuple[str, ...], limit: int) -> None:
-    """List messages whose publication is not settled, the oldest first, one line of JSON each.
+    """List messages in doubt, the oldest first, one line of JSON each.
 
-    `leftOver`: a message in the state `sending` was left over from a crash, since no call takes that long. Check on its
-    case whether Open-E has it.
+    Messages whose call to Open-E may still run are not listed.
     """
     settings = load_command_settings()
-    for line in run_with_database(lambda database: list_unsettled(database, settings, states, limit), settings):
-        click.echo(json.dumps(line))
-
-
-async def list_unsettled(
-    database: "Database", settings: "Settings", states: tuple[str, ...], limit: int
-) -> list[dict[str, Any]]:
-    """Return a line for each unsettled message in one of the states, oldest first."""
-    from budkavle.clock import measure_clock
-    from persistence import web_messages as stored
-
     wanted = tuple(MessageState(state) for state in states) or UNSETTLED_STATES
-    longest = timedelta(seconds=settings.open_e_connect_timeout + settings.open_e_read_timeout + GRACE_SECONDS)
-    clock = await measure_clock(database)
-    left_over_before = clock.now() - longest
-    return [
-        {
-            "id": message.id,
-            "state": str(message.state),
-            "oepInstance": str(message.oep_instance),
-            "flowInstanceId": message.flow_instance_id,
-            "sent": message.sent.isoformat(timespec="milliseconds"),
-            "leftOver": message.state is MessageState.SENDING and message.sent < left_over_before,
-        }
-        for message in await stored.list_unsettled(database, wanted, limit)
-    ]
+
+    async def work(database: Database) -> list[PublicationStatus]:
+        from persistence import publication_statuses as stored
+
+        return await stored.list_in_doubt(database, await compute_before(database, settings), wanted, limit)
+
+    for status in run_with_database(work, settings):
+        click.echo(json.dumps(describe_status(status), ensure_ascii=False))
+
+
+@messages.command("show")
+@click.argument("message_id", metavar="ID", type=Id())
+@click.option("--content", is_flag=True, help="Also print the text, the references and the names of the files.")
+def show(message_id: str, *, content: bool) -> None:
+    """Show the state of a message as JSON, without its content, which may be personal data."""
+    settings = load_command_settings()
+
+    async def work(database: Database) -> dict[str, Any]:
+        from budkavle.commands.web_messages_settling import find_status
+        from persistence import web_messages as stored
+
+        status = await find_status(database, message_id, await compute_before(database, settings))
+        shown = describe_status(status) | {"inDoubt": status.is_in_doubt}
+        if content:
+            message = await stored.find_unsettled(database, message_id) or await stored.get(database, message_id)
+            shown |= _describe_content(message)
+        return shown
+
+    print_line(json.dumps(run_with_database(work, settings), ensure_ascii=False))
+
+
+@messages.command("settle")
+@click.argument("message_id", metavar="[ID]", type=Id(), required=False)
+@click.option("--published", is_flag=True, help="The message is on its case: make it readable.")
+@click.option(
+    "--not-published",
+    is_flag=True,
+    help="The message is not on its case: delete it here, and free its Idempotency-Key.",
+)
+@click.option(
+    "--resend",
+    is_flag=True,
+    help="Ask Open-E, and send the message again only if it is not on its case and can no longer arrive there.",
+)
+@click.option(
+    "--open-e-id",
+    type=click.IntRange(1, MAX_OPEN_E_ID),
+    metavar="N",
+    help="With --published: the messageID of the message in Open-E.",
+)
+@click.option("--all", "is_all", is_flag=True, help="Ask Open-E now about all messages in doubt.")
+@click.option("--by", metavar="NAME", help="Your name for the audit log, instead of the user of the operating system.")
+def settle(
+    message_id: str | None,
+    open_e_id: int | None,
+    by: str | None,
+    *,
+    published: bool,
+    not_published: bool,
+    resend: bool,
+    is_all: bool,
+) -> None:
+    """Settle the message ID in doubt, or ask Open-E about --all of them.
+
+    The service settles messages in doubt by itself while Open-E answers. The exit code is 1 if the message could not be
+    settled as requested, and with --all if a message is still in doubt.
+    """
+    if [published, not_published, resend].count(True) != (message_id is not None) or is_all == (message_id is not None):
+        raise click.UsageError("give an ID with --published, --not-published or --resend, or --all without an ID")
+    if open_e_id is not None and not published:
+        raise click.UsageError("--open-e-id requires --published")
+    from budkavle.commands import web_messages_settling as settling
+
+    settings = load_command_settings()
+    operator = settling.get_operator(by)
+
+    async def work(database: Database) -> bool:
+        from budkavle.clock import measure_clock
+
+        desk = settling.Desk(database, settings, (await measure_clock(database)).now, operator)
+        if message_id is None:
+            return await settling.settle_all(desk)
+        if published:
+            await settling.mark_published(desk, message_id, open_e_id)
+        elif not_published:
+            await settling.mark_not_published(desk, message_id)
+        else:
+            await settling.resend(desk, message_id)
+        return True
+
+    if not run_with_database(work, settings):
+        raise click.exceptions.Exit(1)
+
+
+async def compute_before(database: Database, settings: Settings) -> datetime:
+    """Return the time before which the call of a message that is still `sending` was sent, so that it has ended."""
+    from budkavle.clock import measure_clock
+
+    return (await measure_clock(database)).now() - settings.build_call_times().longest_call
+
+
+def describe_status(status: PublicationStatus) -> dict[str, Any]:
+    """Return a status as commands print it. Absent values are omitted."""
+    values = {
+        "id": status.id,
+        "state": str(status.state),
+        "oepInstance": str(status.oep_instance),
+        "flowInstanceId": status.flow_instance_id,
+        "sent": status.sent and write_moment(status.sent),
+        "created": status.created and write_moment(status.created),
+        "openEMessageId": status.open_e_message_id,
+        "caller": status.caller,
+        "failedReadBacks": status.failures or None,
+        "nextReadBack": status.next_read and write_moment(status.next_read),
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _describe_content(message: WebMessage) -> dict[str, Any]:
+    return {
+        "partyId": message.party_id,
+        "senderUserId": message.sender_user_id,
+        "externalReferences": [{"key": each.key, "value": each.value} for each in message.external_references],
+        "message": message.message,
+        "attachments": [
+            {"fileName": each.file_name, "mimeType": each.mime_type, "size": each.size} for each in message.attachments
+        ],
+    }

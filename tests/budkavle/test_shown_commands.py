@@ -4,6 +4,8 @@ import json
 import re
 import shlex
 import shutil
+from collections.abc import Iterator
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -13,12 +15,14 @@ import pytest
 
 from delivery.signing import read_secret
 from domain.deliveries import AttemptOutcome, Reason
-from tests.budkavle.commands.test_cli import store_unsettled_messages
+from mock_open_e import MockOpenE
 from tests.budkavle.commands.test_deliveries import settle
+from tests.budkavle.commands.test_web_messages import store_unsettled_messages
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import list_queue, publish, subscribe
 from tests.catalogues import FINGERPRINT, SYSTEM_ID
 from tests.certificates import Authority
+from tests.mock_servers import running_mock
 from tests.pgbouncer import PASSWORD, pgbouncer_before
 from tests.postgresql import PostgresqlServer
 from tests.processes import REPOSITORY, run_program, running
@@ -142,20 +146,27 @@ def installation(sqlite_url: str, tmp_path: Path) -> Path:
     subscribe(sqlite_url, "http://127.0.0.1:9")
     publish(sqlite_url, 2)
     settle(sqlite_url, (SYSTEM_ID, AttemptOutcome.PARK, Reason.HTTP))
-    store_unsettled_messages(sqlite_url)
+    store_unsettled_messages(sqlite_url, [timedelta(minutes=5)])
     (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
     (tmp_path / "secret").write_text(SECRET)
     return tmp_path
 
 
+@pytest.fixture
+def open_e_url() -> Iterator[str]:
+    with running_mock(MockOpenE()) as address:
+        yield f"{address}/external/api/callback"
+
+
 def test_each_command_that_a_page_shows_runs(
-    installation: Path, sqlite_url: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+    installation: Path, sqlite_url: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, open_e_url: str
 ) -> None:
     """Without its arguments a command is only named, and may miss some that it needs."""
     monkeypatch.chdir(installation)
     database = installation / "test.db"
     content = database.read_bytes()
     head = invoke(sqlite_url, "audit", "verify").stdout.split()[0]
+    message_id = json.loads(invoke(sqlite_url, "messages", "list").stdout)["id"]
     values = {
         "ID": list_queue(sqlite_url)[0].id,
         "FILE": "catalogue.yaml",
@@ -167,11 +178,12 @@ def test_each_command_that_a_page_shows_runs(
     commands = {command for page in pages for command in budkavle_commands(page)}
     for command in sorted(commands):
         text = command.replace("--system ID", f"--system {SYSTEM_ID}").replace(" …", "")
+        text = re.sub("^(messages .*)ID", rf"\g<1>{message_id}", text)
         words = [values.get(word, word) for word in shlex.split(text)]
         if words[0] in ENDLESS or words[0].startswith("-"):
             continue
         database.write_bytes(content)
-        result = invoke(sqlite_url, *words)
+        result = invoke(sqlite_url, *words, open_e_external_url=open_e_url, settle_margin="0")
         is_name = all(re.fullmatch("[a-z-]+", word) and not word.startswith("-") for word in words)
         if result.exit_code != 0 and not (is_name and result.exit_code == 2):
             failed[command] = result.output

@@ -4,25 +4,19 @@ import json
 import re
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from budkavle.clock import now
 from budkavle.commands.cli import _MODULES, main
 from budkavle.settings import OTHER_VARIABLES
 from domain.api_keys import hash_key
-from domain.web_messages import ExternalReference, OepInstance
 from persistence import api_keys
-from persistence import web_messages as stored
-from persistence.database import Database
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, put_key, running_program
 from tests.databases import with_database
-from tests.factories import web_message
 from tests.postgresql import PostgresqlServer
 from tests.processes import REPOSITORY, budkavle, python, run_program
 
@@ -100,75 +94,6 @@ def test_keys_created_and_revoked_elsewhere_take_effect_in_a_running_service(dat
             pass
 
 
-def store_unsettled_messages(database_url: str) -> list[str]:
-    """Store unsettled messages, oldest first: abandoned, just not abandoned, new, unknown. Return their ids."""
-    longest = timedelta(seconds=5 + 30 + 60)
-    ages = [longest + timedelta(seconds=1), longest - timedelta(seconds=30), timedelta(seconds=1), timedelta(0)]
-    messages = [
-        web_message(
-            created=None,
-            external_references=(ExternalReference("flowInstanceId", str(number)),),
-            oep_instance=OepInstance.INTERNAL if number == 2 else OepInstance.EXTERNAL,
-        )
-        for number in range(1, 5)
-    ]
-
-    async def put(database: Database) -> None:
-        for message, age in zip(messages, ages, strict=True):
-            await stored.begin_sending(database, message, now() - age)
-        await stored.mark_unknown(database, messages[3].id)
-        await stored.store(database, web_message())
-
-    with_database(database_url, put)
-    return [message.id for message in messages]
-
-
-def test_messages_list_shows_unsettled_messages(database_url: str, invoke: Invoke) -> None:
-    ids = store_unsettled_messages(database_url)
-    result = invoke(database_url, "messages", "list")
-    assert (result.exit_code, result.stderr) == (0, "")
-    rows = [json.loads(line) for line in result.stdout.splitlines()]
-    assert all(TIME.fullmatch(row.pop("sent")) for row in rows)
-    common = {"state": "sending", "oepInstance": "external", "leftOver": False}
-    assert rows == [
-        common | {"id": ids[0], "flowInstanceId": 1, "leftOver": True},
-        common | {"id": ids[1], "flowInstanceId": 2, "oepInstance": "internal"},
-        common | {"id": ids[2], "flowInstanceId": 3},
-        common | {"id": ids[3], "flowInstanceId": 4, "state": "unknown"},
-    ]
-
-
-def test_messages_list_uses_the_configured_timeouts(database_url: str, invoke: Invoke) -> None:
-    store_unsettled_messages(database_url)
-    result = invoke(database_url, "messages", "list", open_e_connect_timeout="1", open_e_read_timeout="1")
-    assert [json.loads(line)["leftOver"] for line in result.stdout.splitlines()] == [True, True, False, False]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "shown"),
-    [
-        (("--state", "sending"), [0, 1, 2]),
-        (("--state", "unknown"), [3]),
-        (("--state", "unknown", "--state", "sending"), [0, 1, 2, 3]),
-        (("--limit", "2"), [0, 1]),
-        (("--state", "unknown", "--limit", "1"), [3]),
-    ],
-)
-def test_messages_list_can_be_filtered(
-    database_url: str, invoke: Invoke, arguments: tuple[str, ...], shown: list[int]
-) -> None:
-    ids = store_unsettled_messages(database_url)
-    result = invoke(database_url, "messages", "list", *arguments)
-    assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [ids[index] for index in shown]
-
-
-@pytest.mark.parametrize("arguments", [("--state", "stored"), ("--limit", "0"), ("--limit", "x")])
-def test_messages_list_refuses_unusable_arguments(
-    database_url: str, invoke: Invoke, arguments: tuple[str, ...]
-) -> None:
-    assert invoke(database_url, "messages", "list", *arguments).exit_code == 2
-
-
 def leaf_commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     context = click.Context(group)
     for name in group.list_commands(context):
@@ -189,6 +114,8 @@ ARGUMENTS = {
     ("deliveries", "drop"): ("--all", "--yes"),
     ("deliveries", "replay"): ("--all",),
     ("deliveries", "show"): (str(uuid.UUID(int=1)),),
+    ("messages", "settle"): ("--all",),
+    ("messages", "show"): (str(uuid.UUID(int=1)),),
     ("serve",): ("--port", "0"),
 }
 """Arguments with which the commands that need some are tried."""
@@ -203,6 +130,7 @@ OTHERS = [
     *(command for command in COMMANDS if command not in RUNNING and command not in CREATING),
     ("apply", CATALOGUE, "--dry-run"),
     ("deliveries", "replay", str(uuid.UUID(int=1))),
+    *(("messages", "settle", str(uuid.UUID(int=1)), each) for each in ("--published", "--not-published", "--resend")),
 ]
 
 

@@ -1,0 +1,47 @@
+"""Create the clients of Open-E from settings, for the service and for commands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain.web_messages import OepInstance
+from open_e.calls import OpenECalls
+from open_e.client import OpenEClient
+from open_e.messageapi import MessageApi
+from open_e.read_backs import ReadBacks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from budkavle.settings import Settings
+
+READ_BACK_SECONDS_LESS = 2
+"""Seconds of a lease that remain for the database after a case was read back."""
+
+
+def create_calls(settings: Settings, now: Callable[[], datetime], *, threads: int) -> OpenECalls:
+    """Return the calls that publish messages. Close them after use."""
+    accounts = settings.build_accounts()
+    client = OpenEClient(
+        accounts,
+        connect_timeout=settings.open_e_connect_timeout,
+        read_timeout=settings.open_e_read_timeout,
+        threads=threads,
+    )
+    return OpenECalls(
+        client,
+        frozenset(accounts),
+        threads=threads,
+        queue_timeout=settings.open_e_queue_timeout,
+        now=now,
+        pause_after=settings.open_e_pause_after,
+        pause_seconds=settings.open_e_pause_seconds,
+    )
+
+
+def create_read_backs(settings: Settings, *, concurrent_cases: int) -> ReadBacks:
+    """Return the read-backs of this number of cases of each instance concurrently. Close them after use."""
+    threads = len(OepInstance) * concurrent_cases
+    timeout = settings.settle_lease - READ_BACK_SECONDS_LESS
+    return ReadBacks(MessageApi(settings.build_accounts(), timeout=timeout, threads=threads), threads=threads)

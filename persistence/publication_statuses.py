@@ -1,0 +1,100 @@
+"""Read what operators see of messages: which are in doubt, and the state of one."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from domain.publications import PublicationStatus
+from domain.web_messages import MessageState, OepInstance
+from persistence.database import Database
+from persistence.publications import IS_IN_DOUBT
+from persistence.tables import IS_UNSETTLED
+from persistence.tables import idempotency_keys as keys_table
+from persistence.tables import publication_traces as traces_table
+from persistence.tables import settlements as settlements_table
+from persistence.tables import web_messages as messages_table
+from persistence.work import short_read
+
+
+async def list_in_doubt(
+    database: Database, before: datetime, states: Sequence[MessageState], limit: int
+) -> list[PublicationStatus]:
+    """Return messages in doubt in these states, oldest first. A message still `sending` was sent before `before`."""
+    return await database.read(_list_in_doubt, before, [str(state) for state in states], limit)
+
+
+async def find(database: Database, message_id: str, before: datetime) -> PublicationStatus | None:
+    """Return the status of a message, None if there is none. `before` is as in `list_in_doubt`."""
+    return await database.read(_find, message_id, before)
+
+
+async def has_trace(database: Database, message_id: str) -> bool:
+    """Return whether a message was deleted before or after it was settled, and has left a trace."""
+    return await database.read(_has_trace, message_id)
+
+
+_m, _s = messages_table.c, settlements_table.c
+_SELECT = (
+    sa.select(
+        _m.id,
+        _m.state,
+        _m.oep_instance,
+        _m.flow_instance_id,
+        _m.sent,
+        _m.created,
+        _m.open_e_message_id,
+        sa.case((sa.text(IS_UNSETTLED) & IS_IN_DOUBT, 1), else_=0).label("is_in_doubt"),
+        keys_table.c.caller,
+        _s.failures,
+        _s.due,
+    )
+    .outerjoin(keys_table, keys_table.c.message_id == _m.id)
+    .outerjoin(
+        settlements_table,
+        (_s.oep_instance == _m.oep_instance) & (_s.flow_instance_id == _m.flow_instance_id) & sa.text(IS_UNSETTLED),
+    )
+)
+_LIST = (
+    _SELECT.where(sa.text(IS_UNSETTLED), IS_IN_DOUBT, _m.state.in_(sa.bindparam("states", expanding=True)))
+    .order_by(_m.sent, _m.id)
+    .limit(sa.bindparam("limit"))
+)
+_FIND = _SELECT.where(_m.id == sa.bindparam("message_id"))
+_TRACE = sa.select(traces_table.c.message_id).where(traces_table.c.message_id == sa.bindparam("message_id"))
+
+
+@short_read
+def _list_in_doubt(
+    connection: sa.Connection, before: datetime, states: list[str], limit: int
+) -> list[PublicationStatus]:
+    rows = connection.execute(_LIST, {"before": before, "states": states, "limit": limit})
+    return [_to_status(row) for row in rows.all()]
+
+
+@short_read
+def _find(connection: sa.Connection, message_id: str, before: datetime) -> PublicationStatus | None:
+    row = connection.execute(_FIND, {"message_id": message_id, "before": before}).first()
+    return None if row is None else _to_status(row)
+
+
+@short_read
+def _has_trace(connection: sa.Connection, message_id: str) -> bool:
+    return connection.execute(_TRACE, {"message_id": message_id}).first() is not None
+
+
+def _to_status(row: sa.Row[*tuple[Any, ...]]) -> PublicationStatus:
+    return PublicationStatus(
+        id=row.id,
+        state=MessageState(row.state),
+        oep_instance=OepInstance(row.oep_instance),
+        flow_instance_id=row.flow_instance_id,
+        sent=row.sent,
+        created=row.created,
+        open_e_message_id=row.open_e_message_id,
+        is_in_doubt=bool(row.is_in_doubt),
+        caller=row.caller,
+        failures=row.failures or 0,
+        next_read=row.due,
+    )
