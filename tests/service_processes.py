@@ -2,7 +2,6 @@
 
 import multiprocessing
 import signal
-import socket
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,18 +31,14 @@ class SharedClock:
 
 
 class ServiceProcess:
-    """One process of the service on its own port. `settings` are those of `Settings`."""
+    """One process of the service. `settings` are those of `Settings`."""
 
     def __init__(self, clock: SharedClock, settings: dict[str, Any]) -> None:
         self._clock = clock
         self._settings = settings
         self._process: Any = None
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self._port = listener.getsockname()[1]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        self.url = ""
+        """Its address, another one after each start: while it does not run, others may use its port."""
 
     @property
     def is_running(self) -> bool:
@@ -52,9 +47,7 @@ class ServiceProcess:
     def start(self) -> None:
         """Start the process, and return when it listens, or when it was killed meanwhile."""
         listening, child_end = _context.Pipe(duplex=False)
-        process = _context.Process(
-            target=_serve, args=(self._clock, self._settings, self._port, child_end), daemon=True
-        )
+        process = _context.Process(target=_serve, args=(self._clock, self._settings, child_end), daemon=True)
         process.start()
         self._process = process
         child_end.close()
@@ -62,7 +55,7 @@ class ServiceProcess:
             # The end of the process closes the other end.
             assert listening.poll(START_SECONDS), f"the process does not listen after {START_SECONDS} s"
             with suppress(EOFError):
-                listening.recv()
+                self.url = listening.recv()
                 return
         process.join()
         assert process.exitcode == -signal.SIGKILL, "the process of the service did not start"
@@ -74,17 +67,17 @@ class ServiceProcess:
             self._process.join()
 
 
-def _serve(clock: SharedClock, settings: dict[str, Any], port: int, listening: Any) -> None:
+def _serve(clock: SharedClock, settings: dict[str, Any], listening: Any) -> None:
     from budkavle.service import build_server_config, create_service
     from budkavle.settings import Settings
     from domain.api_keys import ApiKey, hash_key
     from openapi.observation.logs import set_up_logs
-    from openapi.server.serving import QuietServer, listen, run_loop
+    from openapi.server.serving import QuietServer, build_address, listen, run_loop
 
     set_up_logs("json", "critical")
     parsed = Settings(**settings)
     key = ApiKey(hash_key(KEY.encode()), "tests", ("messages",), clock())
     application = create_service(parsed, extra_keys=(key,), clock=clock)
-    listener = listen("127.0.0.1", port)
-    listening.send(True)
+    listener = listen("127.0.0.1", 0)
+    listening.send(build_address(listener))
     run_loop(QuietServer(build_server_config(parsed, application)).serve([listener]))
