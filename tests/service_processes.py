@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import threading
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,12 +38,15 @@ class ServiceProcess:
         self._clock = clock
         self._settings = settings
         self._process: Any = None
+        # Only one thread can read the exit code, and the mock's thread kills too.
+        self._watching = threading.Lock()
         self.url = ""
         """Its address, another one after each start: while it does not run, others may use its port."""
 
     @property
     def is_running(self) -> bool:
-        return self._process is not None and self._process.is_alive()
+        with self._watching:
+            return self._process is not None and self._process.is_alive()
 
     def start(self) -> None:
         """Start the process, and return when it listens, or when it was killed meanwhile."""
@@ -57,14 +61,16 @@ class ServiceProcess:
             with suppress(EOFError):
                 self.url = listening.recv()
                 return
-        process.join()
+        with self._watching:
+            process.join()
         assert process.exitcode == -signal.SIGKILL, "the process of the service did not start"
 
     def kill(self) -> None:
         """Kill the process with -9, if it runs, and return when it has ended."""
         if self._process is not None:
-            self._process.kill()
-            self._process.join()
+            with self._watching:
+                self._process.kill()
+                self._process.join()
 
 
 def _serve(clock: SharedClock, settings: dict[str, Any], listening: Any) -> None:
