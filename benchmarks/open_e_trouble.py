@@ -100,7 +100,7 @@ class Trouble:
         body: dict[str, Any] = {"message": content.text, "kind": "manager"}
         match chance.randrange(12):
             case 0:
-                self._model.plant_equal(content)
+                self._model.plant_equal(content._replace(file=None))
                 self.planted += 1
                 if content.sender is not None:
                     body["userID"] = content.sender

@@ -82,8 +82,11 @@ class PublicationModel:
         self._deleted[location] = content
 
     def plant_equal(self, content: Content) -> None:
-        """Record that another sender posted the same in the same minute: a lost answer cannot be decided then."""
-        self._undecidable.add(content)
+        """Record that another sender posted the same in the same minute: a lost answer cannot be decided then.
+
+        It equals messages of every sender, because Open-E drops a sender that it does not know.
+        """
+        self._undecidable.add(content._replace(sender=None))
 
     def statuses(self) -> Counter[int]:
         """Return the number of responses by status."""
@@ -114,7 +117,7 @@ class PublicationModel:
             number = found.on_case[content]
             if number > most:
                 yield f"doubled or refused: {content} is {number} times on its case, but {most} posts may have made it"
-            if content in self._undecidable:
+            if content._replace(sender=None) in self._undecidable:
                 continue
             if number < least:
                 yield f"lost: {content} is {number} times on its case, but {least} posts were accepted"
