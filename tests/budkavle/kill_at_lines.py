@@ -1,0 +1,93 @@
+"""Post a message by key in a process that is killed at a line, once for each line that a post executes.
+
+Run as a program by `test_service_killed.py`, with settings in the environment. Each post has a key, a party and a case
+of its own, which are its number. Prints the number of killed processes.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import httpx
+
+from budkavle.service import create_service
+from budkavle.settings import Settings
+from domain.api_keys import ApiKey, hash_key
+from tests.factories import NOW, case_body, message_body
+
+ROOT = Path(__file__).parents[2]
+WATCHED = {
+    str(ROOT / path)
+    for path in (
+        "handlers/web_messages.py",
+        "handlers/idempotency_keys.py",
+        "handlers/publication_outcomes.py",
+        "persistence/idempotency_keys.py",
+        "persistence/web_message_inserts.py",
+        "persistence/web_messages.py",
+        "open_e/client.py",
+    )
+}
+FIRST_CASE = 1000
+
+
+def build_body(kind: str, number: int) -> dict[str, Any]:
+    """Return the body of a post, which is different for each number."""
+    party_id = f"81471222-5798-11e9-ae24-{number:012x}"
+    return case_body(FIRST_CASE + number, partyId=party_id) if kind == "to a case" else message_body(partyId=party_id)
+
+
+class Killer:
+    """Kills this process when it is about to execute the n-th different line of the watched files."""
+
+    def __init__(self, place: int) -> None:
+        self._place = place
+        self._seen: set[tuple[str, int]] = set()
+
+    def trace(self, frame: FrameType, event: str, _argument: object) -> Any:
+        if frame.f_code.co_filename not in WATCHED:
+            return None
+        if event == "line":
+            self._seen.add((frame.f_code.co_filename, frame.f_lineno))
+            if len(self._seen) >= self._place:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self.trace
+
+
+async def post(application: Any, kind: str, number: int) -> None:
+    killer = Killer(number)
+    transport = httpx.ASGITransport(application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
+        headers = {"apikey": "key", "Idempotency-Key": str(number)}
+        threading.settrace(killer.trace)
+        sys.settrace(killer.trace)
+        response = await client.post("/webmessages", json=build_body(kind, number), headers=headers)
+        sys.settrace(None)
+        assert response.status_code == 201, response.text
+
+
+def main() -> None:
+    kind = sys.argv[1]
+    key = ApiKey(hash_key(b"key"), "tests", ("messages",), NOW)
+    application = create_service(Settings(), extra_keys=(key,))
+    number = 0
+    while True:
+        number += 1
+        child = os.fork()
+        if child == 0:
+            asyncio.run(post(application, kind, number))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if status != signal.SIGKILL:
+            break
+    assert status == 0, status
+    sys.stdout.write(f"{number - 1}\n")
+
+
+if __name__ == "__main__":
+    main()
