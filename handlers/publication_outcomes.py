@@ -1,8 +1,8 @@
 """Record the outcomes of publications on Open-E, and retry until the database has stored them.
 
 A message that is on its case must become readable, even if the database restarts between the call and the record. The
-process keeps the outcome in memory until it is stored; if the process dies first, the message stays `sending` for
-operators.
+process keeps the outcome in memory until it is stored; if the process dies first, the message stays `sending` until it
+is settled (decision 0026).
 """
 
 import asyncio
