@@ -15,6 +15,7 @@ from tests.contract_tests.stub_server import StubServer, running_stub
 CURRENT: dict[str, Any] = {"orgType": 4, "orgCode": 66_600, "entityType": 9, "webhookUrl": "/a"}
 GOOD: dict[str, tuple[int, Any]] = {
     "GET /webmessages/": (404, {}),
+    "POST /webmessages": (400, {"violations": [{"field": "createWebMessage.Idempotency-Key", "message": "invalid"}]}),
     "GET /v1/abonnement?": (200, {"abonnementer": [CURRENT]}),
     "GET /v1/abonnement/beskeder": (200, {"beskeder": []}),
     "GET /v1/beskedtype/tilladte": (404, {}),
@@ -51,7 +52,9 @@ def test_target_is_examined_without_changes(server: StubServer) -> None:
     assert (target.queued, target.attacked) == (SubscriptionIdentity(4, 66_601, 9), SubscriptionIdentity(4, 66_602, 9))
     assert target.publish_key == "k"
     assert target.attacked_system == target.queued_system == "s"
-    changing = [(path, body) for method, path, body in server.requests if method != "GET"]
+    assert target.accepts_keys
+    invalid, *changing = [(path, body) for method, path, body in server.requests if method != "GET"]
+    assert invalid == ("/webmessages", b"{}")
     dry_run = "/v1/abonnement/sync?dryRun=true"
     assert [path for path, _ in changing] == [dry_run, "/v1/besked"]
     assert json.loads(changing[0][1])["abonnementer"] == [CURRENT], "where dry runs are none nothing is lost"
@@ -60,7 +63,21 @@ def test_target_is_examined_without_changes(server: StubServer) -> None:
 def test_only_requested_facts_are_examined(server: StubServer) -> None:
     target, current = explore(replace(target_of(server), certificate=None), ["web-messages"])
     assert (target.system, current) == (None, [])
-    assert [path.partition("?")[0].rpartition("/")[0] for _, path, _ in server.requests] == ["/webmessages"]
+    assert [(method, path.rpartition("/")[0]) for method, path, _ in server.requests] == [
+        ("GET", "/webmessages"),
+        ("POST", ""),
+    ]
+
+
+VIOLATIONS = '{"violations": [{"field": "message", "message": "must not be blank"}]}'
+
+
+@pytest.mark.parametrize("response", [(400, VIOLATIONS), (201, "Idempotency-Key"), (500, "Idempotency-Key")])
+def test_target_that_reports_no_invalid_key_is_checked_without_keys(
+    response: tuple[int, str], server: StubServer
+) -> None:
+    server.responses["POST /webmessages"] = response
+    assert not explore(target_of(server), BOTH)[0].accepts_keys
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
