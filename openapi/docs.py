@@ -24,10 +24,21 @@ _PAGE = """<!DOCTYPE html>
 <body>
 <div id="swagger-ui"></div>
 <script src="/docs/static/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({{url: "/docs/{name}/openapi.json", dom_id: "#swagger-ui", deepLinking: true}})</script>
+<script>
+const useNewKeys = (response) => {{
+  const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
+  const key = bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (response.url.endsWith("/openapi.json")) response.text = response.text.replaceAll("{example_key}", key);
+  return response;
+}};
+SwaggerUIBundle({{
+  url: "/docs/{name}/openapi.json", dom_id: "#swagger-ui", deepLinking: true, responseInterceptor: useNewKeys
+}});
+</script>
 </body>
 </html>
 """
+"""The page of a contract. Each load has its own example of an idempotency key: a fixed one is used after one call."""
 
 _INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -48,9 +59,10 @@ def build_docs_routes(spec_dir: Path, specs: Mapping[str, Any]) -> list[BaseRout
     routes: list[BaseRoute] = [_create_page_route("/docs", _INDEX.format(items=items))]
     for name, spec in specs.items():
         title = html.escape(spec["info"]["title"])
+        key = spec["components"].get("parameters", {}).get("IdempotencyKey", {}).get("example", "-")
         source = (spec_dir / f"{name}.yaml").read_bytes()
         routes += [
-            _create_page_route(f"/docs/{name}", _PAGE.format(title=title, name=name)),
+            _create_page_route(f"/docs/{name}", _PAGE.format(title=title, name=name, example_key=key)),
             _create_file_route(f"/docs/{name}/openapi.yaml", source, "application/yaml"),
             _create_file_route(f"/docs/{name}/openapi.json", replies.to_json(spec), replies.JSON),
         ]
