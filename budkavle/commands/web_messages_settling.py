@@ -355,7 +355,7 @@ async def _explain_settled(desk: Desk, message_id: str) -> BudkavleError:
         outcome = "it was not published, or its caller deleted it"
     else:
         outcome = _describe_outcome(desk, status)
-    return BudkavleError(f"message '{message_id}' was settled meanwhile: {outcome}")
+    return BudkavleError(f"message '{message_id}' is no longer in doubt: {outcome}")
 
 
 def _describe_outcome(desk: Desk, status: PublicationStatus) -> str:
