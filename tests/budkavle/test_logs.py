@@ -374,3 +374,27 @@ def test_new_log_configuration_applies_to_existing_loggers() -> None:
         with structlog.testing.capture_logs() as parse_entries:
             log.error("Heard")
         assert parse_entries == [{"event": "Heard", "log_level": "error"}]
+
+
+def test_repeated_post_is_logged_with_the_first_message_and_without_its_key(sqlite_url: str) -> None:
+    put_key(sqlite_url)
+    with running_program(sqlite_url) as service:
+        responses = [
+            service.client.post("/webmessages", json=body, headers={"Idempotency-Key": key})
+            for body, key in (
+                (message_body(), VALUE),
+                (message_body(), VALUE),
+                (message_body(message="Other"), VALUE),
+                (message_body(), f'"{VALUE}'),
+            )
+        ]
+        assert [response.status_code for response in responses] == [201, 201, 422, 400]
+        service.process.end()
+    message_id = responses[0].headers["Location"].removeprefix("/webmessages/")
+    first, second, reused, invalid = [
+        entry for entry in parse_entries(service.process) if entry.get("operation") == "create_web_message"
+    ]
+    assert first["message_id"] == second["message_id"] == message_id
+    assert ("is_replayed" in first, second["is_replayed"]) == (False, True)
+    assert reused["error"] == "KeyReused"
+    assert invalid["error"] == "Invalid"
