@@ -40,7 +40,7 @@ CONNECT_SECONDS, READ_SECONDS, MARGIN_SECONDS = 1.0, 0.4, 20.0
 LATEST_SECONDS = 15.0
 """Maximum virtual seconds until the messageapi returns a message. It must be below the margin."""
 
-LAST_ADVANCES = 30
+LAST_ADVANCES = 100
 """Advances of time at the end, each of `ADVANCE_SECONDS`, in which everything must be settled."""
 
 ADVANCE_SECONDS = 10.0
