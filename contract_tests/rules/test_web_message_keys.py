@@ -8,11 +8,8 @@ import requests
 from contract_tests.api import FORM, Api, created_id
 from contract_tests.rules.answers import describe_response, expect_problem, expect_violations
 from contract_tests.rules.messages import JSONObject, file, file_part, list_ids, part
-from contract_tests.rules.together import run_concurrently
 
 pytestmark = pytest.mark.needs("api_key", "accepts_keys")
-
-CONCURRENT = 8
 
 
 def unused_key(api: Api) -> str:
@@ -111,17 +108,3 @@ def test_valid_key_is_accepted(api: Api, key: str) -> None:
     response = post(api, api.message(), key)
     if response.status_code != requests.codes.unprocessable:
         created_id(response)
-
-
-def test_concurrent_requests_with_one_key_create_one_message(api: Api) -> None:
-    key, about = unused_key(api), api.reference()
-    message = api.message(externalReferences=[about])
-    responses = run_concurrently(lambda _: post(api, message, key), range(CONCURRENT))
-    created = {created_id(response) for response in responses if response.status_code != requests.codes.conflict}
-    assert len(created) == 1, f"concurrent requests with one key must create one message, but created {sorted(created)}"
-    found = list_ids(api.read_messages(about["key"], about["value"]))
-    assert found == [*created], f"concurrent requests with one key must create one message, but there are {found}"
-    for response in responses:
-        if response.status_code == requests.codes.conflict:
-            expect_problem(response, 409)
-            assert response.headers.get("Retry-After", "").isdigit(), "a 409 must have Retry-After in seconds"

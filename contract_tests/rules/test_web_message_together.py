@@ -1,12 +1,13 @@
-"""Concurrent creation and deletion of messages."""
+"""Concurrent creation and deletion of messages. These rules run last, because the order of their requests varies."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 
-from contract_tests.api import Api
+from contract_tests.api import Api, created_id
 from contract_tests.links import next_page
-from contract_tests.rules.answers import expect
+from contract_tests.rules.answers import expect, expect_problem
 from contract_tests.rules.messages import file, list_ids, reference, strip_generated
 from contract_tests.rules.together import run_concurrently
 
@@ -80,3 +81,18 @@ def test_list_of_more_than_100_messages_is_complete(api: Api) -> None:
         assert [id_ for page in pages for id_ in list_ids(page.json())] == ids, (
             "pages with limit 7 must contain the same list as a response without a limit"
         )
+
+
+@pytest.mark.needs("accepts_keys")
+def test_concurrent_requests_with_one_key_create_one_message(api: Api) -> None:
+    key, about = api.create_message(api.message()), reference("contract-check", api.unused_uuid())
+    message = api.message(externalReferences=[about])
+    responses = run_concurrently(lambda _: api.post_message(message, headers={"Idempotency-Key": key}), range(AT_ONCE))
+    created = {created_id(response) for response in responses if response.status_code != requests.codes.conflict}
+    assert len(created) == 1, f"concurrent requests with one key must create one message, but created {sorted(created)}"
+    found = list_ids(api.read_messages(about["key"], about["value"]))
+    assert found == [*created], f"concurrent requests with one key must create one message, but there are {found}"
+    for response in responses:
+        if response.status_code == requests.codes.conflict:
+            expect_problem(response, 409)
+            assert response.headers.get("Retry-After", "").isdigit(), "a 409 must have Retry-After in seconds"

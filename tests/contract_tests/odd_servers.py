@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def odd_server(*pieces: bytes, is_endless: bool = False, dies: bool = False) -> Iterator[str]:
+def odd_server(*pieces: bytes, is_endless: bool = False, clients: int | None = None) -> Iterator[str]:
     """Send these bytes to each client, and with `is_endless` repeat the last of them for ever.
 
-    A server that dies sends them once, and then closes every connection.
+    After `clients` of them, it closes every connection at once.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         stopped = threading.Event()
@@ -26,14 +26,16 @@ def odd_server(*pieces: bytes, is_endless: bool = False, dies: bool = False) -> 
                 return
 
         def send(connection: socket.socket) -> None:
-            nonlocal pieces
+            nonlocal pieces, clients
             try:
                 connection.recv(65_536)
                 for piece in pieces:
                     connection.sendall(piece)
                 while is_endless and not stopped.is_set():
                     connection.sendall(pieces[-1])
-                pieces = () if dies else pieces
+                if clients is not None:
+                    clients -= 1
+                    pieces = pieces if clients > 0 else ()
             except OSError:
                 return
 

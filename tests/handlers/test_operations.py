@@ -91,7 +91,9 @@ def test_get_health_ready_recovers_with_postgresql(
     with running_service(database_url=url) as service:
         assert service.client.get("/health/ready").status_code == 200
         postgresql_server.execute(f"alter database {name} with allow_connections false")
-        postgresql_server.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")
+        postgresql_server.execute(
+            f"select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = '{name}'"
+        )
         assert [service.client.get("/health/ready").status_code for _ in range(3)] == [503, 503, 503]
         postgresql_server.execute(f"alter database {name} with allow_connections true")
         assert service.client.get("/health/ready").status_code == 200

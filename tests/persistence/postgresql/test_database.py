@@ -96,7 +96,7 @@ def test_database_that_ended_its_connections_works_again(
 ) -> None:
     url = postgresql_server.new_migrated()
     name = url.split("?")[0].rpartition("/")[2]
-    terminate = f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"
+    terminate = f"select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = '{name}'"
 
     async def scenario() -> None:
         database = open_database(url)
