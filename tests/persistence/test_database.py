@@ -108,9 +108,9 @@ async def test_failed_write_does_not_affect_concurrent_ones(database: Database) 
     bad = [web_message(attachments=(attachment(), existing)) for _ in range(5)]
     messages = [message for index, message in enumerate(good) for message in (message, *bad[index : index + 1])]
     outcomes = await asyncio.gather(*(stored.store(database, message) for message in messages), return_exceptions=True)
-    refused = [message for message, outcome in zip(messages, outcomes, strict=True) if outcome is not None]
+    refused = [message for message, outcome in zip(messages, outcomes, strict=True) if outcome is not True]
     assert refused == bad
-    assert all(isinstance(outcome, sa.exc.IntegrityError) for outcome in outcomes if outcome is not None)
+    assert all(isinstance(outcome, sa.exc.IntegrityError) for outcome in outcomes if outcome is not True)
     found = await stored.list_by_party(database, PARTY_ID, 100, None)
     assert {message.id for message in good} <= {message.id for message in found}
     assert await counts(database) == {
@@ -126,9 +126,9 @@ async def test_failed_small_write_does_not_affect_its_batch(database: Database) 
     good = [web_message() for _ in range(30)]
     messages = [message for index, message in enumerate(good) for message in (message, *[existing][index % 10 :])]
     outcomes = await asyncio.gather(*(stored.store(database, message) for message in messages), return_exceptions=True)
-    refused = [message for message, outcome in zip(messages, outcomes, strict=True) if outcome is not None]
+    refused = [message for message, outcome in zip(messages, outcomes, strict=True) if outcome is not True]
     assert refused == [existing] * 3
-    assert all(isinstance(outcome, sa.exc.IntegrityError) for outcome in outcomes if outcome is not None)
+    assert all(isinstance(outcome, sa.exc.IntegrityError) for outcome in outcomes if outcome is not True)
     assert await counts(database) == {
         "web_messages": 31,
         "web_message_references": 31,
@@ -157,7 +157,7 @@ async def test_cancelled_write_does_not_affect_others(database: Database) -> Non
     await asyncio.sleep(0)
     writes[3].cancel()
     outcomes = await asyncio.gather(*writes, return_exceptions=True)
-    assert [outcome for index, outcome in enumerate(outcomes) if index != 3] == [None] * 9
+    assert [outcome for index, outcome in enumerate(outcomes) if index != 3] == [True] * 9
     await stored.store(database, web_message())
     found = {message.id for message in await stored.list_by_party(database, PARTY_ID, 100, None)}
     assert {message.id for index, message in enumerate(messages) if index != 3} <= found

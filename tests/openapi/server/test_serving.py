@@ -10,9 +10,12 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
+from domain.web_messages import UNSETTLED_STATES
 from openapi.server.serving import CannotListen, FullCollections, build_address, listen
+from persistence.web_messages import list_unsettled
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, put_key, running_program
+from tests.databases import with_database
 from tests.factories import case_body, message_body
 from tests.held_open_e import HeldOpenE
 from tests.processes import SECONDS, budkavle, python, run_program, running
@@ -47,9 +50,7 @@ def test_serve_completes_running_requests_and_refuses_new_ones(
     assert (listed.exit_code, listed.output) == (0, "")
 
 
-def test_serve_limits_the_time_of_running_requests_at_shutdown(
-    sqlite_url: str, held: HeldOpenE, invoke: Invoke
-) -> None:
+def test_serve_limits_the_time_of_running_requests_at_shutdown(sqlite_url: str, held: HeldOpenE) -> None:
     put_key(sqlite_url)
     settings = {"open_e_external_url": held.url, "open_e_read_timeout": 3600, "shutdown_timeout": 1}
     with running_program(sqlite_url, **settings) as service, ThreadPoolExecutor(1) as caller:
@@ -59,8 +60,8 @@ def test_serve_limits_the_time_of_running_requests_at_shutdown(
         response = call.result(20)
         assert (response.status_code, response.headers["content-type"]) == (500, "application/problem+json")
         assert service.process.wait(20) == 0
-    listed = invoke(sqlite_url, "messages", "list")
-    assert [json.loads(line)["state"] for line in listed.stdout.splitlines()] == ["sending"]
+    (message,) = with_database(sqlite_url, lambda database: list_unsettled(database, UNSETTLED_STATES, 10))
+    assert message.state == "sending"
 
 
 def test_serve_ends_at_once_without_running_requests(sqlite_url: str) -> None:
