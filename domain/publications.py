@@ -53,7 +53,7 @@ class SettlingRules:
 
 @dataclass(frozen=True, slots=True)
 class PublicationStatus:
-    """What operators see of a message without its content.
+    """The state of a message for operators, without its content.
 
     `caller` is the name of the API key, known for messages with an Idempotency-Key. `failures` is the number of
     read-backs of its case that failed in a row, and `next_read` when the case is read again, None if it was not read.
@@ -146,7 +146,7 @@ def settle(
     in_flight = [each for each in ordered if each.is_in_flight]
     found: dict[str, int] = {}
     waiting: list[str] = []
-    minutes = {each.id: _minutes_of(each, zone) for each in ordered}
+    minutes = {each.id: _list_minutes(each, zone) for each in ordered}
     # A case can have many more messages than those in doubt, so compare only those that can match.
     hashes = {hash_ for each in ordered for hash_ in (each.fingerprint.exact, each.fingerprint.reduced)}
     free = sorted(
@@ -216,7 +216,7 @@ def _hash(text: str, files: Sequence[tuple[str, int]]) -> str:
     return digest.hexdigest()
 
 
-def _minutes_of(publication: Publication, zone: tzinfo) -> frozenset[datetime]:
+def _list_minutes(publication: Publication, zone: tzinfo) -> frozenset[datetime]:
     """Return the minutes at which Open-E may show a message: as it was sent, or in the time zone of Open-E."""
     utc = publication.sent.astimezone(UTC)
     return frozenset(each.replace(second=0, microsecond=0, tzinfo=None, fold=0) for each in (utc, utc.astimezone(zone)))

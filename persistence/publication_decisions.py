@@ -23,7 +23,7 @@ from persistence.publications import (
     Row,
     claim_at_once,
     describe,
-    files_of,
+    list_file_sizes,
     make_readable,
 )
 from persistence.tables import IS_UNSETTLED
@@ -133,7 +133,7 @@ def _delete_in_doubt(connection: sa.Connection, message_id: str, before: datetim
     row = connection.execute(_IN_DOUBT_BY_ID, {"message_id": message_id, "before": before}).first()
     if row is None:
         return False
-    fingerprint = fingerprint_sent(row.message, files_of(row), row.sender_user_id)
+    fingerprint = fingerprint_sent(row.message, list_file_sizes(row), row.sender_user_id)
     connection.execute(DELETE_UNSETTLED, {"message_id": message_id})
     values = {"message_id": message_id, "oep_instance": row.oep_instance, "flow_instance_id": row.flow_instance_id}
     values |= {

@@ -67,7 +67,7 @@ class ReadBack:
 
 @dataclass(frozen=True, slots=True)
 class SettledCase:
-    """What one settlement recorded: Open-E's ids by message, messages that were not published, undecidable ones.
+    """The result of one settlement: Open-E's ids by message, messages that were not published, undecidable ones.
 
     `failures` is the number of reads that had failed before, and `in_doubt` the number of messages still in doubt.
     `resent` is the new time of the message of the `Resend`, which must be sent now, None for none.
@@ -400,7 +400,7 @@ def _read_publication(connection: sa.Connection, row: Row, in_doubt_before: date
     text = row.text
     if text is None:
         text = connection.scalar(_TEXT, {"message_id": row.id}) or ""
-    fingerprint = fingerprint_sent(text, files_of(row), row.sender_user_id)
+    fingerprint = fingerprint_sent(text, list_file_sizes(row), row.sender_user_id)
     is_in_flight = row.state == str(MessageState.SENDING) and row.sent >= in_doubt_before
     return Publication(row.id, row.sent, fingerprint, is_in_flight)
 
@@ -473,7 +473,7 @@ def _record_absent(
     return tuple(each.id for each in deleted)
 
 
-def files_of(row: Row) -> list[tuple[str, int]]:
+def list_file_sizes(row: Row) -> list[tuple[str, int]]:
     """Return the names and sizes of a message's files."""
     return [(file_name, size) for _, file_name, _, size, _ in row.attachments]
 

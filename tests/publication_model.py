@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Content(NamedTuple):
-    """What Open-E shows of a message: messages of equal content are indistinguishable there."""
+    """The part of a message that Open-E shows. Messages of equal content are indistinguishable there."""
 
     case: int
     text: str
@@ -46,7 +46,7 @@ class _Group:
 
 @dataclass(frozen=True)
 class Found:
-    """What is found in the end: messages of callers on their cases, readable ones by path, and the number in doubt."""
+    """The final state: messages of callers on their cases, readable ones by path, and the number in doubt."""
 
     on_case: Counter[Content]
     readable: dict[str, Content]
@@ -63,7 +63,7 @@ class PublicationModel:
         self._count = 0
 
     def begin(self, content: Content, key: str | None = None) -> object:
-        """Record that a post begins, and return what `end` needs. Until it ends, nobody knows its outcome."""
+        """Record that a post begins, and return what `end` needs. Until it ends, its outcome is unknown."""
         self._count += 1
         group = self._groups.setdefault((key, content) if key is not None else self._count, _Group(content, key))
         group.statuses[NO_ANSWER] += 1

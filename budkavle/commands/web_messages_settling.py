@@ -54,7 +54,7 @@ PROGRESS_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The place of work of an operator: the database, settings, the clock, and the name for the audit log."""
+    """The context of a command of an operator: the database, settings, the clock, and the name for the audit log."""
 
     database: Database
     settings: Settings

@@ -51,21 +51,21 @@ class Conditions:
         if not (is_integer(self.taken_ids) and 0 <= self.taken_ids <= MOST_TAKEN_IDS):
             yield f"taken_ids must be an integer from 0 to {MOST_TAKEN_IDS}, not {self.taken_ids!r}"
 
-    def server_time(self, now: datetime) -> datetime:
+    def compute_server_time(self, now: datetime) -> datetime:
         """Return the time that the clock of the server shows at `now`."""
         return self._localise(now + timedelta(seconds=self.clock_seconds))
 
-    def shown_minute(self, moment: datetime) -> str:
+    def format_minute(self, moment: datetime) -> str:
         """Return an aware time in the format of the messageapi: minutes, without a time zone."""
         return f"{self._localise(moment):%Y-%m-%d %H:%M}"
 
-    def shown_minute_of(self, added: str) -> str:
+    def convert_to_minute(self, added: str) -> str:
         """Return the time of a message, an xs:dateTime, in the format of the messageapi."""
         if self.time_zone is not None:
             try:
                 moment = datetime.fromisoformat(added)
                 if moment.tzinfo is not None:
-                    return self.shown_minute(moment)
+                    return self.format_minute(moment)
             except (ValueError, OverflowError):
                 # Python does not parse some valid values, such as 24:00:00, nor convert those of the year 1.
                 pass

@@ -80,7 +80,7 @@ def _respond_to_authorised_call(
     dates = _parse_period(call.query, findings)
     if dates is None:
         return fault_effects.build_html_page(400, "Bad Request")
-    return _list([each for each in messages if _is_within(conditions.shown_minute_of(each.added), dates)], conditions)
+    return _list([each for each in messages if _is_within(conditions.convert_to_minute(each.added), dates)], conditions)
 
 
 def _find_family(state: State, message: Message) -> int | None:
@@ -150,7 +150,7 @@ def _render_message(message: Message, conditions: Conditions) -> Iterator[str]:
         yield f"<attachments>{''.join(_render_file(file, conditions) for file in message.files)}</attachments>"
     if message.poster is not None:
         yield _render_poster(message.poster)
-    added = conditions.shown_minute_of(message.added)
+    added = conditions.convert_to_minute(message.added)
     yield (f"<added>{added}</added><flowInstanceID>{message.case}</flowInstanceID></ExternalMessage>")
 
 
@@ -158,7 +158,7 @@ def _render_file(file: File, conditions: Conditions) -> str:
     return (
         f"<ExternalMessageAttachment><attachmentID>{file.attachment_id}</attachmentID>"
         f"<filename>{escape_xml_text(file.filename)}</filename><size>{file.size}</size>"
-        f"<added>{conditions.shown_minute(file.added)}</added><FormatedSize>{_format_size(file.size)}</FormatedSize>"
+        f"<added>{conditions.format_minute(file.added)}</added><FormatedSize>{_format_size(file.size)}</FormatedSize>"
         "</ExternalMessageAttachment>"
     )
 

@@ -24,7 +24,7 @@ def plant(
     """Store a message and return it. Raises LookupError for an unknown case and ValueError for an invalid `added`."""
     if state.find_case(case) is None:
         raise LookupError(f"the {state.instance} instance has no case {case}")
-    server_time = state.conditions.server_time(now)
+    server_time = state.conditions.compute_server_time(now)
     added = server_time.isoformat(timespec="milliseconds") if added is None else added
     if not is_date_time(added):
         raise ValueError(f"added must be an xs:dateTime, not {added!r}")

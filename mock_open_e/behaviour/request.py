@@ -44,7 +44,7 @@ class Request:
     @property
     def server_time(self) -> datetime:
         """The time of the call by the clock of the server."""
-        return self.state.conditions.server_time(self.now)
+        return self.state.conditions.compute_server_time(self.now)
 
 
 def find_case(request: Request, *, prefix: bool = True, externally: bool = True) -> Case:

@@ -66,7 +66,7 @@ def assert_in_use(response: httpx.Response) -> None:
     assert response.headers["Retry-After"] == "2"
 
 
-def messages_of(service: RunningService, party_id: str) -> list[str]:
+def list_messages_of(service: RunningService, party_id: str) -> list[str]:
     """Return the paths of the messages to a party."""
     found = service.client.get(f"/webmessages/recipients/{party_id}").json()
     return [f"/webmessages/{message['id']}" for message in found]
@@ -82,7 +82,7 @@ def test_repeated_request_gets_the_first_answer(
     location = assert_first(post(shared, key, body))
     for _ in range(3):
         assert_replayed(post(shared, key, body), location)
-    assert messages_of(shared, party_id) == [location]
+    assert list_messages_of(shared, party_id) == [location]
     assert len(shared_open_e.messages) == (kind == "to a case")
     assert assert_first(post(shared, new_id(), body)) != location
 
@@ -95,7 +95,7 @@ def test_deleted_message_keeps_its_key(shared: RunningService, shared_open_e: Mo
     assert shared.client.delete(location).status_code == 204
     assert_replayed(post(shared, key, body), location)
     assert_reused(post(shared, key, body | {"message": "Other"}))
-    assert messages_of(shared, party_id) == []
+    assert list_messages_of(shared, party_id) == []
     assert len(shared_open_e.messages) == (kind == "to a case")
 
 
@@ -279,11 +279,11 @@ def test_message_in_doubt_is_looked_for_and_not_sent_again(
             # The settler of the background is reading the case.
             repeated = post(service, key, body)
         if is_published:
-            (path,) = messages_of(service, party_id)
+            (path,) = list_messages_of(service, party_id)
             assert_replayed(repeated, path)
         else:
             assert_in_use(repeated)
-            assert messages_of(service, party_id) == []
+            assert list_messages_of(service, party_id) == []
     assert len(open_e.messages) == is_published
 
 
@@ -327,7 +327,7 @@ def test_concurrent_requests_with_one_key_create_one_message(
             assert_in_use(response)
         elif response is not first[0]:
             assert_replayed(response, location)
-    assert messages_of(shared, party_id) == [location]
+    assert list_messages_of(shared, party_id) == [location]
     assert len(shared_open_e.messages) == (kind == "to a case")
 
 

@@ -17,7 +17,7 @@ from tests.handlers.test_idempotency_keys import (
     assert_in_use,
     assert_replayed,
     assert_reused,
-    messages_of,
+    list_messages_of,
     post,
 )
 from tests.handlers.test_web_messages_while_publishing import Breakage, service_of
@@ -115,7 +115,7 @@ def test_lost_commit_creates_at_most_one_message(
             location = repeated.headers["Location"]
             assert_replayed(repeated, location)
         assert_replayed(post(service, "2", body), location)
-        assert messages_of(service, body["partyId"]) == [location]
+        assert list_messages_of(service, body["partyId"]) == [location]
         assert held.calls == calls + (kind == "to a case")
         assert list_unsettled_messages(service) == []
     postgresql_server.give_back(url)

@@ -31,7 +31,7 @@ MOMENTS = [
 
 
 @contextmanager
-def accounts_of(mock: MockOpenE) -> Iterator[dict[OepInstance, Account]]:
+def run_with_accounts(mock: MockOpenE) -> Iterator[dict[OepInstance, Account]]:
     """Run the mock as a server, and yield its accounts."""
     with running_mock(mock) as address:
         yield {each: Account(f"{address}/{each}/api/callback", "user", "lösen") for each in OepInstance}
@@ -46,7 +46,7 @@ async def test_message_is_found_whatever_clock_and_time_zone_open_e_has(
     clock = Clock()
     clock.time = sent
     mock = MockOpenE(username="user", password="lösen", conditions=conditions, clock=clock)
-    with accounts_of(mock) as accounts:
+    with run_with_accounts(mock) as accounts:
         client = OpenEClient(accounts, connect_timeout=5, read_timeout=5, threads=1)
         read_backs = ReadBacks(MessageApi(accounts, timeout=8, threads=1), threads=1)
         message, other = to_case(sender_user_id="joe01doe"), to_case("another text")
@@ -65,7 +65,7 @@ async def test_message_is_found_whatever_clock_and_time_zone_open_e_has(
 async def test_message_that_shows_up_late_is_found(database: Database, stale: int) -> None:
     clock = Clock()
     mock = MockOpenE(username="user", password="lösen", conditions=Conditions(stale_seconds=stale), clock=clock)
-    with accounts_of(mock) as accounts:
+    with run_with_accounts(mock) as accounts:
         client = OpenEClient(accounts, connect_timeout=5, read_timeout=5, threads=1)
         read_backs = ReadBacks(MessageApi(accounts, timeout=8, threads=1), threads=1)
         settler = new_settler(database, clock, read_backs.read_case)
