@@ -49,7 +49,7 @@ _DOCS = find_docs_dir()
     "--scenario",
     "scenario_path",
     type=click.Path(path_type=Path),
-    help="A YAML file with credentials, users, families, cases and faults. Other options override it.",
+    help="A YAML file with credentials, users, families, cases, faults and conditions. Other options override it.",
 )
 @click.option("--strict", is_flag=True, help="Also reject what Open-E silently ignores, and give the reason.")
 @click.option(
