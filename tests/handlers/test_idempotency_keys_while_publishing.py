@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+import responses
 
 from conftest import MESSAGES_KEY, RunningService
 from tests.factories import case_body, message_body
@@ -164,3 +165,13 @@ def test_shown_function_repeats_refused_messages_until_its_deadline(database_url
 def test_shown_function_gives_up_when_nothing_answers() -> None:
     with pytest.raises(TimeoutError, match="no response"):
         load_shown_function()("http://127.0.0.1:1", MESSAGES_KEY, message_body(), "1", seconds=0)
+
+
+@responses.activate
+def test_shown_function_repeats_requests_that_a_proxy_answered() -> None:
+    url = "http://budkavle.test"
+    for status in (502, 504):
+        responses.post(f"{url}/webmessages", status=status, headers={"Retry-After": "0"})
+    responses.post(f"{url}/webmessages", status=201, headers={"Location": "/webmessages/1"})
+    assert load_shown_function()(url, MESSAGES_KEY, message_body(), "1", seconds=60) == "/webmessages/1"
+    assert {call.request.headers["Idempotency-Key"] for call in responses.calls} == {'"1"'}
