@@ -10,8 +10,8 @@ from domain.errors import CallsPaused
 class Circuit:
     """Decides whether a call to one Open-E instance may begin.
 
-    After `threshold` calls in a row without an answer, calls are refused. Every `seconds`, one call is let through; any
-    answer, also a fault, ends the pause.
+    After `threshold` calls in a row without an answer, calls are refused. Every `seconds`, one call is allowed as a
+    probe; any answer, also a fault, ends the pause.
     """
 
     def __init__(self, *, threshold: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:

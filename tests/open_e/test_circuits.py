@@ -49,7 +49,7 @@ def test_calls_pause_after_failures_in_a_row(circuit: Circuit) -> None:
     assert is_refused(circuit)
 
 
-def test_one_probe_at_a_time_is_let_through(circuit: Circuit, clock: Clock) -> None:
+def test_one_probe_at_a_time_is_allowed(circuit: Circuit, clock: Clock) -> None:
     fail(circuit, 3)
     clock.time = 4.9
     assert is_refused(circuit)
@@ -68,7 +68,7 @@ def test_one_probe_at_a_time_is_let_through(circuit: Circuit, clock: Clock) -> N
     assert not circuit.is_open
 
 
-def test_probe_that_made_no_call_lets_the_next_one_through(circuit: Circuit, clock: Clock) -> None:
+def test_probe_that_made_no_call_allows_the_next_one(circuit: Circuit, clock: Clock) -> None:
     fail(circuit, 3)
     clock.time = 5
     with pytest.raises(RuntimeError), circuit.enter():
