@@ -148,8 +148,8 @@ async def settle_all(desk: Desk) -> bool:
         counts = {"cases": run.read, "found": run.found, "notPublished": run.not_published}
         await audit.record(desk.database, desk.create_entry("asked", **counts))
     in_doubt = sum((await web_messages.count_in_doubt(desk.database, desk.compute_before())).values())
-    for reason, number in run.errors.items():
-        click.echo(f"{number} of {len(cases)} cases could not be read: {reason}", err=True)
+    for (instance, reason), number in run.errors.items():
+        click.echo(f"{number} of {len(cases)} cases could not be read ({instance}): {reason}", err=True)
     print_line(f"{run.found} published, {run.not_published} not published, {_count(in_doubt)} still in doubt")
     return in_doubt == 0
 
@@ -181,11 +181,11 @@ async def resend(desk: Desk, message_id: str) -> None:
 
 
 class _Run:
-    """One run about all cases: what it has recorded, and why cases could not be read, with their number."""
+    """One run about all cases: its results, and the number of cases that could not be read, by instance and reason."""
 
     def __init__(self, desk: Desk, cases: int) -> None:
         self.found = self.not_published = self.read = 0
-        self.errors = Counter[str]()
+        self.errors = Counter[tuple[str, str]]()
         self._desk = desk
         self._cases = cases
         self._done = 0
@@ -213,14 +213,14 @@ class _Run:
     async def _settle_one(self, due: DueCase, read_backs: ReadBacks) -> None:
         instance = str(due.case.oep_instance)
         if self._failures[instance] >= SILENT_AFTER:
-            self.errors[f"not asked, because the {instance} Open-E did not answer about others"] += 1
+            self.errors[instance, "not asked, because this Open-E did not answer about others"] += 1
             return
         began = time.monotonic()
         try:
             settled = await _read_and_settle(self._desk, due, read_backs, None)
         except BackendFailed as exc:
             self._failures[instance] += time.monotonic() - began >= SLOW_SECONDS
-            self.errors[str(exc)] += 1
+            self.errors[instance, str(exc)] += 1
             return
         self._failures[instance] = 0
         self.read += 1

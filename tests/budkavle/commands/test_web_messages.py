@@ -378,7 +378,7 @@ def test_messages_settle_resend_needs_the_address_of_open_e(database_url: str, i
     )
     result = invoke(database_url, "messages", "settle", "--all")
     assert (result.exit_code, result.stdout) == (1, "0 published, 0 not published, 1 still in doubt\n")
-    assert "1 of 1 cases could not be read: The external Open-E is not configured" in result.stderr
+    assert "1 of 1 cases could not be read (external): The external Open-E is not configured" in result.stderr
 
 
 @pytest.mark.parametrize("fault", ["AcceptedAnswerLost", "Http500", "Reset"])
@@ -457,8 +457,8 @@ def test_messages_settle_all_stops_to_ask_an_open_e_that_does_not_answer(
     numbers = [int(line.split()[0]) for line in (first, second)]
     assert sum(numbers) == 24
     assert 8 <= numbers[0] <= 11
-    assert first.endswith("of 24 cases could not be read: Open-E did not answer")
-    assert second.endswith("not asked, because the external Open-E did not answer about others")
+    assert first.endswith("of 24 cases could not be read (external): Open-E did not answer")
+    assert second.endswith("(external): not asked, because this Open-E did not answer about others")
 
 
 def test_operator_options_of_messages_settle_exclude_each_other(database_url: str, invoke: Invoke) -> None:
