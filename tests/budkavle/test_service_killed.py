@@ -22,6 +22,9 @@ from tests.processes import REPOSITORY, SECONDS, environment
 FAST = {"open_e_connect_timeout": 1, "open_e_read_timeout": 1, "settle_margin": 1, "settle_interval": 0.2}
 """Settings with which a message that is not on its case is settled within seconds."""
 
+POLL_SECONDS = 0.05
+"""Seconds between two looks at what another process does."""
+
 KINDS = {"to a case": case_body, "stored only": message_body}
 
 
@@ -44,6 +47,7 @@ def repeat(client: httpx.Client, key: str, body: object) -> httpx.Response:
         if response.status_code != 409:
             assert response.status_code == 201, response.text
             return response
+        threading.Event().wait(POLL_SECONDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,7 +90,7 @@ def test_post_that_is_killed_during_the_call_is_not_published_again(
             service.client.post, "/webmessages", json=case_body(), headers={"Idempotency-Key": "1"}
         )
         while not mock.messages:
-            pass
+            threading.Event().wait(POLL_SECONDS)
         service.process.send(signal.SIGKILL)
         assert service.process.wait() == -signal.SIGKILL
         with pytest.raises(httpx.TransportError):
