@@ -178,7 +178,8 @@ def settle(
                 waiting.append(publication.id)
                 continue
             found[publication.id] = copy.id
-            free.remove(copy)
+            # One message may be shown twice, or in two readings of the response.
+            free = [each for each in free if each.id != copy.id]
     settled = [each for each in ordered if not each.is_in_flight and each.id not in waiting]
     return Settlement(
         found=found,
@@ -191,9 +192,6 @@ def settle(
 
 
 _NOT_LATIN = re.compile(r"[^\x00-\xff]")
-_LOST = re.compile(r"[^\x00-\x3e\x40-\xff]+")
-"""Characters that become one question mark in a reduced text: those outside Latin-1, and question marks."""
-_LINE_BREAK = re.compile(r"\r\n?")
 
 
 def _is_latin(text: str) -> bool:
@@ -203,11 +201,20 @@ def _is_latin(text: str) -> bool:
 def _build_fingerprint(
     text: str, files: Sequence[tuple[str, int]], sender: str | None, *, is_reduced: bool
 ) -> Fingerprint:
-    text = _LINE_BREAK.sub("\n", text)
+    # Regular expressions would hold the GIL for a second if a long text has many line breaks.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     reduced = None
     if is_reduced:
-        reduced = _hash(_LOST.sub("?", text), sorted((_LOST.sub("?", name), size) for name, size in files))
+        reduced = _hash(_reduce(text), sorted((_reduce(name), size) for name, size in files))
     return Fingerprint(_hash(text, files), reduced, None if sender is None else _hash(sender.lower(), ()))
+
+
+def _reduce(text: str) -> str:
+    """Return a text with one question mark for each sequence of question marks and characters outside Latin-1."""
+    reduced = text.encode("latin-1", "replace")
+    while b"??" in reduced:
+        reduced = reduced.replace(b"??", b"?")
+    return reduced.decode("latin-1")
 
 
 def _hash(text: str, files: Sequence[tuple[str, int]]) -> str:

@@ -74,6 +74,11 @@ def test_settle_accepts_no_other_message(ours, theirs):
     assert (result.found, result.absent) == ({}, ("a",))
 
 
+def test_settle_gives_the_id_of_a_message_that_is_shown_twice_to_one_message():
+    result = settle([sent("a"), sent("b")], [shown(1), shown(1)], (), STOCKHOLM)
+    assert (result.found, result.absent, result.undecidable) == ({"a": 1}, ("b",), ())
+
+
 def test_settle_skips_taken_ids():
     assert found([sent()], [shown(1), shown(2)], taken={1}) == {"a": 2}
 
