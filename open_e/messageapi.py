@@ -118,7 +118,13 @@ def parse_messages(body: bytes, content_type: str, case: int) -> list[CaseMessag
     Raises `ReadBackFailed` if the response is not a complete list of messages: a message without id or time could be
     the one in doubt. A document type is rejected, so there are no entities.
     """
-    text = _decode(body, content_type)
+    messages: dict[CaseMessage, None] = {}
+    for text in _decode(body, content_type):
+        messages |= dict.fromkeys(_parse_with_repair(text, case))
+    return list(messages)
+
+
+def _parse_with_repair(text: str, case: int) -> list[CaseMessage]:
     try:
         return _parse(text, case)
     except expat.ExpatError:
@@ -173,22 +179,24 @@ _ENCODING = re.compile(rb"<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([\w.:-]{1,40})[
 _CHARSETS = {"iso-8859-1", "iso-8859-15", "latin1", "windows-1252", "us-ascii", "utf-8"}
 
 
-def _decode(body: bytes, content_type: str) -> str:
-    """Return the text of a response.
+def _decode(body: bytes, content_type: str) -> list[str]:
+    """Return the text of a response, or two readings of it.
 
-    A body with characters outside ASCII that is valid UTF-8 is UTF-8 whatever is declared: by mistake, texts in another
-    character set are hardly ever valid UTF-8, and wrong declarations do occur.
+    Wrong declarations do occur, so a body that is valid UTF-8 is read as UTF-8 too. Texts that another system has
+    encoded twice are valid UTF-8 in ISO-8859-1, so the declared character set is not ignored either.
     """
     body = body.removeprefix(codecs.BOM_UTF8)
-    with suppress(UnicodeDecodeError):
-        return body.decode()
     declared = _CHARSET.search(content_type)
     in_xml = _ENCODING.match(body[:200].lstrip())
     charset = declared[1] if declared else in_xml[1].decode("ascii") if in_xml else "utf-8"
-    if charset.lower() in _CHARSETS:
-        with suppress(UnicodeDecodeError):
-            return body.decode(charset)
-    raise ReadBackFailed("Open-E's response is not in its declared character set", redact_for_log(charset))
+    readings: dict[str, None] = {}
+    for each in ("utf-8", charset.lower()):
+        if each in _CHARSETS:
+            with suppress(UnicodeDecodeError):
+                readings[body.decode(each)] = None
+    if not readings:
+        raise ReadBackFailed("Open-E's response is not in its declared character set", redact_for_log(charset))
+    return list(readings)
 
 
 def _reject_doctype(*_declaration: Any) -> None:
@@ -275,8 +283,8 @@ def _to_int(text: str) -> int:
 def _to_minute(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip())
-    except ValueError as error:
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise ReadBackFailed("Open-E's response has a message without a valid time") from error
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC)
     return moment.replace(second=0, microsecond=0, tzinfo=None)

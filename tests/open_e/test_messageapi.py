@@ -161,6 +161,13 @@ def test_text_is_decoded_even_if_the_character_set_is_declared_wrongly(declared,
     assert find_one("Å ä ö", parse(text, content_type, encoding)) == 1
 
 
+def test_text_that_was_encoded_twice_is_found_in_the_declared_character_set():
+    messages = parse(response_xml(message_xml("HÃ¤lsningar"), message_xml("Hej", number="2")))
+    assert find_one("HÃ¤lsningar", messages) == 1
+    assert find_one("Hälsningar", messages) == 1
+    assert [each.id for each in messages] == [1, 2, 1]
+
+
 @pytest.mark.parametrize(
     ("written", "text"),
     [
@@ -205,6 +212,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a
         (response_xml(message_xml(number="9" * 30)), "valid id"),
         (response_xml(message_xml(added=None)), "valid time"),
         (response_xml(message_xml(added="yesterday")), "valid time"),
+        (response_xml(message_xml(added="0001-01-01 00:00+05:00")), "valid time"),
     ],
 )  # fmt: skip
 def test_response_that_is_no_complete_list_is_unreadable(body, reason):
