@@ -15,9 +15,11 @@ from typing import Any, Literal, assert_never
 import structlog
 
 from domain.errors import StorageFailed
+from domain.publications import MAX_START
 from domain.web_messages import MessageState, WebMessage
 from persistence import web_messages as stored
 from persistence.database import Database
+from persistence.publication_decisions import mark_published_late
 
 FIRST_DELAY_SECONDS = 0.05
 LONGEST_DELAY_SECONDS = 2.0
@@ -50,11 +52,11 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Pending:
-    """An outcome that is not stored yet. The future `recorded` returns whether it was stored in time."""
+    """An outcome that is not stored yet. The future `recorded` returns whether it was stored as it is."""
 
     outcome: Outcome
     began: float
-    recorded: asyncio.Future[None] = field(repr=False)
+    recorded: asyncio.Future[bool] = field(repr=False)
     is_delayed: bool = False
 
 
@@ -71,10 +73,10 @@ class PublicationOutcomes:
         self._retrying: asyncio.Task[None] | None = None
 
     async def record(self, outcome: Outcome) -> bool:
-        """Store an outcome. Return False if it is not stored within the timeout.
+        """Store an outcome. Return False if it is not stored within the timeout, or if the message is in doubt instead.
 
-        Storing then continues in the background, also if the caller is cancelled. Raises errors other than failures of
-        the database; in that case storing is abandoned.
+        Storing continues in the background after the timeout, also if the caller is cancelled. Raises errors other than
+        failures of the database; in that case storing is abandoned.
         """
         outcome = replace(outcome, message=_remove_attachments(outcome.message))
         loop = asyncio.get_running_loop()
@@ -86,8 +88,7 @@ class PublicationOutcomes:
         await asyncio.wait([pending.recorded], timeout=self._timeout)
         if not pending.recorded.done():
             return False
-        pending.recorded.result()
-        return True
+        return pending.recorded.result()
 
     def revoke(self, message: WebMessage, sent: datetime) -> None:
         """Delete a message in the background that may have been stored and whose call to Open-E was not made."""
@@ -144,7 +145,7 @@ class PublicationOutcomes:
     async def _try(self, pending: _Pending) -> StorageFailed | None:
         """Try to store an outcome once. Return the failure of the database after which it must be retried."""
         try:
-            await self._write(pending.outcome)
+            is_recorded = await self._write(pending.outcome)
         except StorageFailed as exc:
             if not pending.is_delayed:
                 pending.is_delayed = True
@@ -159,25 +160,30 @@ class PublicationOutcomes:
             seconds = round(time.monotonic() - pending.began, 3)
             log.warning("publication_recorded", seconds=seconds, **_build_log_fields(pending))
         self._end(pending)
-        pending.recorded.set_result(None)
+        pending.recorded.set_result(is_recorded)
         return None
 
     def _end(self, pending: _Pending) -> None:
         self._pending.pop(pending.outcome.message.id, None)
 
-    async def _write(self, outcome: Outcome) -> None:
+    async def _write(self, outcome: Outcome) -> bool:
         message = outcome.message
         match outcome.state:
             case MessageState.PUBLISHED:
                 assert outcome.open_e_message_id is not None  # noqa: S101  # A published outcome has Open-E's id.
                 # Use the time of this attempt: readers may have read past an earlier one.
-                await stored.mark_published(self._database, message, outcome.open_e_message_id, self._now())
+                now = self._now()
+                if now - outcome.sent > MAX_START:
+                    # Its case may have been settled in the meantime.
+                    return await mark_published_late(self._database, message.id, outcome.open_e_message_id, now)
+                await stored.mark_published(self._database, message, outcome.open_e_message_id, now)
             case MessageState.UNKNOWN:
                 await stored.mark_unknown(self._database, message.id, outcome.sent)
             case None:
                 await stored.drop_refused(self._database, message.id, outcome.sent)
             case _ as unreachable:
                 assert_never(unreachable)
+        return True
 
 
 def _remove_attachments(message: WebMessage) -> WebMessage:

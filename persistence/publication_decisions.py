@@ -13,11 +13,12 @@ import sqlalchemy as sa
 from domain.audit import WEB_MESSAGES, AuditEntry
 from domain.errors import Conflict
 from domain.publications import Case, fingerprint_sent
-from domain.web_messages import FLOW_INSTANCE_ID, OepInstance
+from domain.web_messages import FLOW_INSTANCE_ID, MessageState, OepInstance
 from persistence import audit
 from persistence.database import Database
 from persistence.idempotency_keys import free_keys
 from persistence.publications import (
+    ANY_TIME,
     DELETE_UNSETTLED,
     IS_IN_DOUBT,
     Row,
@@ -62,6 +63,14 @@ async def mark_found(
     an id, if an equal message is in doubt: it would count as this one's copy.
     """
     return await database.write(_mark_found_by_operator, message_id, open_e_message_id, created, before, entry)
+
+
+async def mark_published_late(database: Database, message_id: str, open_e_message_id: int, created: datetime) -> bool:
+    """Make a message readable that Open-E has published, long after its call. Return whether it is readable.
+
+    If its id was given to an equal message in the meantime, it is in doubt instead of that one. Idempotent.
+    """
+    return await database.write(_mark_published_late, message_id, open_e_message_id, created)
 
 
 async def mark_not_published(database: Database, message_id: str, before: datetime, entry: AuditEntry) -> bool:
@@ -119,6 +128,8 @@ _OWNER = sa.union_all(
         _t.open_e_message_id == sa.bindparam("open_e_message_id"),
     ),
 )
+_IS_READABLE = sa.select(_m.id).where(_IS_THIS, _m.created.is_not(None))
+_MARK_UNKNOWN = messages_table.update().where(_IS_THIS, _IS_UNSETTLED).values(state=str(MessageState.UNKNOWN))
 _OF_TRACE = (_s.oep_instance == _t.oep_instance, _s.flow_instance_id == _t.flow_instance_id)
 _REMOVE_TRACES = traces_table.delete().where(
     _t.open_e_message_id.is_not(None),
@@ -170,6 +181,18 @@ def _mark_found_by_operator(
             raise Conflict(f"Message '{other}' has the messageID {open_e_message_id} of Open-E")
     make_readable(connection, row, open_e_message_id, created)
     _append(connection, entry, row)
+    return True
+
+
+@short_write
+def _mark_published_late(connection: sa.Connection, message_id: str, open_e_message_id: int, created: datetime) -> bool:
+    row = _lock_in_doubt(connection, message_id, ANY_TIME, created)
+    if row is None:
+        return connection.scalar(_IS_READABLE, {"message_id": message_id}) is not None
+    if connection.scalar(_OWNER, _parameters(row) | {"open_e_message_id": open_e_message_id}) is not None:
+        connection.execute(_MARK_UNKNOWN, {"message_id": message_id})
+        return False
+    make_readable(connection, row, open_e_message_id, created)
     return True
 
 

@@ -41,7 +41,7 @@ Row = sa.Row[*tuple[Any, ...]]
 LONGEST_WAIT = timedelta(seconds=16)
 """Maximum time until a case is read again on which a message in doubt was not found yet."""
 
-_TAKEN_SINCE = timedelta(hours=3)
+_TAKEN_SINCE = timedelta(hours=15)
 """Copies with the same minute, in any time zone of Open-E, became readable at most this long before a message."""
 
 _SHORT_TEXT = 65_536
@@ -99,7 +99,7 @@ async def list_due_cases(
 
 async def list_cases_in_doubt(database: Database, before: datetime) -> list[DueCase]:
     """Return all cases with messages in doubt, oldest message first. `before` is as in `is_in_doubt`."""
-    return await database.read(_list_due_cases, _ANY_TIME, before, _NO_LIMIT, "")
+    return await database.read(_list_due_cases, ANY_TIME, before, _NO_LIMIT, "")
 
 
 async def find_case(database: Database, message_id: str, before: datetime) -> DueCase | None:
@@ -267,7 +267,7 @@ _RESEND = (
     .where(_IS_THIS, _IS_UNSETTLED)
     .values(state=str(MessageState.SENDING), sent=sa.bindparam("resent"))
 )
-_ANY_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+ANY_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 _NO_LIMIT = 2**31 - 1
 
 
@@ -327,7 +327,7 @@ def _claim(connection: sa.Connection, case: Case, now: datetime, due: datetime) 
 @mark
 def claim_at_once(connection: sa.Connection, case: Case, due: datetime) -> None:
     """Claim a case whether it is due or not. In a transaction, this serialises decisions about its messages."""
-    _claim(connection, case, _ANY_TIME, due)
+    _claim(connection, case, ANY_TIME, due)
 
 
 @mark

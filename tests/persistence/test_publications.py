@@ -258,6 +258,20 @@ async def test_message_waits_for_an_equal_call_and_then_gets_the_other_copy(data
     assert settled.found == {first.id: 9}
 
 
+async def test_copy_of_an_earlier_day_is_taken_in_any_time_zone(database: Database) -> None:
+    first = to_case()
+    await web_messages.begin_sending(database, first, NOW)
+    await web_messages.mark_published(database, first, 7, NOW)
+    later = NOW + timedelta(hours=9)
+    await send(database, to_case(), later)
+    await stored.claim(database, CASE, later, LEASE)
+    rules = replace(RULES, zone=ZoneInfo("Asia/Tokyo"))
+    read_back = ReadBack(later, later, [copy(7, minute=later)])
+    settled = await stored.settle_case(database, CASE, read_back, later, rules)
+    assert settled is not None
+    assert settled.found == {}
+
+
 async def test_processes_that_settle_together_give_a_copy_to_one_message(database: Database, database_url: str) -> None:
     others = [open_database(database_url) for _ in range(4)]
     messages = [await send(database, to_case()) for _ in range(6)]
