@@ -109,9 +109,8 @@ class PublicationSettler:
                 self._has_more.clear()
                 await self._begin_batches()
                 if time.monotonic() >= next_cleaning:
-                    await decisions.remove_old(self._database, self._now())
                     next_cleaning = time.monotonic() + CLEANING_SECONDS
-                self._note_database(None)
+                    await decisions.remove_old(self._database, self._now())
             except StorageFailed as exc:
                 self._note_database(exc)
             except Exception:
@@ -127,10 +126,17 @@ class PublicationSettler:
             return
         except_for = busy[0] if busy else None
         cases = await stored.list_due_cases(self._database, self._now(), self._rules, MAX_CASES, except_for)
+        if not cases and not busy:
+            self._note_database(None)
         for instance, group in _group(cases):
             batch = self._batches[instance] = asyncio.create_task(self._settle_all(group))
             if len(cases) == MAX_CASES:
-                batch.add_done_callback(lambda _: self._has_more.set())
+                batch.add_done_callback(self._continue_at_once)
+
+    def _continue_at_once(self, batch: asyncio.Task[int]) -> None:
+        """Search again without waiting for the interval, unless no case of the batch could be settled."""
+        if not batch.cancelled() and batch.result():
+            self._has_more.set()
 
     async def _settle_all(self, cases: Sequence[DueCase]) -> int:
         """Settle cases, and return how many of them. A case that fails for any reason does not affect the others."""
@@ -138,11 +144,14 @@ class PublicationSettler:
 
     async def _try_to_settle(self, due: DueCase) -> bool:
         try:
-            return await self._settle_case(due)
+            is_settled = await self._settle_case(due)
         except StorageFailed as exc:
             self._note_database(exc)
         except Exception:
             log.exception("settling_failed", **_describe(due.case))
+        else:
+            self._note_database(None)
+            return is_settled
         return False
 
     async def _settle_case(self, due: DueCase) -> bool:

@@ -1,6 +1,7 @@
 """The settler reads messages in doubt back from Open-E and records what is on their cases."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -8,13 +9,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import sqlalchemy as sa
 import structlog
 from prometheus_client import REGISTRY
 
-from domain.errors import BackendFailed, NotFound
+from domain.errors import BackendFailed, NotFound, StorageFailed
 from domain.publications import CallTimes, Case, CaseMessage, SettlingRules
 from domain.web_messages import ExternalReference, OepInstance, WebMessage
-from handlers.publication_settler import LONGEST_BACKOFF, PublicationSettler
+from handlers.publication_settler import LONGEST_BACKOFF, MAX_CASES, PublicationSettler
 from mock_open_e import MockOpenE
 from open_e.accounts import Account
 from open_e.client import OpenEClient
@@ -24,6 +26,7 @@ from openapi.observation.logs import set_up_logs
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.opening import open_database
+from persistence.work import short_write
 from tests.factories import NOW, web_message
 
 pytestmark = pytest.mark.anyio
@@ -350,6 +353,64 @@ async def test_loop_settles_more_cases_than_one_search_returns(
     async with started(new_settler(database, clock, read_backs.read_case, count, rules)), asyncio.timeout(12):
         await is_done.wait()
     assert await in_doubt(database) == 0
+
+
+async def test_loop_waits_for_the_interval_while_no_case_can_be_claimed(
+    database: Database, clock: Clock, read_backs: ReadBacks, logs: list[Any]
+) -> None:
+    for case in range(1, MAX_CASES + 2):
+        await lose_answer(database, to_case(case=case), arrives=False)
+
+    @short_write
+    def break_claims(connection: sa.Connection) -> None:
+        statement = "create trigger broken before insert on settlements begin select raise(abort, 'broken'); end"
+        if connection.dialect.name == "postgresql":
+            statement = "alter table settlements add constraint broken check (due is null) not valid"
+        connection.execute(sa.text(statement))
+
+    await database.write(break_claims)
+    rules = SettlingRules(TIMES, ZoneInfo("Europe/Stockholm"), timedelta(seconds=1))
+    calls = 0
+    has_searched_thrice = asyncio.Event()
+
+    def count_calls() -> datetime:
+        # One call for each search, and one for each claim.
+        nonlocal calls
+        calls += 1
+        if calls == 3 * (1 + MAX_CASES):
+            has_searched_thrice.set()
+        return clock()
+
+    began = time.monotonic()
+    async with started(new_settler(database, count_calls, read_backs.read_case, rules=rules)), asyncio.timeout(30):
+        await has_searched_thrice.wait()
+    # Without the interval, the second and third search begin at once.
+    assert time.monotonic() - began >= 3
+    assert {each["event"] for each in logs} == {"settling_failed"}
+
+
+async def test_loop_logs_an_interrupted_and_a_working_database_once(
+    database: Database, clock: Clock, read_backs: ReadBacks, open_e: MockOpenE, logs: list[Any]
+) -> None:
+    del open_e
+    await lose_answer(database, to_case(), arrives=True)
+    readable = asyncio.Event()
+    failed = 0
+
+    async def read(case: Case, since: datetime) -> Sequence[CaseMessage]:
+        nonlocal failed
+        clock.time += LEASE
+        failed += 1
+        if failed <= 3:
+            # The search works, but a write of the case fails.
+            raise StorageFailed("disk full")
+        return await read_backs.read_case(case, since)
+
+    rules = SettlingRules(TIMES, ZoneInfo("Europe/Stockholm"), timedelta(milliseconds=5))
+    async with started(new_settler(database, clock, read, readable.set, rules)), asyncio.timeout(30):
+        await readable.wait()
+    events = [each["event"] for each in logs if each["event"] != "message_settled"]
+    assert events == ["settling_interrupted", "settling_resumed"]
 
 
 async def test_loop_survives_errors(
