@@ -109,7 +109,7 @@ def settle(
     """Settle the message ID in doubt, or ask Open-E about --all of them.
 
     The service settles messages in doubt by itself while Open-E answers. The exit code is 1 if the message could not be
-    settled as requested, and with --all if a message is still in doubt.
+    settled as requested, and with --all if a case could not be read or a message is still in doubt.
     """
     if [published, not_published, resend].count(True) != (message_id is not None) or is_all == (message_id is not None):
         raise click.UsageError("give an ID with --published, --not-published or --resend, or --all without an ID")

@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -21,7 +21,7 @@ from domain.web_messages import ExternalReference, OepInstance, WebMessage
 from mock_open_e import MockOpenE
 from open_e.accounts import Account
 from open_e.client import OpenEClient
-from persistence import audit, idempotency_keys, publications
+from persistence import audit, idempotency_keys, publication_decisions, publications
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.tables import web_messages as messages_table
@@ -36,6 +36,8 @@ LONGEST = timedelta(seconds=10 + 5 + 30)
 
 AGES = [LONGEST + timedelta(seconds=51), LONGEST + timedelta(seconds=20), timedelta(seconds=1), timedelta(0)]
 OLD = timedelta(minutes=5)
+LONG_AGO = now() - OLD
+"""One moment for a message and its copy on a case: Open-E shows minutes."""
 KEY = IdempotencyKey("ärendesystem", "createWebMessage", "k1", b"f" * 32)
 
 
@@ -65,12 +67,12 @@ def store_unsettled_messages(database_url: str, ages: list[timedelta] = AGES) ->
 
 
 def put_in_doubt(
-    database_url: str, message: WebMessage, age: timedelta = OLD, key: IdempotencyKey | None = None
+    database_url: str, message: WebMessage, sent: datetime = LONG_AGO, key: IdempotencyKey | None = None
 ) -> str:
     """Store a message whose response was lost, and return its id."""
 
     async def put(database: Database) -> None:
-        await stored.begin_sending(database, message, now() - age, key)
+        await stored.begin_sending(database, message, sent, key)
         await stored.mark_unknown(database, message.id)
 
     with_database(database_url, put)
@@ -83,10 +85,10 @@ def age_messages(connection: sa.Connection, age: timedelta) -> None:
     connection.execute(messages_table.update().values(sent=now() - age))
 
 
-def publish_on(address: str, message: WebMessage, age: timedelta = OLD) -> int:
+def publish_on(address: str, message: WebMessage) -> int:
     accounts = {OepInstance.EXTERNAL: Account(f"{address}/external/api/callback")}
     client = OpenEClient(accounts, connect_timeout=5, read_timeout=5, threads=1)
-    number = client.add_message(message, added=now() - age, request_id="r")
+    number = client.add_message(message, added=LONG_AGO, request_id="r")
     client.close()
     return number
 
@@ -423,10 +425,21 @@ def test_messages_settle_all_asks_open_e_about_all_messages(
     assert [entry.outcome for entry in list_audit(database_url)] == ["not_published", "asked"]
     result = invoke(database_url, "messages", "settle", "--all", **settings)
     assert (result.exit_code, result.stdout) == (0, "no message is in doubt\n")
-    put_in_doubt(database_url, new, timedelta(0))
+    put_in_doubt(database_url, new, now())
     result = invoke(database_url, "messages", "settle", "--all", **settings)
     assert (result.exit_code, result.stdout) == (1, "0 published, 0 not published, 1 still in doubt\n")
     assert len(mock.messages) == 1
+
+
+def test_messages_settle_all_fails_if_the_case_of_a_deleted_message_cannot_be_read(
+    database_url: str, invoke: Invoke, mock: MockOpenE, settings: dict[str, str]
+) -> None:
+    message_id = put_in_doubt(database_url, to_case())
+    entry = AuditEntry(WEB_MESSAGES, "change", now(), "deleteWebMessageById", "caller", "deleted_in_doubt", "1", {})
+    with_database(database_url, lambda each: publication_decisions.delete_in_doubt(each, message_id, now(), entry))
+    mock.fail("Http403", operation="messageapi")
+    exit_codes = [invoke(database_url, "messages", "settle", "--all", **settings).exit_code for _ in range(2)]
+    assert exit_codes == [1, 0]
 
 
 def test_messages_settle_all_does_not_wait_for_backoffs_or_leases(

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -178,7 +177,7 @@ def test_operators_decide_while_the_service_settles(
         for number in range(101, 109):
             message, is_on_case = to_case(f"message {number}", number), number % 2 == 0
             if is_on_case:
-                publish_on(address, message, timedelta(minutes=5))
+                publish_on(address, message)
             put_in_doubt(database_url, message)
             decision = ("--published",) if is_on_case else ("--not-published",)
             result = invoke(database_url, "messages", "settle", message.id, *decision)
