@@ -156,7 +156,7 @@ def _find(service: Program, mock: Program) -> Found:
     in_open_e = count_contents(
         Content(
             message["flowInstanceID"],
-            _line_feeds(message["message"]),
+            _normalise_line_breaks(message["message"]),
             message["attachments"][0]["filename"] if message["attachments"] else None,
             message["userID"],
         )
@@ -165,7 +165,7 @@ def _find(service: Program, mock: Program) -> Found:
     readable = {
         f"/webmessages/{message['id']}": Content(
             int(message["externalReferences"][0]["value"]),
-            _line_feeds(message["message"]),
+            _normalise_line_breaks(message["message"]),
             message["attachments"][0]["fileName"] if message.get("attachments") else None,
             (message.get("sender") or {}).get("userId"),
         )
@@ -174,7 +174,7 @@ def _find(service: Program, mock: Program) -> Found:
     return Found(in_open_e, readable, _count_in_doubt(service))
 
 
-def _line_feeds(text: str) -> str:
+def _normalise_line_breaks(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -67,13 +67,13 @@ class Callers:
     async def _call(self, session: aiohttp.ClientSession) -> None:
         while not self.is_ending or self.pending:
             await self.is_up.wait()
-            post = self._next_post()
+            post = self._choose_next_post()
             if post is not None:
                 await self._post(session, post)
             # A pause between posts spreads them over the kills.
             await asyncio.sleep(self.chance.uniform(0, PAUSE_SECONDS))
 
-    def _next_post(self) -> Post | None:
+    def _choose_next_post(self) -> Post | None:
         now = time.monotonic()
         due = next((post for post in self.pending if post.due <= now), None)
         if due is not None:
@@ -85,9 +85,9 @@ class Callers:
         if self.with_keys:
             self.keys += 1
             key = f"key-{self.keys}"
-        return Post(self._new_content(), key)
+        return Post(self._create_content(), key)
 
-    def _new_content(self) -> Content:
+    def _create_content(self) -> Content:
         chance = self.chance
         text = chance.choice(TEXTS) if chance.random() < 0.2 else f"Message {chance.getrandbits(64)}"
         file = f"å {chance.randrange(3)}.txt" if chance.random() < 0.2 else None
@@ -102,7 +102,7 @@ class Callers:
         recorded = self.model.begin(post.content, post.key)
         status, retry_after, detail = NO_ANSWER, 0.0, ""
         try:
-            async with session.post("/webmessages", json=_body(post.content), headers=headers) as response:
+            async with session.post("/webmessages", json=_build_body(post.content), headers=headers) as response:
                 if response.status != HTTPStatus.CREATED:
                     detail = str((await response.json()).get("detail"))
                 status, retry_after = response.status, float(response.headers.get("Retry-After", 0))
@@ -144,7 +144,7 @@ def _must_repeat(status: int) -> bool:
     return status in {NO_ANSWER, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS} or is_server_error
 
 
-def _body(content: Content) -> dict[str, object]:
+def _build_body(content: Content) -> dict[str, object]:
     is_windows = content.text == WITH_CARRIAGE_RETURNS
     body: dict[str, object] = {
         "partyId": PARTY,

@@ -98,9 +98,9 @@ class PublicationModel:
 
     def check(self, found: Found) -> list[str]:
         """Return all violations: messages that are lost, doubled, invented, hidden or in doubt."""
-        return list(self._violations(found))
+        return list(self._find_violations(found))
 
-    def _violations(self, found: Found) -> Iterator[str]:
+    def _find_violations(self, found: Found) -> Iterator[str]:
         if found.in_doubt:
             yield f"{found.in_doubt} messages are in doubt"
         readable = Counter(found.readable.values())
@@ -125,9 +125,9 @@ class PublicationModel:
                 yield f"not published: {content} is readable {readable[content]} times, and {number} times on its case"
             if readable[content] + deleted[content] < number:
                 yield f"hidden: {content} is {number} times on its case, and readable {readable[content]} times"
-        yield from self._location_violations(found)
+        yield from self._find_location_violations(found)
 
-    def _location_violations(self, found: Found) -> Iterator[str]:
+    def _find_location_violations(self, found: Found) -> Iterator[str]:
         owners: dict[str, _Group] = {}
         accepted_keys: dict[str, _Group] = {}
         for group in self._groups.values():

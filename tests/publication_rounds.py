@@ -198,7 +198,7 @@ class Round:
             recorded = self._model.begin(wish.content, wish.key)
         try:
             response = httpx.post(
-                f"{url}/webmessages", json=_body(wish.content), headers=headers, timeout=60, trust_env=False
+                f"{url}/webmessages", json=_build_body(wish.content), headers=headers, timeout=60, trust_env=False
             )
         except httpx.TransportError:
             return NO_ANSWER
@@ -314,7 +314,7 @@ class Round:
         on_case = count_contents(
             Content(
                 message.case,
-                _line_feeds(message.text),
+                _normalise_line_breaks(message.text),
                 message.files[0].filename if message.files else None,
                 message.user_id,
             )
@@ -340,7 +340,7 @@ class Round:
         return {
             f"/webmessages/{message['id']}": Content(
                 int(message["externalReferences"][0]["value"]),
-                _line_feeds(message["message"]),
+                _normalise_line_breaks(message["message"]),
                 message["attachments"][0]["fileName"] if message.get("attachments") else None,
                 (message.get("sender") or {}).get("userId"),
             )
@@ -348,7 +348,7 @@ class Round:
         }
 
 
-def _body(content: Content) -> dict[str, Any]:
+def _build_body(content: Content) -> dict[str, Any]:
     body: dict[str, Any] = {
         "partyId": PARTY,
         "message": content.text,
@@ -362,7 +362,7 @@ def _body(content: Content) -> dict[str, Any]:
     return body
 
 
-def _line_feeds(text: str) -> str:
+def _normalise_line_breaks(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
