@@ -51,7 +51,11 @@ SECONDS = 60
 
 THREAD = ThreadPoolExecutor(1)
 
-WAITS_FOR_MESSAGES = "select count(*) from pg_locks where not granted and relation = 'web_messages'::regclass"
+WAITS_FOR_MESSAGES = (
+    "select count(*) from pg_locks where not granted and relation = 'web_messages'::regclass"
+    # Reads wait too: those of expired keys, and of messages in doubt.
+    " and mode = 'RowExclusiveLock'"
+)
 
 Call = Callable[[Database], Awaitable[object]]
 Opening = Callable[[str, Waits], Database]
