@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -145,7 +146,7 @@ async def _explain_not_found(request: Request, message_id: str, error: NotFound)
 
 
 async def _delete_in_doubt(request: Request, message_id: str) -> bool:
-    """Delete a message in doubt, and record who did it. Return whether there was one."""
+    """Delete a message in doubt, and record who did it. Return whether there was one, which may be settled by now."""
     services = request.services
     if not await publications.is_unsettled(services.database, message_id):
         return False
@@ -161,7 +162,13 @@ async def _delete_in_doubt(request: Request, message_id: str) -> bool:
         detail={"remark": "the case in Open-E may have the message"},
     )
     before = now - services.call_times.longest_call
-    return await publication_decisions.delete_in_doubt(services.database, message_id, before, entry)
+    if await publication_decisions.delete_in_doubt(services.database, message_id, before, entry):
+        return True
+    with suppress(NotFound):
+        # It has become readable since the first attempt.
+        await stored.delete(services.database, message_id)
+        return True
+    return False
 
 
 async def _create_once(request: Request, message: WebMessage, key: IdempotencyKey) -> str:

@@ -264,6 +264,31 @@ def test_message_is_removed_when_the_response_to_storing_it_is_lost(
     postgresql_server.give_back(url)
 
 
+def test_message_that_becomes_readable_while_it_is_deleted_in_doubt_is_deleted(
+    postgresql_server: PostgresqlServer, held: HeldOpenE, callers: ThreadPoolExecutor
+) -> None:
+    url = postgresql_server.new_migrated()
+    with service_of(url, held) as service, asyncio.Runner() as runner:
+        posting = post_case(callers, service)
+        held.wait_for_calls(1)
+        [message] = list_unsettled_messages(service)
+        administrator = runner.run(asyncpg.connect(url))
+        runner.run(administrator.execute("update web_messages set state = 'unknown'"))
+        publish = "update web_messages set state = 'published', created = now(), open_e_message_id = 1"
+        runner.run(administrator.execute(f"begin; {publish}"))
+        deleting = callers.submit(service.client.delete, f"/webmessages/{message.id}")
+        while not runner.run(administrator.fetchval("select count(*) from pg_locks where not granted")):
+            pass
+        runner.run(administrator.execute("commit"))
+        assert deleting.result().status_code == 204
+        assert service.client.get(f"/webmessages/{message.id}").status_code == 404
+        assert runner.run(administrator.fetchval("select open_e_message_id from publication_traces")) == 1
+        runner.run(administrator.close())
+        held.release_calls()
+        posting.result()
+    postgresql_server.give_back(url)
+
+
 def wait_for_state(service: RunningService, state: MessageState | None) -> None:
     """Return when the only unsettled message has this state, or when none is left."""
     while [message.state for message in list_unsettled_messages(service)] != ([] if state is None else [state]):
