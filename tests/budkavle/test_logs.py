@@ -389,11 +389,9 @@ def test_repeated_post_is_logged_with_the_first_message_and_without_its_key(sqli
             )
         ]
         assert [response.status_code for response in responses] == [201, 201, 422, 400]
-        service.process.end()
+        entries = stop(service)
     message_id = responses[0].headers["Location"].removeprefix("/webmessages/")
-    first, second, reused, invalid = [
-        entry for entry in parse_entries(service.process) if entry.get("operation") == "create_web_message"
-    ]
+    first, second, reused, invalid = [entry for entry in entries if entry.get("operation") == "create_web_message"]
     assert first["message_id"] == second["message_id"] == message_id
     assert ("is_replayed" in first, second["is_replayed"]) == (False, True)
     assert reused["error"] == "KeyReused"
