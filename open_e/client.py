@@ -57,7 +57,7 @@ class OpenEClient:
         with apply_deadline(call):
             try:
                 response = self._adapters[instance].send(
-                    self._send_request(instance, envelope, request_id, trace_parent),
+                    self._build_request(instance, envelope, request_id, trace_parent),
                     stream=True,
                     # `apply_deadline` also limits connecting. A single timeout sets the socket's timeout fewer times.
                     timeout=self._read_timeout,
@@ -75,7 +75,7 @@ class OpenEClient:
         for adapter in self._adapters.values():
             adapter.close()
 
-    def _send_request(
+    def _build_request(
         self, instance: OepInstance, envelope: AddMessageEnvelope, request_id: str, trace_parent: str | None
     ) -> requests.PreparedRequest:
         if instance not in self._prepared:
