@@ -97,7 +97,7 @@ async def delete_web_message_by_id(request: Request) -> Response:
     try:
         await stored.delete(request.services.database, message_id)
     except NotFound as exc:
-        if not await _delete_in_doubt(request, message_id):
+        if not await _delete_unreadable(request, message_id):
             raise await _explain_not_found(request, message_id, exc) from exc
     return replies.no_content()
 
@@ -145,25 +145,24 @@ async def _explain_not_found(request: Request, message_id: str, error: NotFound)
     return NotFound(f"WebMessage with id '{message_id}' is in doubt: it is not known yet whether Open-E published it")
 
 
-async def _delete_in_doubt(request: Request, message_id: str) -> bool:
-    """Delete a message in doubt, and record who did it. Return whether there was one, which may be settled by now."""
+async def _delete_unreadable(request: Request, message_id: str) -> bool:
+    """Delete a message in doubt, and record who did it, or one that was settled since. Return whether there was one."""
     services = request.services
-    if not await publications.is_unsettled(services.database, message_id):
-        return False
-    now = services.now()
-    entry = AuditEntry(
-        chain=WEB_MESSAGES,
-        kind="change",
-        time=now,
-        operation=request.operation_id,
-        caller=request.log["caller"],
-        outcome="deleted_in_doubt",
-        request_id=request.request_id,
-        detail={"remark": "the case in Open-E may have the message"},
-    )
-    before = now - services.call_times.longest_call
-    if await publication_decisions.delete_in_doubt(services.database, message_id, before, entry):
-        return True
+    if await publications.is_unsettled(services.database, message_id):
+        now = services.now()
+        entry = AuditEntry(
+            chain=WEB_MESSAGES,
+            kind="change",
+            time=now,
+            operation=request.operation_id,
+            caller=request.log["caller"],
+            outcome="deleted_in_doubt",
+            request_id=request.request_id,
+            detail={"remark": "the case in Open-E may have the message"},
+        )
+        before = now - services.call_times.longest_call
+        if await publication_decisions.delete_in_doubt(services.database, message_id, before, entry):
+            return True
     with suppress(NotFound):
         # It has become readable since the first attempt.
         await stored.delete(services.database, message_id)
