@@ -28,8 +28,9 @@ from typing import Any
 import uvloop
 
 from benchmarks.open_e_trouble import Trouble
-from benchmarks.publishing_callers import PARTY, Callers
+from benchmarks.publishing_callers import Callers
 from benchmarks.stage import DATABASES, Program, Stage, open_e_settings, run_command
+from tests.factories import PARTY_ID
 from tests.publication_model import Content, Found, count_contents
 
 CALLERS = 12
@@ -169,7 +170,7 @@ def _find(service: Program, mock: Program) -> Found:
             message["attachments"][0]["fileName"] if message.get("attachments") else None,
             (message.get("sender") or {}).get("userId"),
         )
-        for message in _get(service, f"/webmessages/recipients/{PARTY}")
+        for message in _get(service, f"/webmessages/recipients/{PARTY_ID}")
     }
     return Found(in_open_e, readable, _count_in_doubt(service))
 

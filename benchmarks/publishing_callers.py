@@ -6,7 +6,6 @@ cannot show; some are deleted, also while they are in doubt.
 """
 
 import asyncio
-import base64
 import random
 import re
 import time
@@ -16,9 +15,8 @@ from http import HTTPStatus
 
 import aiohttp
 
-from tests.publication_model import NO_ANSWER, Content, PublicationModel
+from tests.publication_model import NO_ANSWER, Content, PublicationModel, build_body
 
-PARTY = "81471222-5798-11e9-ae24-57fa13b361e1"
 CASES = 40
 SENDER = "joe01doe"
 TEXTS = ("Your case is decided.", "Two\nlines", "100 € 😀", "å\nä")
@@ -145,15 +143,6 @@ def _must_repeat(status: int) -> bool:
 
 
 def _build_body(content: Content) -> dict[str, object]:
-    is_windows = content.text == WITH_CARRIAGE_RETURNS
-    body: dict[str, object] = {
-        "partyId": PARTY,
-        "message": content.text.replace("\n", "\r\n") if is_windows else content.text,
-        "externalReferences": [{"key": "flowInstanceId", "value": str(content.case)}],
-    }
-    if content.sender is not None:
-        body["sender"] = {"userId": content.sender}
-    if content.file is not None:
-        data = base64.b64encode(content.file.encode()).decode()
-        body["attachments"] = [{"fileName": content.file, "base64Data": data}]
-    return body
+    if content.text == WITH_CARRIAGE_RETURNS:
+        return build_body(content) | {"message": content.text.replace("\n", "\r\n")}
+    return build_body(content)

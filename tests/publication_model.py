@@ -4,10 +4,13 @@ It is independent of the service: a property test and the soak campaigns record 
 compare it in the end with the messages in Open-E and in the service.
 """
 
+import base64
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from tests.factories import PARTY_ID
 
 
 class Content(NamedTuple):
@@ -17,6 +20,21 @@ class Content(NamedTuple):
     text: str
     file: str | None = None
     sender: str | None = None
+
+
+def build_body(content: Content) -> dict[str, object]:
+    """Return the body of a post with this content."""
+    body: dict[str, object] = {
+        "partyId": PARTY_ID,
+        "message": content.text,
+        "externalReferences": [{"key": "flowInstanceId", "value": str(content.case)}],
+    }
+    if content.sender is not None:
+        body["sender"] = {"userId": content.sender}
+    if content.file is not None:
+        data = base64.b64encode(content.file.encode()).decode()
+        body["attachments"] = [{"fileName": content.file, "base64Data": data}]
+    return body
 
 
 NO_ANSWER = 0

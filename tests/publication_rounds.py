@@ -7,7 +7,6 @@ or is read back. Time is virtual, so that a round takes seconds.
 """
 
 import asyncio
-import base64
 import random
 import re
 import threading
@@ -26,13 +25,13 @@ from mock_open_e.server.application import create_server
 from openapi.server.serving import build_address, listen, run_loop
 from persistence.opening import open_database
 from persistence.web_messages import list_unsettled
-from tests.publication_model import NO_ANSWER, Content, Found, PublicationModel, count_contents
+from tests.factories import PARTY_ID
+from tests.publication_model import NO_ANSWER, Content, Found, PublicationModel, build_body, count_contents
 from tests.service_processes import KEY, ServiceProcess, SharedClock
 
 if TYPE_CHECKING:
     import uvicorn
 
-PARTY = "81471222-5798-11e9-ae24-57fa13b361e1"
 STEPS = 120
 PROCESSES = 2
 CALLERS = 8
@@ -198,7 +197,7 @@ class Round:
             recorded = self._model.begin(wish.content, wish.key)
         try:
             response = httpx.post(
-                f"{url}/webmessages", json=_build_body(wish.content), headers=headers, timeout=60, trust_env=False
+                f"{url}/webmessages", json=build_body(wish.content), headers=headers, timeout=60, trust_env=False
             )
         except httpx.TransportError:
             return NO_ANSWER
@@ -335,7 +334,7 @@ class Round:
 
     def _list_readable(self, url: str) -> dict[str, Content]:
         response = httpx.get(
-            f"{url}/webmessages/recipients/{PARTY}", headers={"apikey": KEY}, timeout=60, trust_env=False
+            f"{url}/webmessages/recipients/{PARTY_ID}", headers={"apikey": KEY}, timeout=60, trust_env=False
         )
         return {
             f"/webmessages/{message['id']}": Content(
@@ -346,20 +345,6 @@ class Round:
             )
             for message in response.json()
         }
-
-
-def _build_body(content: Content) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "partyId": PARTY,
-        "message": content.text,
-        "externalReferences": [{"key": "flowInstanceId", "value": str(content.case)}],
-    }
-    if content.sender is not None:
-        body["sender"] = {"userId": content.sender}
-    if content.file is not None:
-        data = base64.b64encode(content.file.encode()).decode()
-        body["attachments"] = [{"fileName": content.file, "base64Data": data}]
-    return body
 
 
 def _normalise_line_breaks(text: str) -> str:

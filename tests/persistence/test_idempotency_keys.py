@@ -14,8 +14,8 @@ from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.work import short_write
 from tests.factories import NOW, attachment, idempotency_key, web_message
+from tests.persistence.publication_steps import ENTRY
 from tests.persistence.rows import content_of, counts
-from tests.persistence.test_publications import ENTRY
 from tests.persistence.test_web_messages import MESSAGES, described
 
 pytestmark = pytest.mark.anyio

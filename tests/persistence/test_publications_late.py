@@ -10,7 +10,7 @@ from persistence import publication_decisions as decisions
 from persistence import web_messages
 from persistence.database import Database
 from tests.factories import NOW
-from tests.persistence.test_publications import ENTRY, LEASE, SECOND, TIMES, copy, open_e_id, send, settle, to_case
+from tests.persistence.publication_steps import ENTRY, LEASE, SECOND, TIMES, copy, open_e_id, send, settle, to_case
 
 pytestmark = pytest.mark.anyio
 

@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -29,7 +28,6 @@ from persistence.work import short_write
 from tests.budkavle.conftest import Invoke
 from tests.databases import with_database
 from tests.factories import attachment, web_message
-from tests.mock_servers import running_mock
 
 LONGEST = timedelta(seconds=10 + 5 + 30)
 """The longest call with the default timeouts: the latest start, and both timeouts."""
@@ -111,17 +109,6 @@ def show(invoke: Invoke, database_url: str, message_id: str, *options: str) -> d
     assert (result.exit_code, result.stderr) == (0, "")
     value: dict[str, Any] = json.loads(result.stdout)
     return value
-
-
-@pytest.fixture
-def mock() -> MockOpenE:
-    return MockOpenE()
-
-
-@pytest.fixture
-def address(mock: MockOpenE) -> Iterator[str]:
-    with running_mock(mock) as address:
-        yield address
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,22 +18,10 @@ from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import RunningProgram, put_key, running_program
 from tests.databases import with_database
 from tests.factories import case_body
-from tests.mock_servers import running_mock
 from tests.processes import budkavle, run_program, running
 
 CALL_SECONDS = 0.3
 CASES = range(101, 115)
-
-
-@pytest.fixture
-def mock() -> MockOpenE:
-    return MockOpenE()
-
-
-@pytest.fixture
-def address(mock: MockOpenE) -> Iterator[str]:
-    with running_mock(mock) as address:
-        yield address
 
 
 @pytest.fixture
