@@ -31,11 +31,18 @@ class Security:
                     yield Difference(address, describe_change(keyword, scheme.get(keyword), now[name].get(keyword)))
 
     def differences(self, address: str, old: Node, new: Node) -> Iterator[Difference]:
-        """Yield a changed requirement: demanding more locks out callers, demanding less gives access to others."""
+        """Yield a changed requirement: demanding more locks out callers, demanding less gives access to others.
+
+        A further combination is no difference if it demands more than an old one, or a scheme that is new.
+        """
         before, now = _list_ways(self._old, old), _list_ways(self._new, new)
-        if before == now:
-            return
         locks_out = any(not any(way <= old_way for way in now) for old_way in before)
+        known = self._old.get("components", {}).get("securitySchemes", {})
+        opens = any(
+            not any(old_way <= way for old_way in before) and all(name in known for name, _ in way) for way in now
+        )
+        if not locks_out and not opens:
+            return
         words = "demands more" if locks_out else "demands less, look"
         yield Difference(address, f"security {words}: was {_describe_ways(before)}, is {_describe_ways(now)}")
 

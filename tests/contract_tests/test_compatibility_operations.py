@@ -93,6 +93,13 @@ CHANGES: dict[str, tuple[str, Any, list[str]]] = {
         [{"Key": []}, {"Card": []}],
         ["setThing: security demands less, look: was Key, is Card or Key"],
     ),
+    "a new scheme more": (f"{PUT} > security", [{"Key": []}, {"Token": []}], []),
+    "a new scheme instead": (
+        f"{PUT} > security",
+        [{"Token": []}],
+        ["setThing: security demands more: was Key, is Token"],
+    ),
+    "a key more than necessary": (f"{PUT} > security", [{"Key": []}, {"Key": [], "Card": []}], []),
     "no key": (f"{PUT} > security", [], ["setThing: security demands less, look: was Key, is open to all"]),
     "the same key, repeated": (f"{PUT} > security", [{"Key": []}], []),
     "no security at all": (
