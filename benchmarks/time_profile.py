@@ -117,7 +117,7 @@ def _name_place(frame: str) -> str:
     """Return the library of a frame: our package and module, or the name of another package."""
     found = _FRAME.match(frame)
     file = (found["file"] if found else frame).replace("\\", "/")
-    for ours in ("budkavle", "handlers", "persistence", "domain", "open_e"):
+    for ours in ("budkavle", "handlers", "persistence", "domain", "oauth2", "open_e"):
         if re.match(rf"(.*/)?{ours}/[a-z_]+\.py", file):
             return f"{ours}/{file.rsplit('/', 1)[1]}"
     parts = file.split("/")

@@ -20,6 +20,7 @@ PACKAGES = (
     "domain",
     "handlers",
     "mock_open_e",
+    "oauth2",
     "open_e",
     "openapi",
     "persistence",
