@@ -103,7 +103,7 @@ def create_service(
     return create_application(
         find_spec_dir(),
         services,
-        ApiKeys(store, extra_keys),
+        ApiKeys(store, clock, extra_keys),
         trusted_proxies=settings.trusted_proxies,
         lifespan=lifespan,
         contracts=contracts,

@@ -5,8 +5,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
-SCOPES = ("messages", "publish")
-"""The scopes of keys: `messages` opens web messages, `publish` opens the publication of events."""
+from domain.callers import Caller, CallerKind, parse_scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +17,25 @@ class ApiKey:
     scopes: tuple[str, ...]
     created: datetime
     revoked: datetime | None = None
+    expires: datetime | None = None
+
+    def is_expired(self, now: datetime) -> bool:
+        """Return whether the key has expired."""
+        return self.expires is not None and self.expires <= now
+
+    def build_caller(self) -> Caller:
+        """Return the caller with this key."""
+        # Keys that were created earlier may have the form of a name that only tokens have now.
+        name = self.name.replace("#", "%23")
+        return Caller(CallerKind.KEY, name, frozenset().union(*map(parse_scope, self.scopes)))
+
+
+def check_name(name: str) -> None:
+    """Raise `ValueError` unless a new key may have this name, which no caller with a token or certificate has."""
+    if not name.strip() or not name.isprintable():
+        raise ValueError("must not be blank")
+    if "#" in name or name.startswith("sha256:"):
+        raise ValueError("must not contain # or begin with sha256: as the names of other callers do")
 
 
 def generate_key() -> str:

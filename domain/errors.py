@@ -58,7 +58,9 @@ class RefusalReason(StrEnum):
     NO_KEY = "no_key"
     SEVERAL_KEYS = "several_keys"
     UNKNOWN_KEY = "unknown_key"
+    EXPIRED_KEY = "expired_key"
     KEY_LACKS_SCOPE = "key_lacks_scope"
+    PUBLICATION_NOT_AUTHORISED = "publication_not_authorised"
     NO_CERTIFICATE = "no_certificate"
     CERTIFICATE_UNREADABLE = "certificate_unreadable"
     CERTIFICATE_OUTSIDE_DATES = "certificate_outside_dates"
@@ -90,8 +92,17 @@ class Forbidden(CallerRefused):
     """The caller is not authorised for this operation."""
 
 
-class KeyLacksScope(Forbidden):
-    """The key is not authorised for this operation."""
+class LacksScope(Forbidden):
+    """The caller is not authorised for this operation."""
+
+    def __init__(self, reason: RefusalReason, message: str | None = None, scope: str = "") -> None:
+        super().__init__(reason, message)
+        self.scope = scope
+        """The scope that the caller needs."""
+
+
+class PublicationForbidden(LacksScope):
+    """The caller is not authorised to publish events of this orgType and orgCode."""
 
 
 class NotFound(BudkavleError):

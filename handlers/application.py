@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from handlers.contracts import CONTRACTS
 from handlers.errors.forms import ERROR_LISTS
 from handlers.requests import Services
-from handlers.security.authentication import ApiKeys, build_security_map
+from handlers.security.authentication import ApiKeys, build_security_map, combine
 from handlers.security.client_certificates import ClientCertificateMiddleware
 from openapi.application import Lifespan, assemble, read_spec
 from openapi.bodies.budget import BodyBudget
@@ -74,12 +74,18 @@ def create_application(
         build_docs_routes(spec_dir, specs),
         is_linked=is_linked,
         lifespan=lifespan,
-        security_map=build_security_map(keys, services, failures),
+        security_map=build_security_map(keys, services),
     )
     start_limiter = StartLimiter()
     for name, spec in specs.items():
         application.add_api(
-            spec, services=services, contract=CONTRACTS[name], start_limiter=start_limiter, body_budget=body_budget
+            spec,
+            services=services,
+            contract=CONTRACTS[name],
+            start_limiter=start_limiter,
+            body_budget=body_budget,
+            combine=combine,
+            failures=failures,
         )
     served: ASGIApp = application
     return served

@@ -12,7 +12,7 @@ from domain.errors import StorageFailed
 from handlers.refusal_tally import NOT_CHECKED
 from handlers.requests import Services
 from openapi.observation.peers import PEER, compute_source
-from openapi.requests import CALL, AuditedCall
+from openapi.requests import CALL, CALLER, AuditedCall
 from persistence import audit
 
 log = structlog.get_logger("budkavle.audit")
@@ -50,7 +50,8 @@ class AuditedOperation:
             outcome, detail = "failed", {"status": status}
         elif status >= HTTPStatus.BAD_REQUEST:
             outcome, detail = "refused", {"status": status, "errors": call.errors}
-        is_counted = call.reason is not None or not call.is_authenticated
+        caller = scope.get(CALLER)
+        is_counted = call.reason is not None or caller is None
         if is_counted:
             # The chain of a system has no entries of callers without access, even if they have just lost it.
             call.chain = NO_SYSTEM
@@ -60,7 +61,7 @@ class AuditedOperation:
             kind="call",
             time=self._services.now(),
             operation=self._operation,
-            caller=call.caller or f"ip:{compute_source(scope[PEER])}",
+            caller=caller.name if caller else call.claimed_caller or f"ip:{compute_source(scope[PEER])}",
             outcome=outcome,
             request_id=scope["budkavle.request_id"],
             detail=detail,

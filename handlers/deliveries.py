@@ -79,7 +79,7 @@ async def send_testbesked(request: Request) -> Response:
         external_id=NO_OBJECT,
         body={"testbesked": True},
     )
-    publication = Publication(event, request.call.caller, request.request_id, request.trace_parent)
+    publication = Publication(event, request.caller.name, request.request_id, request.trace_parent)
     test_event = TrialEvent(publication, system_id, services.new_id())
     await queued.publish_test(services.database, test_event)
     services.wake_worker()

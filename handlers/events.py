@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from domain.errors import UnknownType, Violation
+from domain.errors import PublicationForbidden, RefusalReason, UnknownType, Violation
 from domain.events import MAX_BODY_BYTES, Event, contains_nul, is_too_large
 from handlers.errors.error_list_texts import build_contract_violation, build_unknown_type_violation
 from handlers.errors.error_lists import InvalidEntries
@@ -17,6 +17,7 @@ from persistence.outbox import Publication
 async def opret_besked(request: Request) -> Response:
     """Accept an event, and return the number of subscriptions that receive it."""
     services, body = request.services, request.body
+    _authorise_publication(request)
     if request.is_clean("body") and "body" in body:
         request.violations += _check_body(body["body"])
     if request.violations:
@@ -30,13 +31,24 @@ async def opret_besked(request: Request) -> Response:
     request.log["event_id"] = event.id
     try:
         published = await outbox.publish(
-            services.database, Publication(event, request.log["caller"], request.request_id, request.trace_parent)
+            services.database, Publication(event, request.caller.name, request.request_id, request.trace_parent)
         )
     except UnknownType as exc:
         raise InvalidEntries([build_unknown_type_violation()], (), body) from exc
     services.wake_worker()
     reply = replies.accepted if published.is_new else replies.ok
     return reply({"beskedId": published.event_id, "abonnementer": published.subscriptions})
+
+
+def _authorise_publication(request: Request) -> None:
+    """Raise `PublicationForbidden` if the caller may not publish events of the orgType and orgCode of the request.
+
+    A request in which they are invalid is not authorised: its faults are reported instead.
+    """
+    if request.is_clean("orgType") and request.is_clean("orgCode"):
+        org_type, org_code = request.body["orgType"], request.body["orgCode"]
+        if not request.caller.may_publish(org_type, org_code):
+            raise PublicationForbidden(RefusalReason.PUBLICATION_NOT_AUTHORISED, scope=f"publish:{org_type}:{org_code}")
 
 
 def _check_body(content: dict[str, Any]) -> list[Violation]:

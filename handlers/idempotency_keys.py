@@ -35,7 +35,7 @@ async def read_key(request: Request, message: WebMessage) -> IdempotencyKey | No
         fingerprint = compute_fingerprint(message)
     else:
         fingerprint = await asyncio.to_thread(compute_fingerprint, message)
-    return IdempotencyKey(request.log["caller"], request.operation_id, parse_key(header), fingerprint)
+    return IdempotencyKey(request.caller.name, request.operation_id, parse_key(header), fingerprint)
 
 
 async def find_first_message(request: Request, key: IdempotencyKey) -> str | None:

@@ -181,7 +181,9 @@ def get_max_callers(reason: RefusalReason | None) -> int:
             | RefusalReason.NO_KEY
             | RefusalReason.SEVERAL_KEYS
             | RefusalReason.UNKNOWN_KEY
+            | RefusalReason.EXPIRED_KEY
             | RefusalReason.KEY_LACKS_SCOPE
+            | RefusalReason.PUBLICATION_NOT_AUTHORISED
             | None
         ):
             return MAX_CALLERS

@@ -155,7 +155,7 @@ async def _delete_unreadable(request: Request, message_id: str) -> bool:
             kind="change",
             time=now,
             operation=request.operation_id,
-            caller=request.log["caller"],
+            caller=request.caller.name,
             outcome="deleted_in_doubt",
             request_id=request.request_id,
             detail={"remark": "the case in Open-E may have the message"},

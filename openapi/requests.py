@@ -8,7 +8,11 @@ from starlette.responses import Response
 
 from domain.attachments import Content
 from domain.audit import NO_SYSTEM
+from domain.callers import ANONYMOUS, Caller
 from domain.errors import Invalid, RefusalReason, Violation
+
+CALLER = "budkavle.caller"
+"""The key of the authenticated caller in an ASGI scope."""
 
 CALL = "budkavle.call"
 """The key of the call in an ASGI scope, for audited operations."""
@@ -18,9 +22,8 @@ CALL = "budkavle.call"
 class AuditedCall:
     """Facts about a call for the audit log. Each layer adds its own."""
 
-    caller: str = ""
-    """The fingerprint of the certificate, known or not; empty without a valid certificate."""
-    is_authenticated: bool = False
+    claimed_caller: str = ""
+    """The name of the caller that a valid certificate claims, registered or not; empty without one."""
     reason: RefusalReason | None = None
     """The reason for rejecting the caller."""
     chain: str = NO_SYSTEM
@@ -39,7 +42,7 @@ class Decoded(Generic[ServicesT]):
 
     `parameters` are those of path and query. `body` is the decoded body; a `base64Data` in it that is a key of
     `contents` represents that content. `violations` has the faults of both. A handler adds the violations of domain
-    rules and raises all of them together. `systems` are those that the caller has access to.
+    rules and raises all of them together.
     """
 
     operation_id: str
@@ -52,7 +55,7 @@ class Decoded(Generic[ServicesT]):
     is_form: bool = False
     violations: list[Violation] = field(default_factory=list)
     log: dict[str, Any] = field(default_factory=dict)
-    systems: frozenset[str] = frozenset()
+    caller: Caller = ANONYMOUS
     call: AuditedCall = field(default_factory=AuditedCall)
 
     def is_clean(self, name: str) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from domain.errors import KeyLacksScope, RefusalReason, UnsupportedMediaType
+from domain.callers import ANONYMOUS
+from domain.errors import LacksScope, RefusalReason, UnsupportedMediaType
 from openapi.bodies.budget import BodyBudget, Reservation
 from openapi.bodies.receiving import JSON, MULTIPART, Allowance, receive_body
 from openapi.contracts import Contract
@@ -18,7 +19,7 @@ from openapi.errors.faults import Unreadable
 from openapi.list_schemas import compile_body_schema
 from openapi.observation.middleware import read_trace_parent
 from openapi.parameters import Parameters
-from openapi.requests import CALL, SERVICES, AuditedCall, Decoded
+from openapi.requests import CALL, CALLER, SERVICES, AuditedCall, Decoded
 from openapi.start_limiter import StartLimiter
 
 REQUEST = "budkavle.request"
@@ -45,6 +46,7 @@ class _Operation:
         self._body_budget = body_budget
         self._services = services
         self._operation_id: str = raw["operationId"]
+        self._scope: str | None = raw.get("x-scope")
         self._parameters = Parameters(self._operation_id, operation.parameters, components, self._form.describe)
         body = raw.get("requestBody")
         self._allowance = Allowance(tuple(body["content"]), body["x-max-bytes"]) if body else None
@@ -54,24 +56,24 @@ class _Operation:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        caller = scope["extensions"].get("connexion_context", {}).get("token_info", {})
+        caller = scope.get(CALLER, ANONYMOUS)
         request = Decoded(
             self._operation_id,
             scope["budkavle.request_id"],
             read_trace_parent(scope["headers"]),
             scope.get(SERVICES, self._services),
             log=scope["budkavle.log"],
-            systems=caller.get("systems", frozenset()),
+            caller=caller,
             call=scope.get(CALL) or AuditedCall(),
         )
-        if caller:
-            request.log["caller"] = caller["sub"]
+        if caller is not ANONYMOUS:
             await self._start_limiter.wait_for_start()
         with Reservation(self._body_budget) as reservation:
             if self._allowance is not None:
                 await self._receive_body(request, scope, receive, reservation)
-            if caller.get("lacks"):
-                raise KeyLacksScope(RefusalReason.KEY_LACKS_SCOPE, f"The key lacks the scope {caller['lacks']}")
+            if self._scope is not None and not caller.may(self._scope):
+                text = f"The {caller.kind} lacks the scope {self._scope}"
+                raise LacksScope(RefusalReason.KEY_LACKS_SCOPE, text, self._scope)
             request.parameters, faults = self._parameters.read(
                 scope.get("path_params", {}), scope["query_string"], scope["headers"]
             )

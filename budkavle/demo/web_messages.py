@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from budkavle.demo.subscriptions import build_subscription_commands, check_command
-from domain.api_keys import SCOPES, ApiKey, hash_key
+from domain.api_keys import ApiKey, hash_key
 from domain.errors import NotFound
 from domain.web_messages import Attachment, ExternalReference, WebMessage
 from persistence import web_messages as stored
@@ -41,7 +41,7 @@ _DELETED = replace(_FETCHED, id="0b1f4c1e-5798-11e9-ae24-57fa13b361e1", attachme
 
 def get_demo_key() -> ApiKey:
     """Return the key `demo` with all scopes."""
-    return ApiKey(key_hash=hash_key(KEY.encode()), name=KEY, scopes=SCOPES, created=_CREATED)
+    return ApiKey(key_hash=hash_key(KEY.encode()), name=KEY, scopes=("messages", "publish"), created=_CREATED)
 
 
 async def put_demo_rows(database: Database) -> None:

@@ -12,7 +12,7 @@ A contract is compared with an older one. Everything that was removed or became 
 | answers | status, media type, header, link added | one of them removed; content where there was none |
 | schemas of answers | never sent now; always there now | possible now, by type, format, limit, `null`; removed |
 | enums of answers | | any change: clients have constants for them and do not know a new one |
-| security | | any change, `x-scope` of a scheme too |
+| security | | any change, also of `x-scope` |
 | names of schemas | added | renamed or removed: they are classes in clients |
 | `default`, `readOnly`, `writeOnly` | | any change: an omitted value has another meaning |
 | patterns | removed from requests, added to answers | any other change: "changed, look" |

@@ -22,7 +22,11 @@ _KIND = {
         ErrorCode.NO_KEY,
         "API-nøgle mangler i headeren apikey, er ikke kendt eller er trukket tilbage",
     ),
-    errors.KeyLacksScope: (ErrorCode.NO_ACCESS, "API-nøglen giver ikke adgang til at oprette beskeder"),
+    errors.PublicationForbidden: (
+        ErrorCode.NO_ACCESS,
+        "API-nøglen giver ikke adgang til at oprette beskeder med den angivne orgType og orgCode",
+    ),
+    errors.LacksScope: (ErrorCode.NO_ACCESS, "API-nøglen giver ikke adgang til at oprette beskeder"),
     errors.Unauthenticated: (
         ErrorCode.NO_CERTIFICATE,
         "Klientcertifikat mangler i requestet, er ikke kendt eller er uden for sin gyldighedsperiode",
@@ -101,7 +105,9 @@ def find_missing_credential(reason: RefusalReason) -> ErrorCode:
             RefusalReason.NO_KEY
             | RefusalReason.SEVERAL_KEYS
             | RefusalReason.UNKNOWN_KEY
+            | RefusalReason.EXPIRED_KEY
             | RefusalReason.KEY_LACKS_SCOPE
+            | RefusalReason.PUBLICATION_NOT_AUTHORISED
         ):
             return ErrorCode.NO_KEY
         case (

@@ -1,42 +1,53 @@
-"""Authenticate callers with the security schemes of the contracts, through Connexion."""
+"""Authenticate callers with the security schemes of the contracts."""
 
 import asyncio
 import hmac
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from connexion.security import AbstractSecurityHandler
 from starlette.types import Scope
 
 from domain.api_keys import ApiKey, hash_key
+from domain.callers import Caller, CallerKind
 from domain.errors import KeyNeeded, RefusalReason, Unauthenticated
 from handlers.requests import Services
 from handlers.security.client_certificates import HEADER, read_certificate
-from openapi.observation.peers import PEER
-from openapi.observation.source_limits import FailureLimit
 from openapi.requests import CALL
-from openapi.security import SecuredRequest
+from openapi.security import Verify
 from persistence import api_keys
 from persistence.database import Database
 from persistence.subscriptions import find_systems
 
 CACHE_SECONDS = 1.0
-"""Seconds that a key is cached: a revoked key loses access within this time."""
+"""Seconds that a key is cached: a revoked or expired key loses access within this time."""
 
 MAX_CACHED = 10_000
 
+CERTIFICATE = "ClientCertificate"
+"""The name of the security scheme for certificates in the contracts."""
+
+TOKEN = "BearerToken"  # noqa: S105  # The name of a scheme.
+"""The name of the security scheme for access tokens in the contracts."""
+
+_KEY_NEEDED = "A valid key in the header apikey is needed"
+
 
 class ApiKeys:
-    """Finds API keys by their hash, with a cache of one second."""
+    """Finds the callers of API keys by the hash of the key, with a cache of one second."""
 
-    def __init__(self, database: Database, extra_keys: tuple[ApiKey, ...] = ()) -> None:
+    def __init__(self, database: Database, now: Callable[[], datetime], extra_keys: Sequence[ApiKey] = ()) -> None:
         self._database = database
-        self._extra = {key.key_hash: key for key in extra_keys}
-        self._cache: dict[str, tuple[float, ApiKey | None]] = {}
-        self._looking_up: dict[str, asyncio.Task[ApiKey | None]] = {}
+        self._now = now
+        self._extra = {key.key_hash: key.build_caller() for key in extra_keys}
+        self._cache: dict[str, tuple[float, Caller | RefusalReason]] = {}
+        self._looking_up: dict[str, asyncio.Task[Caller | RefusalReason]] = {}
 
-    async def find(self, key: bytes) -> ApiKey | None:
-        """Return the stored key, or None if it is unknown or revoked."""
+    async def find(self, key: bytes) -> Caller | RefusalReason:
+        """Return the caller with this key, or the reason for rejecting it: it is unknown, revoked or expired."""
         key_hash = hash_key(key)
         if key_hash in self._extra:
             return self._extra[key_hash]
@@ -49,69 +60,84 @@ class ApiKeys:
         # Concurrent callers share one look-up; a caller that is cancelled does not cancel it.
         return await asyncio.shield(looking_up)
 
-    async def _look_up(self, key_hash: str) -> ApiKey | None:
+    async def _look_up(self, key_hash: str) -> Caller | RefusalReason:
         begun = time.monotonic()
         try:
-            found = await api_keys.find(self._database, key_hash)
+            stored = await api_keys.find(self._database, key_hash)
         finally:
             del self._looking_up[key_hash]
-        if found is not None and not hmac.compare_digest(found.key_hash, key_hash):
-            found = None
+        found: Caller | RefusalReason
+        if stored is None or not hmac.compare_digest(stored.key_hash, key_hash):
+            found = RefusalReason.UNKNOWN_KEY
+        elif stored.is_expired(self._now()):
+            found = RefusalReason.EXPIRED_KEY
+        else:
+            found = stored.build_caller()
         if len(self._cache) >= MAX_CACHED:
             self._cache.clear()
         self._cache[key_hash] = (begun + CACHE_SECONDS, found)
         return found
 
 
-def build_security_map(
-    keys: ApiKeys, services: Services, failures: FailureLimit
-) -> dict[str, type[AbstractSecurityHandler]]:
-    """Return the security handlers for Connexion, which creates one per operation and scheme."""
+def build_security_map(keys: ApiKeys, services: Services) -> dict[str, type[AbstractSecurityHandler]]:
+    """Return the security handlers by type, of which Connexion creates one per operation and scheme."""
+
+    async def verify_certificate(scope: Scope) -> Caller | None:
+        return await _verify_certificate(services, scope)
 
     class HeaderHandler(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion has no types.
-        def get_fn(self, security_scheme: dict[str, Any], required_scopes: list[str]) -> Any:  # noqa: ARG002  # OpenAPI 3.0 gives apiKey schemes no scopes.
+        def get_fn(self, security_scheme: dict[str, Any], required_scopes: list[str]) -> Verify:  # noqa: ARG002  # OpenAPI 3.0 gives apiKey schemes no scopes.
             header = security_scheme["name"].lower().encode()
+            if header == HEADER:
+                return verify_certificate
 
-            async def verify(request: SecuredRequest) -> dict[str, Any]:
-                scope = request.scope
-                try:
-                    if header == HEADER:
-                        return await _verify_certificate(services, scope)
-                    return await _verify(keys, header, security_scheme["x-scope"], scope["headers"])
-                except Unauthenticated as exc:
-                    failures.count(exc, scope[PEER])
-                    raise
+            async def verify_key(scope: Scope) -> Caller | None:
+                return await _verify_key(keys, header, scope["headers"])
 
-            return verify
+            return verify_key
 
     return {"apiKey": HeaderHandler}
 
 
-async def _verify_certificate(services: Services, scope: Scope) -> dict[str, Any]:
-    # The header is trustworthy here: `ClientCertificateMiddleware` has replaced it.
-    given = [value for name, value in scope["headers"] if name == HEADER]
-    if len(given) != 1:
-        raise Unauthenticated(RefusalReason.NO_CERTIFICATE, "A client certificate is required")
-    fingerprint = read_certificate(given[0], services.now())
-    caller = f"sha256:{fingerprint}"
+def combine(alternatives: Sequence[frozenset[str]], found: Mapping[str, Caller]) -> Caller:
+    """Return the caller of a request from the results of its security schemes (`openapi.security.Combine`).
+
+    A token decides on the rights. With a certificate, they are limited to the systems of both.
+    """
+    if not any(alternative <= found.keys() for alternative in alternatives):
+        if any(CERTIFICATE in alternative for alternative in alternatives):
+            raise Unauthenticated(RefusalReason.NO_CERTIFICATE, "A client certificate is required")
+        raise KeyNeeded(RefusalReason.NO_KEY, _KEY_NEEDED)
+    token, certificate = found.get(TOKEN), found.get(CERTIFICATE)
+    if token is None:
+        [caller] = found.values()
+        return caller
+    return token if certificate is None else replace(token, systems=token.systems & certificate.systems)
+
+
+async def _verify_certificate(services: Services, scope: Scope) -> Caller | None:
+    # The header is trustworthy here: `ClientCertificateMiddleware` has replaced it, and leaves at most one.
+    given = next((value for name, value in scope["headers"] if name == HEADER), None)
+    if given is None:
+        return None
+    fingerprint = read_certificate(given, services.now())
+    name = f"sha256:{fingerprint}"
     if CALL in scope:
-        scope[CALL].caller = caller
+        scope[CALL].claimed_caller = name
     systems = await find_systems(services.database, fingerprint)
     if not systems:
         raise Unauthenticated(RefusalReason.UNKNOWN_CERTIFICATE, "The client certificate is not registered")
-    if CALL in scope:
-        scope[CALL].is_authenticated = True
-    return {"sub": caller, "systems": systems}
+    return Caller(CallerKind.CERTIFICATE, name, systems=systems)
 
 
-async def _verify(keys: ApiKeys, header: bytes, scope: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
-    # Reject two different keys: one of them may belong to another party than the caller.
+async def _verify_key(keys: ApiKeys, header: bytes, headers: list[tuple[bytes, bytes]]) -> Caller | None:
     given = {value for name, value in headers if name == header}
-    needed = f"A valid key in the header {header.decode()} is needed"
-    if len(given) != 1:
-        raise KeyNeeded(RefusalReason.SEVERAL_KEYS if given else RefusalReason.NO_KEY, needed)
+    if not given:
+        return None
+    if len(given) > 1:
+        # One of them may belong to another party than the caller.
+        raise KeyNeeded(RefusalReason.SEVERAL_KEYS, _KEY_NEEDED)
     found = await keys.find(given.pop())
-    if found is None:
-        raise KeyNeeded(RefusalReason.UNKNOWN_KEY, needed)
-    # A key without the scope is rejected later, after the checks of media type and size.
-    return {"sub": found.name, "lacks": None if scope in found.scopes else scope}
+    if isinstance(found, RefusalReason):
+        raise KeyNeeded(found, _KEY_NEEDED)
+    return found

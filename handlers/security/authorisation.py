@@ -16,7 +16,7 @@ def authorise_system(request: Request, given: Any) -> str | None:
     if given is None or any(fault.index is None and fault.field == SYSTEM for fault in request.violations):
         return None
     system_id: str = given.lower()
-    if system_id not in request.systems:
+    if system_id not in request.caller.systems:
         raise Forbidden(RefusalReason.SYSTEM_NOT_AUTHORISED, "The certificate is not authorised for this system")
     request.call.chain = system_id
     return system_id

@@ -19,6 +19,7 @@ from openapi.errors.forms import PROBLEMS, ErrorForm
 from openapi.observation.log_names import LogNames
 from openapi.observation.peers import PEER, TrustedProxies
 from openapi.observation.source_limits import AnonymousLines
+from openapi.requests import CALLER
 from openapi.routing import canonicalize_path
 
 log = structlog.get_logger("budkavle.requests")
@@ -113,12 +114,15 @@ class ObservationMiddleware:
         status: int = scope[STATUS]
         operation, fields = _find_operation_id(scope["extensions"]), scope["budkavle.log"]
         _count(operation, status, seconds)
-        is_anonymous = "caller" not in fields and status < HTTPStatus.INTERNAL_SERVER_ERROR
+        caller = scope.get(CALLER)
+        is_anonymous = caller is None and status < HTTPStatus.INTERNAL_SERVER_ERROR
         suppressed = self._anonymous_lines.admit_line(scope[PEER]) if is_anonymous else 0
         if suppressed is None:
             return
         if suppressed:
             fields["suppressed"] = suppressed
+        if caller is not None:
+            fields["caller"] = caller.name
         if status >= HTTPStatus.BAD_REQUEST:
             raw_path = scope.get("raw_path") or scope["path"].encode()
             fields |= _collect_refusal_fields(names, scope, raw_path, fields.pop(VIOLATIONS, ()))

@@ -12,7 +12,7 @@ from budkavle.ids import create_id
 from budkavle.service import build_server_config, create_service, find_spec_dir
 from budkavle.settings import Settings
 from conftest import running_server
-from domain.api_keys import SCOPES, ApiKey, hash_key
+from domain.api_keys import ApiKey, hash_key
 from persistence.database import Database
 from persistence.work import short_write
 from tests.budkavle.queues import list_queue, subscribe
@@ -49,7 +49,7 @@ def test_create_service_wakes_its_worker_after_new_deliveries(sqlite_url: str) -
     subscribe(sqlite_url, certificates=frozenset({FINGERPRINT}))
     settings = Settings(database_url=sqlite_url, trusted_proxies="127.0.0.1")
     sleeper = Sleeper()
-    key = ApiKey(hash_key(b"key"), "tests", SCOPES, NOW)
+    key = ApiKey(hash_key(b"key"), "tests", ("messages", "publish"), NOW)
     application = create_service(settings, extra_keys=(key,), worker=sleeper)
     subscription = {"orgType": 1, "orgCode": 101, "entityType": 202}
     headers = {"apikey": "key", "Client-Cert": CLIENT_CERT}
@@ -83,7 +83,9 @@ def test_create_service_wakes_the_worker_of_another_process(database_url: str, p
         "insert into web_message_events (number, org_type, org_code, entity_type) values (1, 1, 101, 202)"
     )
     settings = Settings(database_url=database_url)
-    application = create_service(settings, extra_keys=(ApiKey(hash_key(b"key"), "tests", SCOPES, NOW),))
+    application = create_service(
+        settings, extra_keys=(ApiKey(hash_key(b"key"), "tests", ("messages", "publish"), NOW),)
+    )
 
     async def watch(database: Database) -> None:
         woken = asyncio.Event()

@@ -15,6 +15,7 @@ PLAIN: dict[str, Any] = {
             "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
             "put": {
                 "operationId": "setThing",
+                "x-scope": "things",
                 "tags": ["Things"],
                 "parameters": [
                     {"name": "limit", "in": "query", "schema": {"type": "integer", "maximum": 100}},
@@ -48,7 +49,7 @@ PLAIN: dict[str, Any] = {
     },
     "components": {
         "securitySchemes": {
-            "Key": {"type": "apiKey", "in": "header", "name": "key", "x-scope": "things"},
+            "Key": {"type": "apiKey", "in": "header", "name": "key"},
             "Card": {"type": "apiKey", "in": "header", "name": "card"},
         },
         "parameters": {"Trace": {"name": "X-Trace", "in": "header", "schema": {"type": "string"}}},

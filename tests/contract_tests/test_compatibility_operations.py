@@ -115,11 +115,8 @@ CHANGES: dict[str, tuple[str, Any, list[str]]] = {
         "apikey",
         ['security scheme Key: name was "key", is "apikey"'],
     ),
-    "a key with another scope": (
-        f"{SCHEME} > x-scope",
-        "all",
-        ['security scheme Key: x-scope was "things", is "all"'],
-    ),
+    "another scope": (f"{PUT} > x-scope", "all", ['setThing: x-scope was "things", is "all"']),
+    "a scope of the scheme": (f"{SCHEME} > x-scope", "all", ['deleteThing: x-scope "all" is new']),
     "a scheme gone": ("components > securitySchemes > Card", GONE, ["security scheme Card: no longer there"]),
 }
 

@@ -300,9 +300,9 @@ OF_ADDED_PARTS: list[tuple[str, str, Any, str]] = [
     ),
     (
         "subscriptions",
-        "components > securitySchemes > PublishKeyAuth > x-scope",
+        "paths > /v1/besked > post > x-scope",
         "admin",
-        'security scheme PublishKeyAuth: x-scope was "publish", is "admin"',
+        'opretBesked: x-scope was "publish", is "admin"',
     ),
 ]
 

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 
-from domain.api_keys import SCOPES, generate_key, hash_key
+from domain.api_keys import generate_key, hash_key
 
 
 def test_new_key_has_256_random_bits() -> None:
@@ -15,7 +15,3 @@ def test_new_key_has_256_random_bits() -> None:
 def test_hash_key_is_the_hexadecimal_sha_256() -> None:
     assert hash_key(b"key") == hashlib.sha256(b"key").hexdigest()
     assert hash_key(b"\xff") != hash_key(b"\xfe")
-
-
-def test_scopes_match_the_contracts() -> None:
-    assert SCOPES == ("messages", "publish")

@@ -64,7 +64,7 @@ def create(spec_dir: Path) -> Any:
         wake_worker_for_message=lambda: None,
     )
     return create_application(
-        spec_dir, services, ApiKeys(database), body_budget=BodyBudget(1, 1), failures=FailureLimit(1)
+        spec_dir, services, ApiKeys(database, lambda: NOW), body_budget=BodyBudget(1, 1), failures=FailureLimit(1)
     )
 
 

@@ -52,7 +52,7 @@ def test_media_type_is_checked_before_scope_and_faults(contract: RunningService)
 
 def test_scope_is_checked_before_faults(contract: RunningService) -> None:
     response = post(contract, b"{", WRONG_SCOPE | JSON, "?unknown=1")
-    assert read_problem(response, 403, "Forbidden")["detail"] == "The key lacks the scope messages"
+    assert read_problem(response, 403, "Forbidden")["detail"] == "The key lacks the scope messages.write"
 
 
 def test_size_is_checked_after_key_and_media_type_and_before_scope(contract: RunningService) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
 from domain.api_keys import ApiKey, generate_key, hash_key
-from domain.errors import StorageFailed
-from handlers.security.authentication import MAX_CACHED, ApiKeys
+from domain.callers import Caller, CallerKind, parse_scope
+from domain.errors import KeyNeeded, RefusalReason, StorageFailed, Unauthenticated
+from handlers.security.authentication import MAX_CACHED, ApiKeys, combine
 from persistence import api_keys
 from persistence.database import Database
 from persistence.waits import Waits
@@ -20,6 +21,13 @@ from tests.raw_http import request
 
 def stored_key(key: str, *scopes: str, name: str = "caller") -> ApiKey:
     return ApiKey(hash_key(key.encode()), name, scopes, NOW)
+
+
+CALLER = Caller(CallerKind.KEY, "caller", parse_scope("messages"))
+
+
+def build_keys(database: Database, *extra: ApiKey) -> ApiKeys:
+    return ApiKeys(database, lambda: NOW, extra)
 
 
 @pytest.fixture
@@ -85,12 +93,12 @@ def test_find_rejects_a_revoked_key(migrated_sqlite: bytes, tmp_path: Path) -> N
     key = generate_key()
 
     async def scenario(database: Database) -> None:
-        keys = ApiKeys(database)
+        keys = build_keys(database)
         await api_keys.create(database, stored_key(key, "messages"))
-        assert await keys.find(key.encode()) == stored_key(key, "messages")
+        assert await keys.find(key.encode()) == CALLER
         await api_keys.revoke(database, "caller", NOW)
         async with asyncio.timeout(30):
-            while await keys.find(key.encode()) is not None:
+            while await keys.find(key.encode()) is not RefusalReason.UNKNOWN_KEY:
                 await asyncio.to_thread(str)
 
     with_database(f"sqlite:///{path}", scenario)
@@ -98,11 +106,11 @@ def test_find_rejects_a_revoked_key(migrated_sqlite: bytes, tmp_path: Path) -> N
 
 def test_find_bounds_its_cache(database_url: str) -> None:
     async def scenario(database: Database) -> None:
-        keys = ApiKeys(database)
+        keys = build_keys(database)
         for number in range(20):
             await keys.find(b"%d" % number)
         assert len(keys._cache) == 20
-        keys._cache = {str(number): (0.0, None) for number in range(MAX_CACHED)}
+        keys._cache = {str(number): (0.0, RefusalReason.UNKNOWN_KEY) for number in range(MAX_CACHED)}
         await keys.find(b"one more")
         assert len(keys._cache) == 1
 
@@ -116,14 +124,14 @@ def test_find_shares_one_query_between_concurrent_callers(migrated_sqlite: bytes
 
     async def scenario(database: Database) -> None:
         await api_keys.create(database, stored_key(key, "messages"))
-        keys = ApiKeys(database)
+        keys = build_keys(database)
         lookups = [asyncio.create_task(keys.find(key.encode())) for _ in range(50)]
         await asyncio.sleep(0)
         assert len(keys._looking_up) == 1
         lookups[0].cancel()
         found = await asyncio.gather(*lookups, return_exceptions=True)
         assert isinstance(found[0], asyncio.CancelledError)
-        assert found[1:] == [stored_key(key, "messages")] * 49
+        assert found[1:] == [CALLER] * 49
         assert not keys._looking_up
 
     with_database(f"sqlite:///{path}", scenario)
@@ -131,7 +139,7 @@ def test_find_shares_one_query_between_concurrent_callers(migrated_sqlite: bytes
 
 def test_find_raises_when_the_database_fails_and_retries() -> None:
     async def scenario(database: Database) -> None:
-        keys = ApiKeys(database)
+        keys = build_keys(database)
         for _ in range(2):
             outcomes = await asyncio.gather(*(keys.find(b"any") for _ in range(3)), return_exceptions=True)
             assert [type(outcome) for outcome in outcomes] == [StorageFailed] * 3
@@ -140,9 +148,41 @@ def test_find_raises_when_the_database_fails_and_retries() -> None:
 
 
 def test_find_uses_extra_keys_without_a_query() -> None:
-    extra = stored_key(PUBLISH_KEY, "publish")
+    extra = stored_key(PUBLISH_KEY, "publish", name="extra")
+    expected = Caller(CallerKind.KEY, "extra", frozenset({"publish"}))
 
     async def scenario(database: Database) -> None:
-        assert await ApiKeys(database, (extra,)).find(PUBLISH_KEY.encode()) == extra
+        assert await build_keys(database, extra).find(PUBLISH_KEY.encode()) == expected
 
     with_database("postgresql://127.0.0.1:1/nowhere", scenario)
+
+
+BY_KEY = [frozenset({"ApiKeyAuth"}), frozenset({"BearerToken"})]
+BY_CERTIFICATE = [frozenset({"ClientCertificate"}), frozenset({"ClientCertificate", "BearerToken"})]
+TOKEN_CALLER = Caller(CallerKind.TOKEN, "https://issuer.example#app", frozenset({"publish"}), frozenset({"b", "c"}))
+CERTIFICATE_CALLER = Caller(CallerKind.CERTIFICATE, "sha256:0", systems=frozenset({"a", "b"}))
+
+
+def test_combine_returns_the_only_caller() -> None:
+    assert combine(BY_KEY, {"ApiKeyAuth": CALLER}) is CALLER
+    assert combine(BY_KEY, {"BearerToken": TOKEN_CALLER}) is TOKEN_CALLER
+    assert combine(BY_CERTIFICATE, {"ClientCertificate": CERTIFICATE_CALLER}) is CERTIFICATE_CALLER
+
+
+def test_combine_of_key_and_token_has_the_rights_of_the_token() -> None:
+    assert combine(BY_KEY, {"ApiKeyAuth": CALLER, "BearerToken": TOKEN_CALLER}) is TOKEN_CALLER
+
+
+def test_combine_of_certificate_and_token_has_the_systems_of_both() -> None:
+    both = combine(BY_CERTIFICATE, {"ClientCertificate": CERTIFICATE_CALLER, "BearerToken": TOKEN_CALLER})
+    assert (both.kind, both.name, both.systems) == (CallerKind.TOKEN, TOKEN_CALLER.name, {"b"})
+
+
+def test_combine_rejects_missing_credentials() -> None:
+    with pytest.raises(KeyNeeded) as key:
+        combine(BY_KEY, {})
+    assert key.value.reason == RefusalReason.NO_KEY
+    for found in ({}, {"BearerToken": TOKEN_CALLER}):
+        with pytest.raises(Unauthenticated) as certificate:
+            combine(BY_CERTIFICATE, found)
+        assert certificate.value.reason == RefusalReason.NO_CERTIFICATE
