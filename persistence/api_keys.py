@@ -12,7 +12,7 @@ from persistence.work import short_read, short_write
 
 
 async def create(database: Database, key: ApiKey) -> None:
-    """Store a key. Raises `Conflict` if an active key has the same name."""
+    """Store a key. Raises `Conflict` if a key with the same name is not revoked."""
     try:
         await database.write(_insert, key)
     except sa.exc.IntegrityError as exc:
@@ -20,17 +20,17 @@ async def create(database: Database, key: ApiKey) -> None:
 
 
 async def find(database: Database, key_hash: str) -> ApiKey | None:
-    """Return the active key with this hash, or None."""
+    """Return the key with this hash, which may have expired, or None if it is unknown or revoked."""
     return await database.read(_find, key_hash)
 
 
 async def list_all(database: Database) -> list[ApiKey]:
-    """Return all keys by name, including revoked ones."""
+    """Return all keys by name, including revoked and expired ones."""
     return await database.read(_list)
 
 
 async def revoke(database: Database, name: str, now: datetime) -> None:
-    """Revoke the active key with this name. Raises `NotFound` if there is none."""
+    """Revoke the key with this name that is not revoked. Raises `NotFound` if there is none."""
     if not await database.write(_revoke, name, now):
         raise NotFound(f"no key named '{name}' is in use")
 
@@ -41,7 +41,13 @@ _FIND = table.select().where(table.c.key_hash == sa.bindparam("key_hash"), table
 @short_write
 def _insert(connection: sa.Connection, key: ApiKey) -> None:
     connection.execute(
-        table.insert().values(key_hash=key.key_hash, name=key.name, scopes=list(key.scopes), created=key.created)
+        table.insert().values(
+            key_hash=key.key_hash,
+            name=key.name,
+            scopes=list(key.scopes),
+            created=key.created,
+            expires=key.expires,
+        )
     )
 
 
@@ -72,4 +78,5 @@ def _to_api_key(row: sa.RowMapping) -> ApiKey:
         scopes=tuple(row["scopes"]),
         created=row["created"],
         revoked=row["revoked"],
+        expires=row["expires"],
     )

@@ -193,6 +193,7 @@ api_keys = sa.Table(
     sa.Column("scopes", sa.JSON, nullable=False),
     sa.Column("created", UtcDateTime, nullable=False),
     sa.Column("revoked", UtcDateTime),
+    sa.Column("expires", UtcDateTime),
     sa.Index(
         "uq_api_keys_name_in_use",
         "name",

@@ -1,12 +1,14 @@
 """`budkavle api-key`: create, list and revoke API keys."""
 
 import json
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from budkavle.commands.console import run_with_database, write_moment
-from domain.api_keys import SCOPES, ApiKey, generate_key, hash_key
+from budkavle.commands.option_types import MAX_DAYS, Expiry, Scope
+from domain.api_keys import ApiKey, check_name, generate_key, hash_key
 
 if TYPE_CHECKING:
     from persistence.database import Database
@@ -22,23 +24,35 @@ def api_key() -> None:
 @click.option(
     "--scope",
     "scopes",
-    type=click.Choice(SCOPES),
+    type=Scope(),
     multiple=True,
     required=True,
-    help="An operation group that the key gives access to; may be repeated.",
+    help="A right of the key: messages, or only messages.read or messages.write; publish, or only the events of "
+    "publish:ORGTYPE or publish:ORGTYPE:ORGCODE. May be repeated.",
 )
-def create_api_key(name: str, scopes: tuple[str, ...]) -> None:
+@click.option(
+    "--expires",
+    type=Expiry(),
+    help="The key is valid for this number of days, or until this time; without an offset it is Copenhagen time.",
+)
+def create_api_key(name: str, scopes: tuple[str, ...], expires: timedelta | datetime | None) -> None:
     """Create a key and print it. It cannot be printed again."""
     from budkavle.clock import measure_clock
     from persistence import api_keys
 
-    if not name.strip() or not name.isprintable():
-        raise click.BadParameter("must not be blank", param_hint="NAME")
+    try:
+        check_name(name)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="NAME") from exc
     key = generate_key()
 
     async def create(database: "Database") -> None:
         clock = await measure_clock(database)
-        stored = ApiKey(hash_key(key.encode()), name, tuple(sorted(set(scopes))), clock.now())
+        now = clock.now()
+        end = now + expires if isinstance(expires, timedelta) else expires
+        if end is not None and not now < end <= now + timedelta(days=MAX_DAYS):
+            raise click.BadParameter(f"must be in the future, and within {MAX_DAYS} days", param_hint="--expires")
+        stored = ApiKey(hash_key(key.encode()), name, tuple(sorted(set(scopes))), now, expires=end)
         await api_keys.create(database, stored)
 
     run_with_database(create, may_create=True)
@@ -47,14 +61,15 @@ def create_api_key(name: str, scopes: tuple[str, ...]) -> None:
 
 @api_key.command("list")
 def list_api_keys() -> None:
-    """List all keys, revoked ones too, one line of JSON each."""
+    """List all keys, revoked and expired ones too, one line of JSON each."""
     from persistence import api_keys
 
     for key in run_with_database(api_keys.list_all):
         line = {"name": key.name, "scopes": key.scopes, "created": write_moment(key.created)}
-        click.echo(
-            json.dumps(line | ({"revoked": write_moment(key.revoked)} if key.revoked else {}), ensure_ascii=False)
-        )
+        for field, moment in (("expires", key.expires), ("revoked", key.revoked)):
+            if moment is not None:
+                line[field] = write_moment(moment)
+        click.echo(json.dumps(line, ensure_ascii=False))
 
 
 @api_key.command("revoke")

@@ -2,14 +2,16 @@
 
 import os
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
+from domain.callers import parse_scope
 from domain.subscriptions import COPENHAGEN
 
 MAX_PROCESSES = 256
+MAX_DAYS = 3650
 
 
 class Moment(click.ParamType[datetime]):
@@ -24,6 +26,36 @@ class Moment(click.ParamType[datetime]):
         except ValueError:
             self.fail(f"{value!r} is not a time such as 2026-03-01, 2026-03-01T12:00 or 2026-03-01T12:00Z", param, ctx)
         return moment if moment.tzinfo else moment.replace(tzinfo=COPENHAGEN)
+
+
+class Expiry(click.ParamType[timedelta | datetime]):
+    """A number of days, or a time as `Moment`."""
+
+    name = "days or time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | datetime:
+        """Return the duration, or the time as an aware datetime."""
+        text = str(value)
+        if not text.isdecimal():
+            return Moment().convert(value, param, ctx)
+        if len(text) > len(str(MAX_DAYS)) or not 1 <= int(text) <= MAX_DAYS:
+            self.fail(f"{value!r} is neither a number of days from 1 to {MAX_DAYS} nor a time", param, ctx)
+        return timedelta(days=int(text))
+
+
+class Scope(click.ParamType[str]):
+    """A scope of an API key."""
+
+    name = "scope"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the scope as it is stored."""
+        text = str(value)
+        try:
+            parse_scope(text)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+        return text
 
 
 class Id(click.ParamType[str]):
