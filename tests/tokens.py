@@ -4,15 +4,15 @@ import base64
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from joserfc import jwk
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from oauth2.issuers import ALGORITHMS, Issuer
 
@@ -23,6 +23,7 @@ WRITE = frozenset({"messages.read", "messages.write"})
 """The scopes that the claim value `wms:write` grants."""
 
 _CURVES = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
+_JWKS = {"RS": RSAKey, "PS": RSAKey, "ES": ECKey, "Ed": OKPKey}
 _HASHES = {"256": hashes.SHA256, "384": hashes.SHA384, "512": hashes.SHA512}
 
 
@@ -32,20 +33,22 @@ class TokenKey:
 
     key_id: str
     algorithm: str
-    private: Any = field(repr=False)
+    rsa_bits: int = 2048
+
+    @cached_property
+    def private(self) -> Any:
+        """Return the key of cryptography, generated at the first use: an RSA key takes a tenth of a second."""
+        if self.algorithm.startswith("Ed"):
+            return ed25519.Ed25519PrivateKey.generate()
+        if self.algorithm in _CURVES:
+            return ec.generate_private_key(_CURVES[self.algorithm]())
+        return rsa.generate_private_key(65537, self.rsa_bits)
 
     @property
     def jwk(self) -> dict[str, Any]:
         """Return the public key as a JWK."""
-        public = jwk.import_key(self.private_jwk).as_dict(private=False)
-        return dict(public)
-
-    @property
-    def private_jwk(self) -> dict[str, Any]:
-        kinds = {"R": jwk.RSAKey, "P": jwk.RSAKey, "E": jwk.ECKey}
-        kind = jwk.OKPKey if self.algorithm.startswith("Ed") else kinds[self.algorithm[0]]
-        named = {"kid": self.key_id, "alg": self.algorithm, "use": "sig"}
-        return {**kind.import_key(self.private).as_dict(private=True), **named}
+        public = _JWKS[self.algorithm[:2]].import_key(self.private.public_key()).as_dict(private=False)
+        return {**public, "kid": self.key_id, "alg": self.algorithm, "use": "sig"}
 
     def sign(self, message: bytes) -> bytes:
         hash_ = None if self.algorithm.startswith("Ed") else _HASHES[self.algorithm[2:]]()
@@ -65,11 +68,7 @@ class TokenKey:
 @cache
 def create_token_key(algorithm: str = "ES256", key_id: str = "key-1", rsa_bits: int = 2048) -> TokenKey:
     """Return the key of these properties, the same one within a process."""
-    if algorithm.startswith("Ed"):
-        return TokenKey(key_id, algorithm, ed25519.Ed25519PrivateKey.generate())
-    if algorithm in _CURVES:
-        return TokenKey(key_id, algorithm, ec.generate_private_key(_CURVES[algorithm]()))
-    return TokenKey(key_id, algorithm, rsa.generate_private_key(65537, rsa_bits))
+    return TokenKey(key_id, algorithm, rsa_bits)
 
 
 def create_claims(**changes: Any) -> dict[str, Any]:
