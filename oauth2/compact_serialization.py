@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from oauth2.issuers import normalize_type
 from oauth2.strict_json import parse_object
 from oauth2.tokens import TokenFault, TokenRefused
 
@@ -53,13 +54,12 @@ def parse_token(token: bytes) -> UnverifiedToken:
 
 
 def _read_type(header: dict[str, Any]) -> str | None:
-    """Return the media type in lower case without `application/`, which RFC 7515, section 4.1.9, lets issuers omit."""
     given = header.get("typ")
     if given is None and "typ" not in header:
         return None
     if not isinstance(given, str):
         raise _malformed("In the header of the token, typ must be text")
-    return given.lower().removeprefix("application/")
+    return normalize_type(given)
 
 
 def _read_key_id(header: dict[str, Any]) -> str | None:

@@ -10,6 +10,10 @@ AT_JWT = "at+jwt"
 ANY_TYPE = "any"
 """Accept tokens without a type, or with the type `JWT` or `at+jwt`: for gateways that do not follow RFC 9068."""
 
+DEFAULT_SCOPE_CLAIM = "scope"
+DEFAULT_TOLERANCE = 10
+"""Seconds by which clocks may differ."""
+
 
 class KeyFamily(NamedTuple):
     """The keys that fit an algorithm: the type, and the curve unless the type is RSA (RFC 7518, RFC 8037)."""
@@ -34,6 +38,11 @@ ALGORITHMS: Mapping[str, KeyFamily] = {
 """The signature algorithms that an issuer may use. Symmetric ones and `none` are not among them."""
 
 
+def normalize_type(media_type: str) -> str:
+    """Return a type in lower case without `application/`, which RFC 7515, section 4.1.9, lets issuers omit."""
+    return media_type.lower().removeprefix("application/")
+
+
 @dataclass(frozen=True, slots=True)
 class Issuer:
     """An issuer, and the rules for its tokens."""
@@ -47,10 +56,10 @@ class Issuer:
     jwks: str
     """The location of the JWK Set: `https://…`, or `file:` and an absolute path."""
     type: str = AT_JWT
-    """The required `typ` of the header without `application/`, or `any`."""
-    clock_tolerance: int = 10
+    """The required `typ` of the header in the form of `normalize_type`, or `any`."""
+    clock_tolerance: int = DEFAULT_TOLERANCE
     """Seconds by which the clock of the issuer may differ."""
-    scope_claim: str = "scope"
+    scope_claim: str = DEFAULT_SCOPE_CLAIM
     scope_map: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The scopes that each value of `scope_claim` grants. Other values grant none."""
     system_claim: str | None = None
