@@ -302,7 +302,9 @@ class Settings(BaseSettings):
         }
 
 
-OTHER_VARIABLES = frozenset({"BUDKAVLE_CHECK_API_KEY", "BUDKAVLE_CHECK_PUBLISH_KEY"})
+OTHER_VARIABLES = frozenset(
+    f"BUDKAVLE_CHECK_{name}" for name in ("API_KEY", "PUBLISH_KEY", "TOKEN", "TOKEN_URL", "CLIENT_ID", "CLIENT_SECRET")
+)
 """Variables of command options that are not settings."""
 
 

@@ -16,8 +16,11 @@ from contract_tests.links import next_page
 from contract_tests.reading import read_whole
 from contract_tests.target import CheckTarget, SubscriptionIdentity
 
-Caller = Literal["sender", "publisher", "system", "nobody"]
-"""The caller: the API key for messages, the API key for events, the client certificate, or no credentials."""
+Caller = Literal["sender", "publisher", "system", "token", "nobody"]
+"""The caller: the API key for messages, that for events, the client certificate, the token, or no credentials.
+
+Without a key, senders and publishers use the token.
+"""
 
 JSON = "application/json"
 FORM = "multipart/form-data; boundary=XX"
@@ -214,10 +217,11 @@ class Api:
 
     def _identity(self, caller: Caller) -> dict[str, str]:
         target = self.target
-        if caller == "sender":
-            return {} if target.api_key is None else {"apikey": target.api_key}
-        if caller == "publisher":
-            return {} if target.publish_key is None else {"apikey": target.publish_key}
+        key = {"sender": target.api_key, "publisher": target.publish_key}.get(caller)
+        if key is not None:
+            return {"apikey": key}
+        if caller in {"sender", "publisher", "token"}:
+            return {} if target.token is None else {"Authorization": f"Bearer {target.token}"}
         if caller == "system" and target.certificate is not None and not target.is_tls:
             return {"Client-Cert": target.certificate.header}
         return {}

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from contract_tests.api import SYNC
 from contract_tests.preparing import BrokenContractError, CannotCheckError
 from contract_tests.suites import Check, Suite, run_record_file, suites, target_file
 from contract_tests.target import CheckTarget
+from contract_tests.tokens import TokenError
 from contract_tests.verdict import Failure, SuiteResult, Verdict, read_result
 
 POLL_SECONDS = 0.2
@@ -62,6 +64,8 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
             verdict.is_interrupted = True
         finally:
             progress("cleaning up", 0, None, "")
+            with suppress(TokenError):
+                _renew_token(check)
             verdict.left = cleaning.clean_up(target, run_record_file(work), current, backup)
     return verdict
 
@@ -86,6 +90,7 @@ def _save_subscriptions(file: Path, target: CheckTarget, current: list[dict[str,
 
 def _run_prepared(check: Check, suite: Suite, run_record: Path, progress: Progress) -> SuiteResult:
     try:
+        _renew_token(check)
         # Restore the same initial state before each suite.
         with evidence.recording() as sent:
             preparing.set_up(check.target)
@@ -93,7 +98,15 @@ def _run_prepared(check: Check, suite: Suite, run_record: Path, progress: Progre
         return replace(_preparation_failure(check, exc, sent), is_unanswered=True)
     except CannotCheckError as exc:
         return SuiteResult(suite.name, error=str(exc))
-    return _run_suite(suite, check.target, run_record, progress, LONGEST_SECONDS[check.profile])
+    except TokenError as exc:
+        return SuiteResult(suite.name, error=str(exc), is_unanswered=True)
+    return _run_suite(suite, check, run_record, progress)
+
+
+def _renew_token(check: Check) -> None:
+    """Renew the token if it expires soon. Raises TokenError if it has expired."""
+    if check.tokens is not None:
+        check.tokens.renew()
 
 
 def _explore(check: Check) -> tuple[CheckTarget, list[dict[str, Any]]]:
@@ -126,7 +139,8 @@ def _preparation_failure(check: Check, exc: BrokenContractError, sent: Sequence[
     return SuiteResult("preparing", checks=1, failures=(failure,))
 
 
-def _run_suite(suite: Suite, target: CheckTarget, run_record: Path, progress: Progress, longest: float) -> SuiteResult:
+def _run_suite(suite: Suite, check: Check, run_record: Path, progress: Progress) -> SuiteResult:
+    target, longest = check.target, LONGEST_SECONDS[check.profile]
     for old in (suite.junit, suite.junit.with_suffix(".json")):
         old.unlink(missing_ok=True)
     begin = run_record.stat().st_size if run_record.exists() else 0
@@ -151,10 +165,16 @@ def _run_suite(suite: Suite, target: CheckTarget, run_record: Path, progress: Pr
                     break
                 except subprocess.TimeoutExpired:
                     progress(suite.name, *_read_progress(run_record, begin))
+                    _renew_token(check)
                 if time.monotonic() - started > longest:
                     process.kill()
                     code = None
                     break
+        except TokenError as exc:
+            # All further checks would fail, which would show nothing about the target.
+            _terminate(process)
+            redacting.redact(suite, target)
+            return SuiteResult(suite.name, seconds=time.monotonic() - started, error=str(exc), is_unanswered=True)
         except BaseException:
             _terminate(process)
             redacting.redact(suite, target)

@@ -1,19 +1,28 @@
 """Write requests as shell commands, with keys and certificates as shell variables."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from contract_tests.evidence import SentRequest
 from contract_tests.target import CheckTarget
+from contract_tests.tokens import cut_token, extend_token, unsign_token
 
 KEPT_IN_LINE = 4096
 """Maximum bytes of a body in a command. Larger and binary bodies are saved in a file."""
 
 SHELL = {"apikey": "API_KEY", "client-cert": "CLIENT_CERT"}
 """Headers with secret or long values, and the shell variables for them."""
+
+TOKEN_FORMS: dict[str, Callable[[str], str]] = {
+    "$TOKEN": str,
+    "${TOKEN%?}": cut_token,
+    "${TOKEN}x": extend_token,
+    "${TOKEN%.*}.": unsign_token,
+}
+"""Shell words for a token, and for the invalid ones that are derived from it."""
 
 
 def format_curl(call: SentRequest, target: CheckTarget, folder: Path) -> str:
@@ -73,6 +82,8 @@ def _header(target: CheckTarget, name: str, value: str) -> str:
     # curl removes a header without a value; a semicolon sends it empty.
     if not value:
         return shlex.quote(f"{name};")
+    if name.lower() == "authorization":
+        return _authorization(target, name, value)
     variable = SHELL.get(name.lower())
     if variable is None:
         return shlex.quote(f"{name}: {value}")
@@ -80,3 +91,12 @@ def _header(target: CheckTarget, name: str, value: str) -> str:
         variable = "PUBLISH_KEY"
     known = {target.api_key, target.publish_key, target.certificate and target.certificate.header}
     return f'"{name}: ${variable}"' if value in known else shlex.quote(f"{name}: {value}")
+
+
+def _authorization(target: CheckTarget, name: str, value: str) -> str:
+    scheme, _, given = value.partition(" ")
+    for token in target.tokens:
+        for word, derive in TOKEN_FORMS.items():
+            if given == derive(token):
+                return f'"{name}: {scheme} {word}"'
+    return shlex.quote(f"{name}: {value}")

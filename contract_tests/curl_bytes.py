@@ -16,6 +16,7 @@ from contract_tests.target import (
     HOST,
     PUBLISH_KEY,
     SWAPPED_API_KEY,
+    TOKEN,
     CheckTarget,
 )
 
@@ -23,6 +24,7 @@ SHELL = {
     API_KEY: "$API_KEY",
     PUBLISH_KEY: "$PUBLISH_KEY",
     CERTIFICATE: "$CLIENT_CERT",
+    TOKEN: "$TOKEN",
     CUT_API_KEY: "${API_KEY%?}",
     SWAPPED_API_KEY: '$(printf %s "$API_KEY" | tr a-zA-Z A-Za-z)',
 }

@@ -20,7 +20,14 @@ def sent() -> Iterator[list[evidence.Sent]]:
 
 OPTIONS = {
     "api_key": "--api-key",
-    "publish_key": "--publish-key",
+    "sender": "--api-key or --token",
+    "publisher": "--publish-key",
+    "token_file": "--token or --token-url",
+    "accepts_tokens": "a target that accepts tokens",
+    "token_reads": "a --token for messages",
+    "token_publishes": "a --token for events",
+    "token_without_messages": "a --token without access to messages",
+    "token_without_events": "a --token without access to events",
     "other_key": "--publish-key of another key than --api-key",
     "certificate": "--client-cert",
     "system": "--system",

@@ -1,6 +1,7 @@
 """Prepare a target for the checks: determine the permissions, and set up the subscriptions that the checks need."""
 
 import random
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -10,7 +11,7 @@ from zoneinfo import ZoneInfo
 import requests
 
 from contract_tests.adapting import permanent_entry
-from contract_tests.api import Api
+from contract_tests.api import EVENT, Api
 from contract_tests.reading import MALFORMED
 from contract_tests.target import CheckTarget, SubscriptionIdentity
 
@@ -24,6 +25,8 @@ _MISSING = {requests.codes.not_found, requests.codes.method_not_allowed, request
 """Statuses for an operation that does not exist. The operations in question have no 404 of their own."""
 _REFUSALS = {*range(300, 500), requests.codes.not_implemented}
 """Statuses for a wrong address, certificate or system."""
+
+_NO_ACCESS = {requests.codes.unauthorized, requests.codes.forbidden}
 
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 
@@ -44,8 +47,7 @@ def explore(target: CheckTarget, specs: Iterable[str]) -> tuple[CheckTarget, lis
     api = Api(target, random.Random(target.seed))  # These values are not secret.
     try:
         if "web-messages" in specs:
-            _check_message_access(api)
-            api.target = replace(target, accepts_keys=_accepts_keys(api))
+            api.target = _explore_messages(api)
         return _explore_subscriptions(api) if "subscriptions" in specs else (replace(api.target, system=None), [])
     except requests.JSONDecodeError as exc:
         raise BrokenContractError(f"a response is not JSON in UTF-8: {exc}: {exc.doc[:200]!r}") from exc
@@ -79,12 +81,21 @@ def set_up(target: CheckTarget) -> None:
         raise BrokenContractError(f"system {target.system} cannot be given subscriptions: {_describe(response)}")
 
 
+def _explore_messages(api: Api) -> CheckTarget:
+    _check_message_access(api)
+    return replace(
+        api.target,
+        accepts_keys=_accepts_keys(api),
+        accepts_tokens=_accepts_tokens(api, api.get_message(UNKNOWN_ID, caller="nobody")),
+        token_reads=_token_gives_access(api, "GET", f"/webmessages/{UNKNOWN_ID}", granted=requests.codes.not_found),
+    )
+
+
 def _check_message_access(api: Api) -> None:
-    if api.target.api_key is None:
-        raise CannotCheckError("web messages need --api-key; --spec subscriptions leaves them out")
+    if not api.target.sender:
+        raise CannotCheckError("web messages need --api-key or --token; --spec subscriptions leaves them out")
     response = api.get_message(UNKNOWN_ID)
-    if response.status_code in {requests.codes.unauthorized, requests.codes.forbidden}:
-        raise CannotCheckError(f"the API key may not read web messages: {_describe(response)}")
+    _check_access("read", response, api.target)
     if response.is_redirect:
         raise CannotCheckError(f"{api.target.url} is elsewhere: it redirects to {response.headers['Location'][:300]}")
     if response.ok:
@@ -92,9 +103,36 @@ def _check_message_access(api: Api) -> None:
         raise BrokenContractError(f"an unknown message must get a 404, but got {_describe(response)}")
 
 
+def _check_access(verb: str, response: requests.Response, target: CheckTarget) -> None:
+    if response.status_code in _NO_ACCESS:
+        credential = "token" if target.api_key is None else "API key"
+        raise CannotCheckError(f"the {credential} may not {verb} web messages: {_describe(response)}")
+
+
+def _accepts_tokens(api: Api, asked: requests.Response) -> bool:
+    """Return whether a response without credentials asks for a token, or the check has one, which must be accepted."""
+    challenges = asked.headers.get("WWW-Authenticate", "")
+    return api.target.token_file is not None or re.search(r"\bbearer\b", challenges, re.IGNORECASE) is not None
+
+
+def _token_gives_access(api: Api, method: str, path: str, *, granted: int, body: object = None) -> bool:
+    """Return whether a call with the token gets the status `granted`, an error that needs access but changes nothing.
+
+    Raises CannotCheckError if the token is rejected.
+    """
+    if api.target.token_file is None:
+        return False
+    response = api.call(method, path, body=body, caller="token")
+    if response.status_code == requests.codes.unauthorized:
+        challenges = response.headers.get("WWW-Authenticate", "")[:300]
+        raise CannotCheckError(f"the token is rejected: {challenges}, {_describe(response)}")
+    return response.status_code == granted
+
+
 def _accepts_keys(api: Api) -> bool:
     """Return whether the target validates `Idempotency-Key`. The body is invalid too, so nothing is created."""
     response = api.post_message({}, headers={"Idempotency-Key": '"'})
+    _check_access("write", response, api.target)
     return response.status_code == requests.codes.bad_request and "Idempotency-Key" in response.text
 
 
@@ -121,7 +159,13 @@ def _explore_subscriptions(api: Api) -> tuple[CheckTarget, list[dict[str, Any]]]
     used_codes = {entry["orgCode"] for entry in current}
     free = iter(code for code in QUEUED_ORG_CODES if code not in used_codes)
     queued, attacked = (SubscriptionIdentity(allowed[0][0], next(free), allowed[0][1]) for _ in range(2))
-    known = replace(target, allowed=allowed, publish_key=_find_publish_key(api))
+    known = replace(
+        target,
+        allowed=allowed,
+        publish_key=_find_publish_key(api),
+        accepts_tokens=target.accepts_tokens or _accepts_tokens(api, api.publish({}, caller="nobody")),
+        token_publishes=_token_gives_access(api, "POST", EVENT, granted=requests.codes.bad_request, body={}),
+    )
     return known.with_one_system(target.system or "", queued, attacked), current
 
 

@@ -43,18 +43,30 @@ _SMALL = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 class Redactor:
     """Replaces the secrets of a target by the names of their shell variables."""
 
-    def __init__(self, target: CheckTarget) -> None:
+    def __init__(self, target: CheckTarget, client_secret: str | None = None) -> None:
         certificate = "" if target.certificate is None else target.certificate.header.strip(":")
-        secrets = {certificate: "$CLIENT_CERT", target.publish_key: "$PUBLISH_KEY", target.api_key: "$API_KEY"}
-        self._words = [
-            (_lower(word), name)
-            for secret, name in secrets.items()
-            if secret is not None and len(secret) >= _SHORTEST_SECRET
-            for word in _list_notations(secret)
-        ]
+        self._target = target
+        self._words: list[tuple[str, str]] = []
+        self._tokens = 0
+        self._add(certificate, "$CLIENT_CERT")
+        self._add(client_secret, "$CLIENT_SECRET")
+        self._add(target.publish_key, "$PUBLISH_KEY")
+        self._add(target.api_key, "$API_KEY")
+
+    def _add(self, secret: str | None, name: str) -> None:
+        if secret is not None and len(secret) >= _SHORTEST_SECRET:
+            self._words += [(_lower(word), name) for word in dict.fromkeys(_list_notations(secret))]
+
+    def _add_new_tokens(self) -> None:
+        """Add the tokens that were fetched since the last call."""
+        tokens = self._target.tokens
+        for token in tokens[self._tokens :]:
+            self._add(token, "$TOKEN")
+        self._tokens = len(tokens)
 
     def text(self, text: str) -> str:
         """Return the text without secrets in any supported encoding."""
+        self._add_new_tokens()
         # Prefer the longest match, and for equal length a whole secret over a part of another one.
         found = sorted(self._find_secrets(text), key=lambda span: (span[0], -span[1], span[2]))
         pieces, end = [], 0
@@ -187,6 +199,7 @@ def redact(suite: Suite, target: CheckTarget) -> None:
     # Schemathesis removes keys itself; a command to paste needs variables in their place.
     values = {
         "'apikey: [Filtered]'": f'"apikey: ${"PUBLISH_KEY" if publishes else "API_KEY"}"',
+        "'Authorization: [Filtered]'": '"Authorization: Bearer $TOKEN"',
     }
     if target.certificate is not None and not target.is_tls:
         values[f"'Client-Cert: {target.certificate.header}'"] = '"Client-Cert: $CLIENT_CERT"'

@@ -11,6 +11,7 @@ from schemathesis.core.jsonschema import patterns
 
 from contract_tests import evidence
 from contract_tests.adapting import REPLAY, SYNC, adapt_call
+from contract_tests.suites import WITH_TOKEN
 from contract_tests.target import CheckTarget
 
 FORM = "multipart/form-data"
@@ -25,6 +26,8 @@ _KEY = re.compile(r'[ \t]*([!#-+\--:<-\[\]-~]{1,255}|"([ !#-\[\]-~]|\\["\\]){1,2
 
 _TIME_ZONE = re.compile("[A-Za-z0-9_+/-]{1,64}")
 """The pattern of time zones in spec/mock-open-e.yaml."""
+
+_USES_TOKEN = os.environ.get(WITH_TOKEN) == "yes"
 
 _KEY_PARAMETER = {"$ref": "#/components/parameters/IdempotencyKey"}
 
@@ -54,20 +57,45 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
     if target is not None and not target.accepts_keys:
         for operation in raw_schema["paths"].get("/webmessages", {}).values():
             operation["parameters"] = [each for each in operation["parameters"] if each != _KEY_PARAMETER]
-    if target is not None and target.is_tls:
-        _remove_certificates(raw_schema)
+    _keep_used_security(raw_schema, target)
 
 
-def _remove_certificates(schema: dict[str, Any]) -> None:
-    """Remove certificates from the security of all operations.
+def _keep_used_security(schema: dict[str, Any], target: CheckTarget | None) -> None:
+    """Keep the alternative of each operation's security that the check uses, since generated credentials are invalid.
 
-    Over TLS each request presents a certificate. The rules test requests without one.
+    Over TLS each request presents a certificate, so no alternative with one remains. The rules test the others.
     """
     schemes = schema["components"].get("securitySchemes", {})
+    tokens = {name for name, scheme in schemes.items() if scheme.get("scheme") == "bearer"}
+    keys = {name for name, scheme in schemes.items() if scheme.get("name") == "apikey"}
     certificates = {name for name, scheme in schemes.items() if scheme.get("name") == "Client-Cert"}
+    unused = (keys if _USES_TOKEN else tokens) | (certificates if target is not None and target.is_tls else set())
+    default = schema.get("security", [])
     for operation in (item for path in schema["paths"].values() for item in path.values() if isinstance(item, dict)):
-        known = operation.get("security", [])
-        operation["security"] = [item for item in known if not certificates & set(item)]
+        # A certificate needs no token.
+        operation["security"] = [
+            item
+            for item in operation.get("security", default)
+            if not unused & set(item) and not (tokens & set(item) and certificates & set(item))
+        ]
+
+
+class _Token:
+    """Adds the current token to the requests of operations that accept one."""
+
+    def get(self, case: Any, _context: Any) -> str | None:
+        schemes = case.operation.schema.raw_schema["components"]["securitySchemes"]
+        used = [schemes[name] for item in case.operation.definition.raw["security"] for name in item]
+        target = CheckTarget.from_environment()
+        return target.token if target is not None and any(each.get("scheme") == "bearer" for each in used) else None
+
+    def set(self, case: Any, data: str, _context: Any) -> None:
+        case.headers["Authorization"] = f"Bearer {data}"
+
+
+if _USES_TOKEN:
+    # The token may have been renewed, so it is read for each request.
+    schemathesis.auth(refresh_interval=None)(_Token)
 
 
 @schemathesis.hook

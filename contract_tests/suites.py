@@ -18,6 +18,7 @@ from typing import Literal
 
 from contract_tests.evidence import FOLDER, RUN_RECORD
 from contract_tests.target import VARIABLE, CheckTarget
+from contract_tests.tokens import Tokens
 
 Profile = Literal["quick", "full"]
 SPECS = ("web-messages", "subscriptions")
@@ -30,6 +31,8 @@ EXAMPLES: dict[Profile, int] = {"quick": 20, "full": 400}
 
 _FILES_OF_SUBSCRIPTIONS = re.compile("test_(subscription|event|delivery)")
 _KEY, _CERTIFICATE = "BUDKAVLE_CONTRACT_KEY", "BUDKAVLE_CONTRACT_CERTIFICATE"
+WITH_TOKEN = "BUDKAVLE_CONTRACT_WITH_TOKEN"
+"""The environment variable with `yes` if the generated requests have the token instead of a key."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Check:
     fail_fast: bool = False
     only: tuple[str, ...] = ()
     """Checks instead of a suite: `FILE` or `FILE::FUNCTION` of rules or raw bytes, patterns of operationIds."""
+    tokens: Tokens | None = None
+    """The tokens in the target's file, to renew them."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +107,18 @@ def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
     is_of_systems = spec == "subscriptions"
     config = work / f"{name}.toml"
     in_header = is_of_systems and not target.is_tls
-    headers = [f'apikey = "${{{_KEY}}}"', *([f'Client-Cert = "${{{_CERTIFICATE}}}"'] if in_header else [])]
+    key = (target.publish_key if is_of_systems else None) or target.api_key
+    uses_token = target.token_publishes if is_of_systems else target.token_reads
+    uses_token = uses_token and key is None
+    headers = [
+        *([] if uses_token else [f'apikey = "${{{_KEY}}}"']),
+        *([f'Client-Cert = "${{{_CERTIFICATE}}}"'] if in_header else []),
+    ]
     # Keys must not appear in a command line, which all processes of the machine can read.
     config.write_text(
         f"headers = {{ {', '.join(headers)} }}\n" + (HERE / "schemathesis.toml").read_text(encoding="utf-8"),
         encoding="utf-8",
     )
-    key = (target.publish_key if is_of_systems else None) or target.api_key or "none"
     header = "none" if target.certificate is None else target.certificate.header
     command = [
         *(sys.executable, "-P", "-m", "schemathesis.cli", "--config-file", str(config), "run"),
@@ -122,7 +132,12 @@ def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
     if target.is_tls and is_of_systems and target.certificate is not None:
         command += ["--request-cert", target.certificate.file]
         command += [] if target.certificate.key is None else ["--request-cert-key", target.certificate.key]
-    environment = {**_environment(check, work), _KEY: key, _CERTIFICATE: header}
+    environment = {
+        **_environment(check, work),
+        _KEY: key or "none",
+        _CERTIFICATE: header,
+        WITH_TOKEN: "yes" if uses_token else "",
+    }
     return Suite(f"schema of {spec}", tuple(command), environment, junit, junit.with_suffix(".log"))
 
 

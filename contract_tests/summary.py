@@ -126,6 +126,8 @@ def format_variables(check: Check) -> str | None:
 
 
 def _describe_variables(check: Check) -> str:
-    names = ["API_KEY"] if check.target.other_key is None else ["API_KEY", "PUBLISH_KEY"]
+    target = check.target
+    known = {"API_KEY": target.api_key, "PUBLISH_KEY": target.other_key, "TOKEN": target.token_file}
+    names = [name for name, value in known.items() if value is not None] or ["API_KEY"]
     text = f"Before you paste a line, set {' and '.join(names)}"
     return text + "." if format_variables(check) is None else f"{text}, and run: . {check.report / VARIABLES_FILE}"

@@ -10,11 +10,12 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from contract_tests.raw_http import CLOSED, RawConnection, RawResponse
+from contract_tests.tokens import read_tokens
 
 VARIABLE = "BUDKAVLE_CONTRACT_TARGET"
 """The environment variable with the path of the target's file."""
 
-API_KEY, PUBLISH_KEY, CERTIFICATE = "{api-key}", "{publish-key}", "{certificate}"
+API_KEY, PUBLISH_KEY, CERTIFICATE, TOKEN = "{api-key}", "{publish-key}", "{certificate}", "{token}"
 CUT_API_KEY, SWAPPED_API_KEY = "{api-key-cut}", "{api-key-swapped}"
 """The key without its last character, and with swapped case. Both are as secret as the key itself."""
 HOST, BASE_PATH = "{host}", "{base-path}"
@@ -60,6 +61,8 @@ class CheckTarget:
     certificate: Certificate | None = field(default=None, repr=False)
     ca: str | None = None
     """A file with the CA of the service's certificate."""
+    token_file: str | None = None
+    """A file with access tokens, the current one last; see `tokens.Tokens`."""
     system: str | None = None
     """The system whose set of subscriptions is replaced while checks run."""
     attacked_system: str | None = None
@@ -80,6 +83,12 @@ class CheckTarget:
     """A case in Open-E that messages may be published on."""
     accepts_keys: bool = False
     """Whether the service recognises repetitions by `Idempotency-Key`. Older contracts do not have it."""
+    accepts_tokens: bool = False
+    """Whether the service asks for access tokens. A service without issuers, or with an older contract, does not."""
+    token_reads: bool = False
+    """Whether the token gives access to web messages."""
+    token_publishes: bool = False
+    """Whether the token gives access to events."""
     is_direct: bool = False
     """Whether no gateway is in front of the service, so that errors of raw requests must have the contract's form."""
     seed: int = 0
@@ -113,8 +122,37 @@ class CheckTarget:
 
     @property
     def other_key(self) -> str | None:
-        """Return the key with access to events only, or None if one key has access to both."""
-        return None if self.publish_key == self.api_key else self.publish_key
+        """Return the key with access to events only, or None if there is none, or no key for messages."""
+        return None if self.api_key is None or self.publish_key == self.api_key else self.publish_key
+
+    @property
+    def tokens(self) -> list[str]:
+        """The tokens of this check, the current one last. Empty if it has none."""
+        return [] if self.token_file is None else read_tokens(Path(self.token_file))
+
+    @property
+    def token(self) -> str | None:
+        return self.tokens[-1] if self.token_file is not None else None
+
+    @property
+    def sender(self) -> bool:
+        """Whether the check has a credential for web messages."""
+        return self.api_key is not None or self.token_file is not None
+
+    @property
+    def publisher(self) -> bool:
+        """Whether the check has a credential for events."""
+        return self.publish_key is not None or self.token_publishes
+
+    @property
+    def token_without_messages(self) -> bool:
+        """Whether the token lacks access to web messages."""
+        return self.token_file is not None and not self.token_reads
+
+    @property
+    def token_without_events(self) -> bool:
+        """Whether the token lacks access to events."""
+        return self.token_file is not None and not self.token_publishes
 
     @property
     def is_tls(self) -> bool:
@@ -153,6 +191,7 @@ class CheckTarget:
             SWAPPED_API_KEY: (self.api_key or "").swapcase(),
             PUBLISH_KEY: self.publish_key,
             CERTIFICATE: certificate,
+            TOKEN: self.token,
             HOST: self._authority,
             BASE_PATH: self.base_path,
         }

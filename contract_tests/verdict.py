@@ -36,7 +36,7 @@ class SuiteResult:
     """The reasons of skipped checks, one per check."""
     error: str | None = None
     is_unanswered: bool = False
-    """Whether the suite ended because the target no longer responds."""
+    """Whether no further suite can run: the target no longer responds, or there is no valid token."""
 
 
 @dataclass

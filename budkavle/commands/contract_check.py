@@ -1,24 +1,27 @@
 """`budkavle contract-check`: check whether a server keeps the contract."""
 
 import importlib.util
-import ipaddress
 import re
 import shutil
 import signal
 import ssl
 import sys
+import tempfile
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import click
 
+from budkavle.commands.contract_check_tokens import is_loopback, read_token_source
 from budkavle.documentation import list_documentation
 from budkavle.specs import find_spec_dir
 
 if TYPE_CHECKING:
     from contract_tests.suites import Check
+    from contract_tests.tokens import TokenSource
 
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 """The system in the examples of the contract."""
@@ -42,6 +45,33 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     envvar="BUDKAVLE_CHECK_PUBLISH_KEY",
     show_envvar=True,
     help="For publishing events, if --api-key has no access to it.",
+)
+@click.option(
+    "--token",
+    metavar="TEXT|@FILE",
+    envvar="BUDKAVLE_CHECK_TOKEN",
+    show_envvar=True,
+    help="An access token, for the rules of tokens, and in place of a key that is not given.",
+)
+@click.option(
+    "--token-url",
+    metavar="URL",
+    envvar="BUDKAVLE_CHECK_TOKEN_URL",
+    show_envvar=True,
+    help="The endpoint that issues such tokens for client credentials.",
+)
+@click.option("--client-id", envvar="BUDKAVLE_CHECK_CLIENT_ID", show_envvar=True, help="The client, for --token-url.")
+@click.option(
+    "--client-secret-file",
+    type=_FILE,
+    help="The client's secret; by default it is in BUDKAVLE_CHECK_CLIENT_SECRET.",
+)
+@click.option(
+    "--token-parameter",
+    "token_parameters",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Sent to --token-url, such as scope=publish; may be repeated.",
 )
 @click.option("--client-cert", type=_FILE, help="PEM; for an http:// address it is sent in the header of a proxy.")
 @click.option("--client-key", type=_FILE, help="Its private key, if it is in a separate file.")
@@ -78,6 +108,11 @@ def contract_check(  # Each argument is an option of the command.
     spec: str,
     api_key: str | None,
     publish_key: str | None,
+    token: str | None,
+    token_url: str | None,
+    client_id: str | None,
+    client_secret_file: Path | None,
+    token_parameters: tuple[str, ...],
     client_cert: Path | None,
     client_key: Path | None,
     ca: Path | None,
@@ -132,10 +167,11 @@ def contract_check(  # Each argument is an option of the command.
     specs = SPECS if spec == "all" else (spec,)
     chosen_profile: Literal["quick", "full"] = "full" if profile == "full" else "quick"
     check = Check(target, find_spec_dir(), report, specs, chosen_profile, suites or KINDS, fail_fast=fail_fast)
+    source = read_token_source(token, token_url, client_id, client_secret_file, token_parameters, trust)
     # Clean up on SIGTERM as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = run_check(check)
+        code = run_check(check, source)
     except KeyboardInterrupt:
         # The interrupt arrived before anything was created, or during the clean-up.
         click.echo("interrupted", err=True)
@@ -143,18 +179,32 @@ def contract_check(  # Each argument is an option of the command.
     context.exit(code)
 
 
-def run_check(check: "Check") -> int:
+def run_check(check: "Check", source: "TokenSource | None" = None) -> int:
     """Run a check, print and write what it found without secrets, and return the exit code.
 
     Raises CannotCheck if the target cannot be checked, KeyboardInterrupt if it is interrupted before the first suite.
     """
+    from contract_tests.redacting import Redactor
+    from contract_tests.tokens import TokenError, Tokens
+
+    if source is None:
+        return _run_check(check)
+    with tempfile.TemporaryDirectory(prefix="contract-check-") as folder:
+        try:
+            tokens = Tokens(Path(folder) / "tokens", source)
+        except TokenError as exc:
+            raise CannotCheck(Redactor(check.target, source.secret).text(str(exc))) from None
+        return _run_check(replace(check, target=replace(check.target, token_file=str(tokens.file)), tokens=tokens))
+
+
+def _run_check(check: "Check") -> int:
     from contract_tests import check as checking
     from contract_tests import summary
     from contract_tests.preparing import CannotCheckError
     from contract_tests.redacting import Redactor
 
     # All output, and all files written after a suite, pass through this.
-    redactor = Redactor(check.target)
+    redactor = Redactor(check.target, None if check.tokens is None else check.tokens.secret)
 
     def print_text(text: str) -> None:
         _clear()
@@ -208,21 +258,12 @@ def _check_url(base_url: str, allow_host: str | None) -> str:
     if not is_plain or parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise click.BadParameter("must be like http://127.0.0.1:8080", param_hint="BASE_URL")
     host = parts.hostname
-    if not _is_loopback(host) and host != (allow_host or "").lower():
+    if not is_loopback(host) and host != (allow_host or "").lower():
         raise CannotCheck(
             f"{host} is not this machine. The check posts thousands of requests and replaces subscriptions: "
             f"if it is a server for tests, add --allow-host {host}"
         )
     return base_url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _print_progress(suite: str, done: int, total: int | None, last: str) -> None:

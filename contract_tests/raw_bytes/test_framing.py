@@ -20,7 +20,7 @@ from contract_tests.raw_http import RawResponse
 from contract_tests.target import CheckTarget
 from contract_tests.unwanted_data import list_messages
 
-pytestmark = pytest.mark.needs("api_key")
+pytestmark = pytest.mark.needs("sender")
 
 BODY = text(message=" ")
 """If the body were accepted, the message would be rejected because it is blank."""

@@ -19,7 +19,7 @@ from contract_tests.attacks import (
 from contract_tests.target import CheckTarget
 from contract_tests.unwanted_data import list_messages
 
-pytestmark = pytest.mark.needs("api_key")
+pytestmark = pytest.mark.needs("sender")
 
 LARGE = b"\n" * (300 * 1024)
 """A property that makes the service process the body as a large one, with base64 extracted while it is received."""

@@ -29,7 +29,7 @@ MAX_FILE = 10 * 1024 * 1024
 PIECE = 1024 * 1024
 FIELD = "attachments[0].base64Data"
 
-pytestmark = [pytest.mark.needs("api_key"), pytest.mark.one_database]
+pytestmark = [pytest.mark.needs("sender"), pytest.mark.one_database]
 
 
 def in_chunks(start: bytes, filling: bytes, size: int) -> Iterator[bytes]:

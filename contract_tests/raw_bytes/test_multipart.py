@@ -24,7 +24,7 @@ from contract_tests.raw_http import CLOSED
 from contract_tests.target import CheckTarget
 from contract_tests.unwanted_data import list_messages
 
-pytestmark = pytest.mark.needs("api_key")
+pytestmark = pytest.mark.needs("sender")
 
 WHOLE = form(message_part(), file_part())
 LONG = b"x" * 100_000

@@ -5,7 +5,7 @@ import pytest
 from contract_tests.attacks import assert_violations, request
 from contract_tests.target import CheckTarget
 
-pytestmark = pytest.mark.needs("api_key")
+pytestmark = pytest.mark.needs("sender")
 
 ID = "81471222-5798-11e9-ae24-57fa13b361e1"
 PARTY = f"/webmessages/recipients/{ID}"

@@ -24,7 +24,7 @@ LIST = "/v1/abonnement/beskeder"
 EVENT, REPLAY, TEST = "/v1/besked", f"{LIST}/genfremsend", "/v1/abonnement/testbesked"
 LIMITS = {EVENT: 262_144, REPLAY: 131_072, TEST: 65_536}
 
-EVENT_NEEDS = pytest.mark.needs("publish_key", "attacked")
+EVENT_NEEDS = pytest.mark.needs("publisher", "attacked")
 SYSTEM_NEEDS = pytest.mark.needs("certificate", "queued_system", "attacked")
 OF_SYSTEM = [pytest.param(path, marks=SYSTEM_NEEDS) for path in (REPLAY, TEST)]
 PATHS = [pytest.param(EVENT, marks=EVENT_NEEDS), *OF_SYSTEM]
@@ -109,7 +109,7 @@ def test_nul_in_the_content_is_refused(raw: bytes, place: bytes, target: CheckTa
     assert_error_list(send(target, EVENT, body), 400, (None, "body", 1014))
 
 
-@pytest.mark.needs("publish_key", "queued")
+@pytest.mark.needs("publisher", "queued")
 @pytest.mark.parametrize(
     "raw",
     [

@@ -17,7 +17,7 @@ from contract_tests.rules.answers import describe_response, expect_errors
 from contract_tests.rules.events import STATUSES, deliveries_to, publish
 from contract_tests.rules.subscription_sets import NOT_VALID, entries
 
-pytestmark = pytest.mark.needs("publish_key", "certificate", "system", "allowed")
+pytestmark = pytest.mark.needs("publisher", "certificate", "system", "allowed")
 
 COPENHAGEN = ZoneInfo("Europe/Copenhagen")
 NAMES = {

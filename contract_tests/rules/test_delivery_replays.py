@@ -45,7 +45,7 @@ def test_replay_accepts_at_most_1000_ids(api: Api) -> None:
     expect_errors(api.call("POST", REPLAY, body=body), 400, (None, IDS, NOT_VALID))
 
 
-@pytest.mark.needs("publish_key")
+@pytest.mark.needs("publisher")
 def test_each_id_is_replayed_or_reported(own_set: Api) -> None:
     entry = own_set.entry()
     own_set.subscribe(entry)
@@ -62,7 +62,7 @@ def test_each_id_is_replayed_or_reported(own_set: Api) -> None:
     )
 
 
-@pytest.mark.needs("publish_key")
+@pytest.mark.needs("publisher")
 def test_delivery_of_a_removed_subscription_cannot_be_replayed(own_set: Api) -> None:
     entry = own_set.entry()
     own_set.subscribe(entry)

@@ -14,7 +14,7 @@ from contract_tests.rules.answers import expect
 from contract_tests.rules.events import publish
 from contract_tests.rules.subscription_sets import entries, identity
 
-pytestmark = pytest.mark.needs("publish_key", "certificate", "system", "allowed")
+pytestmark = pytest.mark.needs("publisher", "certificate", "system", "allowed")
 
 ROUNDS = (2, 3, 4, 5)
 """The number of deliveries per subscription in each round. It always differs from the number of subscriptions."""

@@ -10,7 +10,7 @@ from contract_tests.rules.answers import describe_response, expect, expect_error
 from contract_tests.rules.events import new_event_id
 from contract_tests.rules.subscription_sets import NOT_VALID, UNKNOWN, unknown_type
 
-pytestmark = pytest.mark.needs("publish_key", "allowed")
+pytestmark = pytest.mark.needs("publisher", "allowed")
 
 UNKNOWN_ID = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
 

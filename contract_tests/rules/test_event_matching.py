@@ -8,7 +8,7 @@ from contract_tests.api import Api
 from contract_tests.rules.events import deliveries_to, publish
 from contract_tests.rules.subscription_sets import another_type, midnight
 
-pytestmark = pytest.mark.needs("publish_key", "certificate", "system", "allowed")
+pytestmark = pytest.mark.needs("publisher", "certificate", "system", "allowed")
 
 
 def test_subscriptions_that_are_valid_now_are_counted(own_set: Api) -> None:

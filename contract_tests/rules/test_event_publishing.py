@@ -11,7 +11,7 @@ from contract_tests.rules.events import NO_OBJECT, deliveries_to, new_event_id, 
 from contract_tests.rules.subscription_sets import ANOTHER, another_type
 from contract_tests.rules.together import run_concurrently
 
-pytestmark = pytest.mark.needs("publish_key", "certificate", "system", "allowed")
+pytestmark = pytest.mark.needs("publisher", "certificate", "system", "allowed")
 
 Event = dict[str, Any]
 

@@ -41,7 +41,7 @@ def test_invalid_certificate_gives_no_access(header: str, api: Api) -> None:
     expect_errors(response, 401, (None, None, 1101))
 
 
-@pytest.mark.needs("publish_key")
+@pytest.mark.needs("publisher")
 def test_publish_key_gives_no_access_to_subscriptions(api: Api) -> None:
     query = {"systemIdentifier": api.target.system}
     expect_errors(api.call("GET", "/v1/abonnement", query=query, caller="publisher"), 401, (None, None, 1101))

@@ -54,7 +54,7 @@ def test_ended_type_allows_no_new_subscription(own_set: Api) -> None:
     assert error["message"].startswith("Det angivne beskedtypeId er ikke kendt i systemet"), error
 
 
-@pytest.mark.needs("publish_key")
+@pytest.mark.needs("publisher")
 def test_ended_type_allows_no_event(own_set: Api) -> None:
     event = own_set.event(own_set.entry(**ended_type(own_set)))
     expect_errors(own_set.publish(event), 400, (None, "entityType", UNKNOWN))

@@ -10,7 +10,7 @@ import pytest
 from contract_tests.api import Api
 from contract_tests.rules.answers import expect, expect_problem
 
-pytestmark = pytest.mark.needs("api_key")
+pytestmark = pytest.mark.needs("sender")
 
 ID = "81471222-5798-11e9-ae24-57fa13b361e1"
 READS = [

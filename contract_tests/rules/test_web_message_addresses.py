@@ -15,7 +15,7 @@ from contract_tests.rules.answers import (
 )
 from contract_tests.rules.messages import file
 
-pytestmark = pytest.mark.needs("api_key")
+pytestmark = pytest.mark.needs("sender")
 
 ID = "81471222-5798-11e9-ae24-57fa13b361e1"
 EMOJI = "%F0%9F%98%80"

@@ -20,7 +20,7 @@ from contract_tests.rules.answers import (
 )
 from contract_tests.rules.messages import file, reference, strip_generated
 
-pytestmark = pytest.mark.needs("api_key")
+pytestmark = pytest.mark.needs("sender")
 
 TEXT = "Hello å 😀\r\n".encode()
 METADATA = {"id", "fileName", "mimeType", "size", "sha256"}

@@ -6,7 +6,7 @@ from contract_tests.api import Api
 from contract_tests.rules.answers import describe_response, expect, expect_problem
 from contract_tests.rules.messages import file
 
-pytestmark = pytest.mark.needs("api_key")
+pytestmark = pytest.mark.needs("sender")
 
 
 def expect_no_such_message(api: Api, method: str, id_: str) -> None:

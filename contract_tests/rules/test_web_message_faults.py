@@ -17,7 +17,7 @@ from contract_tests.rules.answers import (
 )
 from contract_tests.rules.messages import file, reference
 
-pytestmark = pytest.mark.needs("api_key")
+pytestmark = pytest.mark.needs("sender")
 
 Changes = dict[str, Any]
 PARTY = "81471222-5798-11e9-ae24-57fa13b361e1"

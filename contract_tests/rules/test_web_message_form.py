@@ -10,7 +10,7 @@ from contract_tests.api import FORM, Api, created_id
 from contract_tests.rules.answers import BLANK, NO_UUID, REFERENCES, expect, expect_violations
 from contract_tests.rules.messages import ABSENT, file, file_part, part, strip_generated
 
-pytestmark = pytest.mark.needs("api_key")
+pytestmark = pytest.mark.needs("sender")
 
 
 def post_form(api: Api, *parts: bytes) -> requests.Response:

@@ -9,7 +9,7 @@ from contract_tests.api import FORM, Api, created_id
 from contract_tests.rules.answers import describe_response, expect_problem, expect_violations
 from contract_tests.rules.messages import JSONObject, file, file_part, list_ids, part
 
-pytestmark = pytest.mark.needs("api_key", "accepts_keys")
+pytestmark = pytest.mark.needs("sender", "accepts_keys")
 
 
 def unused_key(api: Api) -> str:

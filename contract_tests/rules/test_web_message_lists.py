@@ -12,7 +12,7 @@ from contract_tests.links import next_page
 from contract_tests.rules.answers import describe_response, expect
 from contract_tests.rules.messages import create_messages, list_ids, reference
 
-pytestmark = pytest.mark.needs("api_key")
+pytestmark = pytest.mark.needs("sender")
 
 Path = Callable[[str], str]
 

@@ -9,7 +9,7 @@ from contract_tests.api import Api
 from contract_tests.rules.answers import BLANK, NO_CASE, NO_UUID, REFERENCES, SIZE, expect_problem, expect_violations
 from contract_tests.rules.messages import file, reference
 
-pytestmark = pytest.mark.needs("api_key")
+pytestmark = pytest.mark.needs("sender")
 
 ABOUT = "externalReferences"
 TWO_CASES = [reference("flowInstanceId", "2147483646"), reference("flowInstanceId", "2147483647")]

@@ -6,7 +6,7 @@ from contract_tests.api import Api, created_id
 from contract_tests.rules.answers import describe_response, expect, expect_problem, expect_violations
 from contract_tests.rules.messages import file, list_ids, reference, strip_generated
 
-pytestmark = pytest.mark.needs("api_key")
+pytestmark = pytest.mark.needs("sender")
 
 CASE = "flowInstanceId"
 

@@ -11,7 +11,7 @@ from contract_tests.reading import time_differs
 from contract_tests.rules.answers import describe_response, expect
 from contract_tests.rules.messages import ABSENT, file, reference, strip_generated
 
-pytestmark = pytest.mark.needs("api_key")
+pytestmark = pytest.mark.needs("sender")
 
 MINUTES = 5
 """The tolerated difference between the clocks of a server and its gateway. Time zones differ by at least 15 minutes."""

@@ -11,7 +11,7 @@ from contract_tests.rules.answers import expect, expect_problem
 from contract_tests.rules.messages import file, list_ids, reference, strip_generated
 from contract_tests.rules.together import run_concurrently
 
-pytestmark = pytest.mark.needs("api_key")
+pytestmark = pytest.mark.needs("sender")
 
 AT_ONCE = 8
 MANY = 110

@@ -24,8 +24,8 @@ def test_server_that_stops_responding_ends_the_check(tmp_path: Path) -> None:
     """The check reports a failure after the first checks without a response, and stops."""
     certificate = tmp_path / "client.pem"
     certificate.write_text(encode_pem(new_certificate().header))
-    # The check asks two questions before it begins.
-    with odd_server(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", clients=2) as url:
+    # The check sends three requests before it begins.
+    with odd_server(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", clients=3) as url:
         result = Server(url, certificate, "").check(tmp_path, "--spec", "web-messages")
 
     assert result.returncode == 1, result.stdout + result.stderr

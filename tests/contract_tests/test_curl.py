@@ -1,6 +1,7 @@
 """The shell command repeats the call of an ordinary client, with the keys of the shell."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from contract_tests.target import Certificate, CheckTarget
 from tests.certificates import Authority
 from tests.contract_tests.recording import Recorder, running_recorder, skip_without
 
-KEYS = {"API_KEY": "a'b$c", "PUBLISH_KEY": 'd"e', "CLIENT_CERT": ":Q2VydA==:"}
+KEYS = {"API_KEY": "a'b$c", "PUBLISH_KEY": 'd"e', "CLIENT_CERT": ":Q2VydA==:", "TOKEN": "ey.Ab-_~+/9"}
 
 
 @pytest.fixture
@@ -84,12 +85,23 @@ def test_command_has_the_method_and_the_path(method: str, path: str, recorder: R
         ("apikey", "", "apikey;"),
         ("apikey", "wr\"o'ng$", "wr"),
         ("x-request-id", "a b`id`", "a b"),
+        ("Authorization", "Bearer ey.Ab-_~+/9", '"Authorization: Bearer $TOKEN"'),
+        ("authorization", "bearer ey.Ab-_~+/9", '"authorization: bearer $TOKEN"'),
+        ("Authorization", "Bearer ey.Ab-_~+/", "Bearer ${TOKEN%?}"),
+        ("Authorization", "Bearer ey.Ab-_~+/9x", "Bearer ${TOKEN}x"),
+        ("Authorization", "Bearer ey.", "Bearer ${TOKEN%.*}."),
+        ("Authorization", "Bearer o.$her`id`", "Bearer o."),
+        ("Authorization", "Bearer", "'Authorization: Bearer'"),
+        ("Authorization", "Basic YTpi", "'Authorization: Basic YTpi'"),
     ],
 )
 def test_headers_use_the_variables_of_the_shell(
     name: str, value: str, word: str, recorder: Recorder, tmp_path: Path
 ) -> None:
-    line = format_curl(SentRequest("GET", "/", {name: value}), target_of(recorder.url), tmp_path)
+    # The token has been renewed since.
+    (tmp_path / "tokens").write_text(f"{KEYS['TOKEN']}\nanother\n")
+    target = replace(target_of(recorder.url), token_file=str(tmp_path / "tokens"))
+    line = format_curl(SentRequest("GET", "/", {name: value}), target, tmp_path)
     assert word in line
     assert not any(key in line for key in KEYS.values())
     _, seen, _ = head_and_body(recorder.run(line, 0, has_head=True, **KEYS))

@@ -56,7 +56,7 @@ def test_target_is_examined_without_changes(server: StubServer) -> None:
     invalid, *changing = [(path, body) for method, path, body in server.requests if method != "GET"]
     assert invalid == ("/webmessages", b"{}")
     dry_run = "/v1/abonnement/sync?dryRun=true"
-    assert [path for path, _ in changing] == [dry_run, "/v1/besked"]
+    assert [path for path, _ in changing] == [dry_run, "/v1/besked", "/v1/besked"]
     assert json.loads(changing[0][1])["abonnementer"] == [CURRENT], "where dry runs are none nothing is lost"
 
 
@@ -66,6 +66,7 @@ def test_only_requested_facts_are_examined(server: StubServer) -> None:
     assert [(method, path.rpartition("/")[0]) for method, path, _ in server.requests] == [
         ("GET", "/webmessages"),
         ("POST", ""),
+        ("GET", "/webmessages"),
     ]
 
 

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 import pytest
 
-from contract_tests.redacting import redact
+from contract_tests.redacting import Redactor, redact
 from contract_tests.suites import Suite
 from contract_tests.target import Certificate, CheckTarget
 
@@ -41,6 +42,20 @@ def test_key_is_redacted_in_every_notation(key: str, tmp_path: Path) -> None:
         assert "MIIBszCC" not in text
         assert "$API_KEY" in text
         assert "$PUBLISH_KEY" in text
+
+
+def test_tokens_and_the_secret_of_the_client_are_redacted(tmp_path: Path) -> None:
+    """Tokens that were fetched after the redactor was created are known as well."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text("")
+    redactor = Redactor(CheckTarget("http://127.0.0.1", token_file=str(tokens)), "s3cret/of+the client")
+    signatures = [letter.join("0123456789" * 4) * 2 for letter in "ab"]
+    for signature in signatures:
+        token = f"{'eyJhbGciOi' * 9}.{'eyJpc3MiOi' * 9}.{signature}"
+        with tokens.open("a") as file:
+            file.write(f"{token}\n")
+        assert redactor.text(f"Bearer {token}; {quote('s3cret/of+the client')}") == "Bearer $TOKEN; $CLIENT_SECRET"
+    assert redactor.text(" and ".join(signatures)) == "$TOKEN and $TOKEN"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""The options of `budkavle contract-check` for access tokens."""
+
+import ipaddress
+import os
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+
+if TYPE_CHECKING:
+    from contract_tests.tokens import TokenSource
+
+SECRET = "BUDKAVLE_CHECK_CLIENT_SECRET"  # noqa: S105  # The name of a variable.
+
+
+def read_token_source(
+    token: str | None,
+    token_url: str | None,
+    client_id: str | None,
+    secret_file: Path | None,
+    parameters: tuple[str, ...],
+    trust: ssl.SSLContext,
+) -> "TokenSource | None":
+    """Return the source of tokens, None without one. Raises `UsageError`."""
+    from contract_tests.tokens import ClientCredentials, GivenToken
+
+    if token_url is None:
+        if client_id is not None or secret_file is not None or parameters:
+            raise click.UsageError("--client-id, --client-secret-file and --token-parameter need --token-url")
+        return GivenToken(token) if token else None
+    if token:
+        raise click.UsageError("--token and --token-url exclude each other")
+    if not client_id:
+        raise click.UsageError("--token-url needs --client-id")
+    if not _is_safe(token_url):
+        raise click.BadParameter("must begin with https://, except on this machine", param_hint="--token-url")
+    pairs = [(name, value) for name, _, value in (parameter.partition("=") for parameter in parameters)]
+    if not all("=" in parameter for parameter in parameters):
+        raise click.BadParameter("must be NAME=VALUE", param_hint="--token-parameter")
+    return ClientCredentials(token_url, client_id, _read_secret(secret_file), pairs, trust)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is certain to be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_safe(url: str) -> bool:
+    """Return whether the secret may be sent to a URL: by TLS, or within this machine."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    host = parts.hostname or ""
+    is_plain = url.isascii() and not set("\\@# \t\r\n") & set(url) and host != ""
+    return is_plain and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
+
+
+def _read_secret(file: Path | None) -> str:
+    try:
+        secret = os.environ.get(SECRET, "") if file is None else file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as exc:
+        raise click.BadParameter(f"cannot be read: {exc}", param_hint="--client-secret-file") from exc
+    if not secret:
+        raise click.UsageError(f"--token-url needs --client-secret-file or {SECRET}, which must not be empty")
+    return secret

@@ -1,0 +1,15 @@
+"""Run the issuer of the demo, whose tokens the service accepts if it reads the file of issuers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from budkavle.demo.issuer import PATH, DemoIssuer
+from budkavle.settings import Settings
+from conftest import running_server
+
+
+@contextmanager
+def running_issuer(issuer: DemoIssuer) -> Iterator[str]:
+    """Yield the URL of its token endpoint."""
+    with running_server(Settings(), issuer.create_application(), is_service=False) as url:
+        yield f"{url}{PATH}"
