@@ -18,7 +18,7 @@ from oauth2.compact_serialization import MAX_BYTES, UnverifiedToken, parse_token
 from oauth2.file_key_sets import FileKeySet
 from oauth2.issuers import ALGORITHMS, ANY_TYPE, AT_JWT, Issuer
 from oauth2.key_sets import KeySource, VerificationKey
-from oauth2.remote_key_sets import RemoteKeySet
+from oauth2.remote_key_sets import FetchTimes, RemoteKeySet
 from oauth2.tokens import KeysUnavailable, TokenFault, TokenRefused, VerifiedToken
 
 MAX_REMEMBERED = 10_000
@@ -65,7 +65,12 @@ class TokenVerifier:
     """Verifies tokens of trusted issuers, whose keys it keeps up to date between `start` and `stop`."""
 
     def __init__(
-        self, issuers: Iterable[Issuer], *, now: Callable[[], datetime], tls: ssl.SSLContext | None = None
+        self,
+        issuers: Iterable[Issuer],
+        *,
+        now: Callable[[], datetime],
+        tls: ssl.SSLContext | None = None,
+        fetch_times: FetchTimes | None = None,
     ) -> None:
         """`tls` replaces the certificate authorities of the machine for JWK Sets.
 
@@ -73,6 +78,7 @@ class TokenVerifier:
         """
         self._now = now
         self._tls = tls
+        self._fetch_times = fetch_times
         self._is_started = False
         self._issuers: dict[tuple[str, str | None], Issuer] = {}
         self._sources: dict[str, KeySource] = {}
@@ -144,7 +150,7 @@ class TokenVerifier:
     def _create_source(self, location: str) -> KeySource:
         if location.startswith("file:"):
             return FileKeySet(Path(location.removeprefix("file:")))
-        return RemoteKeySet(location, tls=self._tls)
+        return RemoteKeySet(location, tls=self._tls, times=self._fetch_times)
 
     def _recall(self, digest: bytes) -> VerifiedToken | None:
         """Return a token that was verified before, unless it has expired or its key has been withdrawn."""
