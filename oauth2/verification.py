@@ -71,6 +71,7 @@ class TokenVerifier:
         now: Callable[[], datetime],
         tls: ssl.SSLContext | None = None,
         fetch_times: FetchTimes | None = None,
+        max_remembered: int = MAX_REMEMBERED,
     ) -> None:
         """`tls` replaces the certificate authorities of the machine for JWK Sets.
 
@@ -79,6 +80,7 @@ class TokenVerifier:
         self._now = now
         self._tls = tls
         self._fetch_times = fetch_times
+        self._max_remembered = max_remembered
         self._is_started = False
         self._issuers: dict[tuple[str, str | None], Issuer] = {}
         self._sources: dict[str, KeySource] = {}
@@ -166,7 +168,7 @@ class TokenVerifier:
 
     def _remember(self, digest: bytes, entry: _Remembered) -> None:
         self._remembered[digest] = entry
-        if len(self._remembered) > MAX_REMEMBERED:
+        if len(self._remembered) > self._max_remembered:
             self._remembered.popitem(last=False)
 
 

@@ -33,7 +33,6 @@ class TokenKey:
 
     key_id: str
     algorithm: str
-    rsa_bits: int = 2048
 
     @cached_property
     def private(self) -> Any:
@@ -42,7 +41,7 @@ class TokenKey:
             return ed25519.Ed25519PrivateKey.generate()
         if self.algorithm in _CURVES:
             return ec.generate_private_key(_CURVES[self.algorithm]())
-        return rsa.generate_private_key(65537, self.rsa_bits)
+        return rsa.generate_private_key(65537, 2048)
 
     @property
     def jwk(self) -> dict[str, Any]:
@@ -66,9 +65,9 @@ class TokenKey:
 
 
 @cache
-def create_token_key(algorithm: str = "ES256", key_id: str = "key-1", rsa_bits: int = 2048) -> TokenKey:
+def create_token_key(algorithm: str = "ES256", key_id: str = "key-1") -> TokenKey:
     """Return the key of these properties, the same one within a process."""
-    return TokenKey(key_id, algorithm, rsa_bits)
+    return TokenKey(key_id, algorithm)
 
 
 def create_claims(**changes: Any) -> dict[str, Any]:
