@@ -20,6 +20,7 @@ from tests.budkavle.commands.test_deliveries import settle
 from tests.budkavle.commands.test_web_messages import store_unsettled_messages
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import list_queue, publish, subscribe
+from tests.budkavle.services import put_key
 from tests.catalogues import FINGERPRINT, SYSTEM_ID
 from tests.certificates import Authority
 from tests.mock_servers import running_mock
@@ -147,6 +148,7 @@ def installation(sqlite_url: str, tmp_path: Path) -> Path:
     publish(sqlite_url, 2)
     settle(sqlite_url, (SYSTEM_ID, AttemptOutcome.PARK, Reason.HTTP))
     store_unsettled_messages(sqlite_url, [timedelta(minutes=5)])
+    put_key(sqlite_url, "tests")
     (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
     (tmp_path / "secret").write_text(SECRET)
     return tmp_path
@@ -172,6 +174,7 @@ def test_each_command_that_a_page_shows_runs(
         "FILE": "catalogue.yaml",
         "ci/catalogue.yaml": "catalogue.yaml",
         "HASH": head,
+        "NAME": "tests",
     }
     failed = {}
     pages = [page for page in PAGES if page.name not in WITHOUT_RUN]

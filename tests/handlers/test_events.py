@@ -8,13 +8,15 @@ import httpx
 import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
+from domain.api_keys import ApiKey, generate_key, hash_key
 from domain.deliveries import ClaimedDelivery
 from domain.events import MAX_BODY_BYTES
-from persistence import tables
+from persistence import api_keys, tables
 from persistence.database import Database
 from persistence.queue.claims import Lease
 from tests.catalogue_rows import ALLOWED, ENDED, UNKNOWN, read_audit
 from tests.databases import with_database
+from tests.factories import NOW
 from tests.handlers.callers import Caller, entry, errors, new_caller, places
 from tests.handlers.messages import UNKNOWN_ID, new_id
 from tests.persistence.queues import claim_due, rows
@@ -265,6 +267,65 @@ def test_authentication_precedes_validation(subscribing: RunningService) -> None
         (error,) = errors(publish(subscribing, body, MESSAGES_KEY), 403)
         assert error["errorCode"] == 1013
         assert error["message"] == "API-nøglen giver ikke adgang til at oprette beskeder"
+
+
+LIMITED = {"one-type": ("publish:1",), "one-code": ("publish:1:101", "publish:7:-1"), "all": ("publish", "publish:8")}
+
+
+@pytest.mark.parametrize(
+    ("subject", "allowed"),
+    [
+        ({"orgType": 1, "orgCode": 101}, {"one-type", "one-code", "all"}),
+        ({"orgType": 1, "orgCode": 102}, {"one-type", "all"}),
+        ({"orgType": 10, "orgCode": 101}, {"all"}),
+        ({"orgType": 7, "orgCode": -1}, {"one-code", "all"}),
+    ],
+)
+def test_key_publishes_only_for_its_organisations(
+    subscribing: RunningService, subject: dict[str, int], allowed: set[str]
+) -> None:
+    accepted = set()
+    for name, key in put_limited_keys(subscribing).items():
+        response = publish(subscribing, event(**subject), key)
+        if response.status_code == 202:
+            accepted.add(name)
+            continue
+        (error,) = errors(response, 403)
+        assert error["errorCode"] == 1013
+        assert error["message"] == (
+            "API-nøglen giver ikke adgang til at oprette beskeder med den angivne orgType og orgCode"
+        )
+    assert accepted == allowed
+
+
+def test_limit_of_a_key_is_checked_before_faults_of_other_properties(subscribing: RunningService) -> None:
+    key = put_limited_keys(subscribing)["one-code"]
+    assert errors(publish(subscribing, event(orgCode=102, entityType=UNKNOWN, aendringstype=9), key), 403)
+    assert errors(publish(subscribing, event(orgCode=102, unknown=1), key), 403)
+    for body in (event(orgCode="102"), event(orgType=2**31, orgCode=102), event(orgCode=...), [], b"{"):
+        faults = errors(publish(subscribing, body, key), 400)
+        assert {fault["errorCode"] for fault in faults} == {1014}
+
+
+def test_event_of_a_rejected_publisher_is_not_stored(subscribing: RunningService, org_code: int) -> None:
+    keys = put_limited_keys(subscribing)
+    body = event(orgCode=org_code, beskedId=new_id())
+    assert publish(subscribing, body, keys["one-code"]).status_code == 403
+    assert publish(subscribing, body, keys["one-type"]).status_code == 202
+    assert publish(subscribing, body, keys["one-code"]).status_code == 403
+    assert publish(subscribing, body, keys["one-type"]).status_code == 200
+
+
+def put_limited_keys(service: RunningService) -> dict[str, str]:
+    """Store a new key for each entry of `LIMITED`, and return the keys by its name."""
+    keys = {name: generate_key() for name in LIMITED}
+
+    async def store(database: Database) -> None:
+        for name, key in keys.items():
+            await api_keys.create(database, ApiKey(hash_key(key.encode()), new_id(), LIMITED[name], NOW))
+
+    with_database(service.settings.database_url.get_secret_value(), store)
+    return keys
 
 
 def test_key_gives_no_access_to_operations_with_certificates(subscribing: RunningService) -> None:

@@ -22,7 +22,12 @@ def api_key(name: str = "caller", *scopes: str) -> ApiKey:
 
 
 async def test_find_returns_the_created_key(database: Database) -> None:
-    keys = [api_key("one", "messages"), api_key("two", "messages", "publish"), api_key("å 'quoted'", "publish")]
+    keys = [
+        api_key("one", "messages"),
+        api_key("two", "messages.read", "publish:8:-1"),
+        api_key("å 'quoted'", "publish"),
+        replace(api_key("three"), expires=LATER),
+    ]
     for key in keys:
         await api_keys.create(database, key)
     assert [await api_keys.find(database, key.key_hash) for key in keys] == keys

@@ -3,7 +3,8 @@
 import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -45,12 +46,43 @@ def test_api_key_create_refuses_a_name_in_use(database_url: str, invoke: Invoke)
     [
         ("caller",),
         ("caller", "--scope", "everything"),
+        ("caller", "--scope", "publish:8:0101"),
+        ("issuer#client", "--scope", "messages"),
+        ("sha256:0a", "--scope", "messages"),
+        ("caller", "--scope", "messages", "--expires", "0"),
+        ("caller", "--scope", "messages", "--expires", "3651"),
+        ("caller", "--scope", "messages", "--expires", "9" * 5000),
+        ("caller", "--scope", "messages", "--expires", "-1"),
+        ("caller", "--scope", "messages", "--expires", "soon"),
+        ("caller", "--scope", "messages", "--expires", "2026-02-30"),
+        ("caller", "--scope", "messages", "--expires", "2026-03-01"),
+        ("caller", "--scope", "messages", "--expires", "0001-01-01"),
+        ("caller", "--scope", "messages", "--expires", "9999-12-31T23:59:59-12:00"),
         ("", "--scope", "messages"),
         (" ", "--scope", "messages"),
         ("a\nb", "--scope", "messages"),
         ("--scope", "messages"),
     ],
-    ids=["no-scope", "unknown-scope", "empty", "blank", "two-lines", "no-name"],
+    ids=[
+        "no-scope",
+        "unknown-scope",
+        "padded-scope",
+        "name-of-a-token",
+        "name-of-a-certificate",
+        "no-days",
+        "many-days",
+        "endless-days",
+        "negative-days",
+        "word",
+        "no-date",
+        "past",
+        "first-year",
+        "last-year",
+        "empty",
+        "blank",
+        "two-lines",
+        "no-name",
+    ],
 )
 def test_api_key_create_refuses_unusable_arguments(
     database_url: str, invoke: Invoke, arguments: tuple[str, ...]
@@ -58,6 +90,31 @@ def test_api_key_create_refuses_unusable_arguments(
     result = invoke(database_url, "api-key", "create", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert with_database(database_url, api_keys.list_all) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("30", lambda created: created + timedelta(days=30)),
+        ("3650", lambda created: created + timedelta(days=3650)),
+        ("{year}-07-01", lambda created: datetime(created.year + 1, 6, 30, 22, tzinfo=UTC)),
+        ("{year}-01-31T12:00:00.5Z", lambda created: datetime(created.year + 1, 1, 31, 12, 0, 0, 500_000, tzinfo=UTC)),
+    ],
+)
+def test_api_key_expires_after_days_or_at_a_time(
+    database_url: str, invoke: Invoke, text: str, expected: Callable[[datetime], datetime]
+) -> None:
+    text = text.format(year=datetime.now(UTC).year + 1)
+    result = invoke(database_url, "api-key", "create", "caller", "--scope", "publish:8", "--expires", text)
+    assert (result.exit_code, result.stderr) == (0, "")
+    (key,) = with_database(database_url, api_keys.list_all)
+    assert key.expires == expected(key.created)
+    listed = json.loads(invoke(database_url, "api-key", "list").stdout)
+    assert listed["scopes"] == ["publish:8"]
+    assert TIME.fullmatch(listed["expires"])
+    assert datetime.fromisoformat(listed["expires"]) == key.expires.replace(
+        microsecond=key.expires.microsecond // 1000 * 1000
+    )
 
 
 def test_api_key_list_shows_everything_except_keys(database_url: str, invoke: Invoke) -> None:

@@ -1,6 +1,8 @@
 """API keys: which callers are authenticated, and until when."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from persistence import api_keys
 from persistence.database import Database
 from persistence.waits import Waits
 from tests.databases import with_database
-from tests.factories import NOW
+from tests.factories import NOW, message_body
 from tests.handlers.messages import new_id, read_problem
 from tests.raw_http import request
 
@@ -43,6 +45,44 @@ def test_stored_key_has_the_access_of_its_scope(shared: RunningService, url_of: 
     path = f"/webmessages/{new_id()}"
     statuses = {scopes: shared.client.get(path, headers={"apikey": key}).status_code for scopes, key in keys.items()}
     assert statuses == {("messages",): 404, ("publish",): 403, ("messages", "publish"): 404}
+
+
+def test_key_gives_access_to_reading_or_writing_alone(shared: RunningService, url_of: str) -> None:
+    statuses = {}
+    for scope in ("messages.read", "messages.write", "publish:8"):
+        key = generate_key()
+        stored = stored_key(key, scope, name=new_id())
+        with_database(url_of, lambda database, stored=stored: api_keys.create(database, stored))
+        headers, path = {"apikey": key}, f"/webmessages/{new_id()}"
+        responses = [
+            shared.client.get(path, headers=headers),
+            shared.client.get(f"{path}/attachments/{new_id()}", headers=headers),
+            shared.client.get(f"/webmessages/recipients/{new_id()}", headers=headers),
+            shared.client.get("/webmessages/external-references/caseId/none", headers=headers),
+            shared.client.delete(path, headers=headers),
+            shared.client.post("/webmessages", json=message_body(), headers=headers),
+        ]
+        statuses[scope] = [response.status_code for response in responses]
+        for response in responses:
+            if response.status_code == 403:
+                needed = "read" if response.request.method == "GET" else "write"
+                assert response.json()["detail"] == f"The key lacks the scope messages.{needed}"
+    assert statuses == {
+        "messages.read": [404, 404, 200, 200, 403, 403],
+        "messages.write": [403, 403, 403, 403, 404, 201],
+        "publish:8": [403] * 6,
+    }
+
+
+def test_expired_key_is_rejected(shared: RunningService, url_of: str) -> None:
+    statuses = []
+    for expires in (NOW, NOW + timedelta(days=100 * 365)):
+        key = generate_key()
+        stored = replace(stored_key(key, "messages", name=new_id()), expires=expires)
+        with_database(url_of, lambda database, stored=stored: api_keys.create(database, stored))
+        response = shared.client.get(f"/webmessages/{new_id()}", headers={"apikey": key})
+        statuses.append((response.status_code, response.json()["detail"].split(" ")[0]))
+    assert statuses == [(401, "A"), (404, "WebMessage")]
 
 
 def test_revoked_key_is_unknown(shared: RunningService, url_of: str) -> None:
@@ -102,6 +142,33 @@ def test_find_rejects_a_revoked_key(migrated_sqlite: bytes, tmp_path: Path) -> N
                 await asyncio.to_thread(str)
 
     with_database(f"sqlite:///{path}", scenario)
+
+
+def test_find_rejects_a_key_from_the_moment_when_it_expires(database_url: str) -> None:
+    key = generate_key()
+
+    async def scenario(database: Database) -> None:
+        await api_keys.create(database, replace(stored_key(key, "messages"), expires=NOW))
+        moments = [NOW - timedelta(microseconds=1), NOW]
+        found = [await ApiKeys(database, lambda moment=moment: moment).find(key.encode()) for moment in moments]
+        assert found == [CALLER, RefusalReason.EXPIRED_KEY]
+        await api_keys.revoke(database, "caller", NOW)
+        assert await build_keys(database).find(key.encode()) is RefusalReason.UNKNOWN_KEY
+
+    with_database(database_url, scenario)
+
+
+def test_name_of_a_key_never_equals_that_of_a_token(database_url: str) -> None:
+    """Keys that were created before names were restricted still work."""
+    key = generate_key()
+
+    async def scenario(database: Database) -> None:
+        await api_keys.create(database, stored_key(key, "messages", name=TOKEN_CALLER.name))
+        found = await build_keys(database).find(key.encode())
+        assert isinstance(found, Caller)
+        assert found.name == "https://issuer.example%23app"
+
+    with_database(database_url, scenario)
 
 
 def test_find_bounds_its_cache(database_url: str) -> None:

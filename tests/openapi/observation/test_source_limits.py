@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService, running_service
+from domain.api_keys import ApiKey, generate_key, hash_key
 from domain.errors import KeyNeeded, RefusalReason, TooManyFailures
 from openapi.observation.source_limits import (
     LINES_PER_SECOND,
@@ -16,7 +17,10 @@ from openapi.observation.source_limits import (
     FailureLimit,
     SourceCounter,
 )
+from persistence import api_keys
 from tests.catalogue_rows import put_message_types
+from tests.databases import with_database
+from tests.factories import NOW
 from tests.handlers.callers import Caller, errors, new_caller
 from tests.handlers.messages import new_id, read_problem
 
@@ -121,6 +125,14 @@ def test_error_lists_have_the_code_of_the_missing_credential(
     assert (error["errorCode"], refused.headers["retry-after"]) == (code, "1")
 
 
+def put_expired_key(service: RunningService) -> str:
+    """Store an expired key, and return it."""
+    key = generate_key()
+    stored = ApiKey(hash_key(key.encode()), new_id(), ("messages",), NOW, expires=NOW)
+    with_database(service.settings.database_url.get_secret_value(), lambda database: api_keys.create(database, stored))
+    return key
+
+
 def test_refused_requests_are_counted_by_reason(subscribing: RunningService) -> None:
     caller: Caller = new_caller(subscribing)
     client, path = subscribing.client, f"/webmessages/{new_id()}"
@@ -139,12 +151,14 @@ def test_refused_requests_are_counted_by_reason(subscribing: RunningService) -> 
         client.get(path, headers={"apikey": PUBLISH_KEY}).status_code,
         caller.get(new_id()).status_code,
         client.get("/v1/abonnement").status_code,
+        client.get(path, headers={"apikey": put_expired_key(subscribing)}).status_code,
     ]
-    assert statuses == [401, 401, 401, 403, 403, 401]
+    assert statuses == [401, 401, 401, 403, 403, 401, 401]
     grown = {reason: number - before[reason] for reason, number in counts().items() if number != before[reason]}
     assert grown == {
         "no_key": 1,
         "unknown_key": 2,
+        "expired_key": 1,
         "key_lacks_scope": 1,
         "system_not_authorised": 1,
         "no_certificate": 1,
