@@ -3,7 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import orjson
 
@@ -11,6 +11,8 @@ from domain.web_messages import WebMessage
 
 _FINGERPRINT_VERSION = 1
 """Increase it when the fingerprint of the same message changes. Then repetitions of older requests get 422."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ESCAPED = re.compile(r'\\(["\\])')
 
@@ -24,6 +26,11 @@ class IdempotencyKey:
     key: str
     fingerprint: bytes
 
+    @property
+    def hash(self) -> bytes:
+        """The hash of the key and its scope, under which the key is stored. None of the texts contains U+0000."""
+        return hashlib.sha256(f"{self.caller}\0{self.operation}\0{self.key}".encode()).digest()[:16]
+
 
 @dataclass(frozen=True, slots=True)
 class KeyedMessage:
@@ -34,7 +41,6 @@ class KeyedMessage:
 
     message_id: str
     fingerprint: bytes
-    key_created: datetime
     is_settled: bool
 
 
@@ -43,7 +49,16 @@ def parse_key(header: str) -> str:
 
     Both forms of the same characters are the same key.
     """
-    return _ESCAPED.sub(r"\1", header[1:-1]) if header.startswith('"') else header
+    if header[0] != '"':
+        return header
+    # Few keys contain a backslash.
+    return _ESCAPED.sub(r"\1", header[1:-1]) if "\\" in header else header[1:-1]
+
+
+def build_first_id(moment: datetime) -> str:
+    """Return the lowest id that a message of this moment can have. Ids begin with their time (UUIDs of version 7)."""
+    digits = f"{(moment - _EPOCH) // timedelta(milliseconds=1):012x}"
+    return f"{digits[:8]}-{digits[8:]}-0000-0000-000000000000"
 
 
 def compute_fingerprint(message: WebMessage) -> bytes:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from domain.errors import KeyInUse, KeyReused, StorageFailed
-from domain.idempotency_keys import IdempotencyKey, compute_fingerprint, parse_key
+from domain.idempotency_keys import IdempotencyKey, build_first_id, compute_fingerprint, parse_key
 from domain.web_messages import WebMessage
 from handlers.requests import Request
 from persistence import idempotency_keys as stored
@@ -48,9 +48,9 @@ async def find_first_message(request: Request, key: IdempotencyKey) -> str | Non
     found = await stored.find(services.database, key)
     if found is None:
         return None
-    before = services.now() - services.key_lifetime
-    if found.key_created < before and found.is_settled:
-        await stored.free_expired(services.database, key, before)
+    first_id = build_first_id(services.now() - services.key_lifetime)
+    if found.message_id < first_id and found.is_settled:
+        await stored.free_expired(services.database, key, first_id)
         return None
     if found.fingerprint != key.fingerprint:
         raise KeyReused
@@ -74,9 +74,9 @@ class ExpiredKeys:
 
     async def run_once(self) -> int:
         """Delete all expired keys. Return their number. Raises `StorageFailed`."""
-        before = self._now() - self._lifetime
+        first_id = build_first_id(self._now() - self._lifetime)
         total = 0
-        while number := await stored.prune_expired(self._database, before):
+        while number := await stored.prune_expired(self._database, first_id):
             total += number
         return total
 

@@ -1,7 +1,6 @@
 """Idempotency keys of callers: which message was created with each of them (decision 0025)."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -20,14 +19,14 @@ async def find(database: Database, key: IdempotencyKey) -> KeyedMessage | None:
     return await database.read(_find, key)
 
 
-async def free_expired(database: Database, key: IdempotencyKey, before: datetime) -> None:
-    """Delete a key that was created before a time, unless its message is in doubt."""
-    await database.write(_free_expired, key, before)
+async def free_expired(database: Database, key: IdempotencyKey, first_id: str) -> None:
+    """Delete a key whose message has a lower id than `first_id`, unless the message is in doubt."""
+    await database.write(_free_expired, key, first_id)
 
 
-async def prune_expired(database: Database, before: datetime) -> int:
+async def prune_expired(database: Database, first_id: str) -> int:
     """Delete at most `EXPIRED_AT_ONCE` keys as `free_expired` does. Return their number."""
-    return await database.write(_prune_expired, before)
+    return await database.write(_prune_expired, first_id)
 
 
 def free_keys(connection: sa.Connection, message_ids: Sequence[str]) -> None:
@@ -35,28 +34,23 @@ def free_keys(connection: sa.Connection, message_ids: Sequence[str]) -> None:
     connection.execute(_FREE, {"message_ids": list(message_ids)})
 
 
-_IS_KEY = sa.and_(
-    *(column == sa.bindparam(column.name, type_=column.type) for column in idempotency_keys.primary_key.columns)
-)
+_IS_KEY = idempotency_keys.c.hash == sa.bindparam("hash")
 # A deleted message whose outcome is not known has left a trace.
 _IS_SETTLED = ~sa.or_(
     sa.exists().where(web_messages.c.id == idempotency_keys.c.message_id, sa.text(IS_UNSETTLED)),
     sa.exists().where(publication_traces.c.message_id == idempotency_keys.c.message_id, sa.text(IS_UNSETTLED_TRACE)),
 )
 _SELECT = PreparedStatement(
-    sa.select(
-        idempotency_keys.c.message_id, idempotency_keys.c.fingerprint, idempotency_keys.c.created, _IS_SETTLED
-    ).where(_IS_KEY)
+    sa.select(idempotency_keys.c.message_id, idempotency_keys.c.fingerprint, _IS_SETTLED).where(_IS_KEY)
 )
 _FREE = idempotency_keys.delete().where(idempotency_keys.c.message_id.in_(sa.bindparam("message_ids", expanding=True)))
-_IS_EXPIRED = idempotency_keys.c.created < sa.bindparam("before", type_=idempotency_keys.c.created.type)
+_IS_EXPIRED = idempotency_keys.c.message_id < sa.bindparam("first_id")
 _FREE_EXPIRED = idempotency_keys.delete().where(_IS_KEY, _IS_EXPIRED, _IS_SETTLED)
-_PRIMARY_KEY = sa.tuple_(*idempotency_keys.primary_key.columns)
 _PRUNE = idempotency_keys.delete().where(
-    _PRIMARY_KEY.in_(
-        sa.select(*idempotency_keys.primary_key.columns)
+    idempotency_keys.c.hash.in_(
+        sa.select(idempotency_keys.c.hash)
         .where(_IS_EXPIRED, _IS_SETTLED)
-        .order_by(idempotency_keys.c.created)
+        .order_by(idempotency_keys.c.message_id)
         .limit(EXPIRED_AT_ONCE)
     )
 )
@@ -64,19 +58,18 @@ _PRUNE = idempotency_keys.delete().where(
 
 @short_read
 def _find(connection: sa.Connection, key: IdempotencyKey) -> KeyedMessage | None:
-    rows = _SELECT.execute(connection, caller=key.caller, operation=key.operation, key=key.key)
+    rows = _SELECT.execute(connection, hash=key.hash)
     if not rows:
         return None
-    message_id, fingerprint, created, is_settled = rows[0]
-    return KeyedMessage(message_id, bytes(fingerprint), created, bool(is_settled))
+    message_id, fingerprint, is_settled = rows[0]
+    return KeyedMessage(message_id, bytes(fingerprint), bool(is_settled))
 
 
 @short_write
-def _free_expired(connection: sa.Connection, key: IdempotencyKey, before: datetime) -> None:
-    parameters = {"caller": key.caller, "operation": key.operation, "key": key.key, "before": before}
-    connection.execute(_FREE_EXPIRED, parameters)
+def _free_expired(connection: sa.Connection, key: IdempotencyKey, first_id: str) -> None:
+    connection.execute(_FREE_EXPIRED, {"hash": key.hash, "first_id": first_id})
 
 
 @bulk_write
-def _prune_expired(connection: sa.Connection, before: datetime) -> int:
-    return connection.execute(_PRUNE, {"before": before}).rowcount
+def _prune_expired(connection: sa.Connection, first_id: str) -> int:
+    return connection.execute(_PRUNE, {"first_id": first_id}).rowcount

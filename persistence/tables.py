@@ -138,14 +138,12 @@ web_message_attachments = sa.Table(
 idempotency_keys = sa.Table(
     "idempotency_keys",
     metadata,
-    sa.Column("caller", sa.Text, primary_key=True),
-    sa.Column("operation", sa.Text, primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
+    # The keys of a commit are far apart in this index, so it is small: SQLite writes a page for each of them.
+    sa.Column("hash", sa.LargeBinary, primary_key=True),
+    sa.Column("caller", sa.Text, nullable=False),
     sa.Column("fingerprint", sa.LargeBinary, nullable=False),
-    # No foreign key: the key of a deleted message remains.
+    # No foreign key: the key of a deleted message remains. The id contains the time of the key.
     sa.Column("message_id", _build_uuid_type(), nullable=False, index=True),
-    sa.Column("created", UtcDateTime, nullable=False, index=True),
-    sqlite_with_rowid=False,
 )
 
 settlements = sa.Table(

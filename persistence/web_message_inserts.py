@@ -104,9 +104,7 @@ def _build_insert_with_keys() -> sa.Select[Any]:
         postgresql.insert(keys_table)
         .from_select(
             [column.name for column in keys_table.c],
-            sa.select(*(given.c[column.name] for column in keys_table.c)).order_by(
-                *(given.c[column.name] for column in keys_table.primary_key.columns)
-            ),
+            sa.select(*(given.c[column.name] for column in keys_table.c)).order_by(given.c.hash),
         )
         .on_conflict_do_nothing()
         .returning(keys_table.c.message_id)
@@ -152,7 +150,7 @@ def _insert_with_key(connection: sa.Connection, items: Sequence[NewMessage]) -> 
 def _insert_with_key_on_postgresql(connection: sa.Connection, items: Sequence[NewMessage]) -> set[str]:
     rows = [_key_to_parameters(new) | _to_parameters(new) for new in items]
     for row in rows:
-        row["fingerprint"] = f"\\x{row['fingerprint'].hex()}"
+        row |= {name: f"\\x{row[name].hex()}" for name in ("hash", "fingerprint")}
     return {message_id for (message_id,) in _INSERT_WITH_KEYS.execute(connection, rows=to_json(rows))}
 
 
@@ -181,12 +179,10 @@ def _insert_with_files(connection: sa.Connection, new: NewMessage) -> bool:
 def _key_to_parameters(new: NewMessage) -> dict[str, Any]:
     assert new.key is not None  # noqa: S101  # Only messages with a key are inserted with it.
     return {
+        "hash": new.key.hash,
         "caller": new.key.caller,
-        "operation": new.key.operation,
-        "key": new.key.key,
         "fingerprint": new.key.fingerprint,
         "message_id": new.message.id,
-        "created": new.sent or new.message.created,
     }
 
 

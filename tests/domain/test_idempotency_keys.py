@@ -1,12 +1,13 @@
 """The syntax of idempotency keys, and the fingerprint of a message."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from domain.idempotency_keys import compute_fingerprint, parse_key
+from budkavle.ids import create_id
+from domain.idempotency_keys import IdempotencyKey, build_first_id, compute_fingerprint, parse_key
 from domain.web_messages import ExternalReference, OepInstance
 from tests.factories import NOW, attachment, web_message
 
@@ -28,6 +29,22 @@ FULL = web_message(sender_user_id="joe", attachments=FILES)
 )
 def test_parse_key_returns_the_characters_of_the_key(header: str, key: str) -> None:
     assert parse_key(header) == key
+
+
+def test_hash_depends_on_caller_operation_and_key() -> None:
+    """Stored keys are found by their hash, so it must never change."""
+    key = IdempotencyKey("ärendesystem", "createWebMessage", "k1", b"")
+    assert key.hash.hex() == "ceb932e7db4dff418eb976957423da5e"
+    assert replace(key, fingerprint=b"other").hash == key.hash
+    others = [replace(key, **change) for change in ({"caller": "b"}, {"operation": "b"}, {"key": "b"})]
+    others += [IdempotencyKey("a", "b", "c", b""), IdempotencyKey("ab", "", "c", b"")]
+    assert len({each.hash for each in [key, *others]}) == len(others) + 1
+
+
+def test_first_id_is_between_the_ids_before_and_after_its_moment() -> None:
+    before, created, after = datetime.now(UTC), create_id(), datetime.now(UTC) + timedelta(milliseconds=1)
+    assert build_first_id(before) < created < build_first_id(after)
+    assert build_first_id(NOW) == "019ca945-0a7b-0000-0000-000000000000"
 
 
 def test_fingerprint_ignores_ids_and_times() -> None:

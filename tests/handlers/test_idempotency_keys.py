@@ -12,11 +12,9 @@ import pytest
 from conftest import MESSAGES_KEY, RunningService, running_service
 from mock_open_e import FaultName, MockOpenE
 from tests.budkavle.services import plain_client, put_key
-from tests.databases import with_database
 from tests.factories import case_body, message_body
 from tests.handlers.conftest import OPEN_E_URLS
 from tests.handlers.messages import new_id, read_problem, read_violations
-from tests.persistence.rows import execute
 from tests.raw_http import RawConnection
 
 KINDS = {"to a case": case_body, "stored only": message_body}
@@ -333,14 +331,14 @@ def test_concurrent_requests_with_one_key_create_one_message(
 
 @kinds
 def test_expired_key_is_free_unless_its_message_is_in_doubt(database_url: str, open_e: MockOpenE, kind: str) -> None:
-    expire = "update idempotency_keys set created = '2026-01-01 00:00:00.000000'"
-    with running_service(database_url=database_url, **OPEN_E_URLS) as service:
+    settings = {"database_url": database_url, **OPEN_E_URLS}
+    with running_service(**settings) as service:
         location = assert_first(post(service, "1", KINDS[kind]()))
-        with_database(database_url, lambda database: execute(database, expire))
+    with running_service(**settings, idempotency_days=1e-9) as service:
         other = assert_first(post(service, "1", KINDS[kind](message="Other")))
         assert other != location
-        assert_replayed(post(service, "1", KINDS[kind](message="Other")), other)
         open_e.fail("Reset")
         assert post(service, "2", case_body()).status_code == 500
-        with_database(database_url, lambda database: execute(database, expire))
         assert_in_use(post(service, "2", case_body()))
+    with running_service(**settings) as service:
+        assert_replayed(post(service, "1", KINDS[kind](message="Other")), other)

@@ -70,8 +70,8 @@ async def open_e_id(database: Database, message: WebMessage) -> int | None:
 async def add_key(database: Database, message: WebMessage) -> None:
     @short_write
     def insert(connection: sa.Connection) -> None:
-        values = {"caller": "c", "operation": "o", "key": message.id, "fingerprint": b"f", "message_id": message.id}
-        connection.execute(tables.idempotency_keys.insert(), values | {"created": NOW})
+        values = {"hash": message.id.encode(), "caller": "c", "fingerprint": b"f", "message_id": message.id}
+        connection.execute(tables.idempotency_keys.insert(), values)
 
     await database.write(insert)
 

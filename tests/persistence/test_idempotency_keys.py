@@ -1,13 +1,15 @@
 """Idempotency keys in the database: one message per key, kept until it expires or is freed."""
 
 import asyncio
+import uuid
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from domain.errors import NotFound
-from domain.idempotency_keys import IdempotencyKey, KeyedMessage
+from domain.idempotency_keys import IdempotencyKey, KeyedMessage, build_first_id
 from domain.web_messages import ExternalReference, WebMessage
 from persistence import idempotency_keys, publication_decisions
 from persistence import web_messages as stored
@@ -21,11 +23,17 @@ from tests.persistence.test_web_messages import MESSAGES, described
 pytestmark = pytest.mark.anyio
 
 CASE = ExternalReference("flowInstanceId", "1068")
-LATER = NOW + timedelta(seconds=1)
+AT_NOW, LATER = build_first_id(NOW), build_first_id(NOW + timedelta(milliseconds=1))
+"""The lowest ids of messages of now, and of later ones."""
 
 
-def case_message() -> WebMessage:
-    return web_message(external_references=(CASE,), created=None)
+def case_message(**changes: Any) -> WebMessage:
+    return web_message(**{"external_references": (CASE,), "created": None} | changes)
+
+
+def id_of_now() -> str:
+    """Return an id as the service assigns it: it begins with the time."""
+    return AT_NOW[:15] + str(uuid.uuid4())[15:]
 
 
 @pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
@@ -46,16 +54,16 @@ async def test_store_with_a_used_key_stores_nothing(database: Database, files: t
     other = web_message(attachments=(attachment(b"other"),) if files else (), message="Other")
     assert not await stored.store(database, other, replace(key, fingerprint=b"other"))
     assert await counts(database) == before
-    expected = KeyedMessage(message.id, key.fingerprint, NOW, is_settled=True)
+    expected = KeyedMessage(message.id, key.fingerprint, is_settled=True)
     assert await idempotency_keys.find(database, key) == expected
 
 
 async def test_begin_sending_with_a_used_key_stores_nothing(database: Database) -> None:
     message, key = case_message(), idempotency_key(case_message(), "1")
-    assert await stored.begin_sending(database, message, LATER, key)
+    assert await stored.begin_sending(database, message, NOW, key)
     assert not await stored.begin_sending(database, case_message(), NOW, key)
     assert await counts(database) == {"web_messages": 1, "idempotency_keys": 1}
-    expected = KeyedMessage(message.id, key.fingerprint, LATER, is_settled=False)
+    expected = KeyedMessage(message.id, key.fingerprint, is_settled=False)
     assert await idempotency_keys.find(database, key) == expected
 
 
@@ -94,7 +102,7 @@ async def test_key_of_a_deleted_message_is_kept(database: Database) -> None:
     await stored.store(database, message, key)
     await stored.delete(database, message.id)
     keyed = await idempotency_keys.find(database, key)
-    assert keyed == KeyedMessage(message.id, key.fingerprint, NOW, is_settled=True)
+    assert keyed == KeyedMessage(message.id, key.fingerprint, is_settled=True)
     assert not await stored.store(database, web_message(), key)
 
 
@@ -141,7 +149,7 @@ async def test_drop_refused_leaves_the_key_of_a_published_message(database: Data
 async def test_expired_keys_are_deleted_unless_their_message_is_in_doubt(
     database: Database, state: str, *, is_freed: bool
 ) -> None:
-    message = web_message() if state in {"stored", "deleted"} else case_message()
+    message = (web_message if state in {"stored", "deleted"} else case_message)(id=id_of_now())
     key = idempotency_key(message)
     if message.created is None:
         await stored.begin_sending(database, message, NOW, key)
@@ -158,10 +166,10 @@ async def test_expired_keys_are_deleted_unless_their_message_is_in_doubt(
         with pytest.raises(NotFound):
             await stored.get(database, message.id)
     for free in (
-        lambda before: idempotency_keys.free_expired(database, key, before),
-        lambda before: idempotency_keys.prune_expired(database, before),
+        lambda first_id: idempotency_keys.free_expired(database, key, first_id),
+        lambda first_id: idempotency_keys.prune_expired(database, first_id),
     ):
-        await free(NOW)
+        await free(AT_NOW)
         assert await idempotency_keys.find(database, key) is not None
     assert await idempotency_keys.prune_expired(database, LATER) == int(is_freed)
     assert (await idempotency_keys.find(database, key) is None) == is_freed
@@ -170,13 +178,13 @@ async def test_expired_keys_are_deleted_unless_their_message_is_in_doubt(
 async def test_free_expired_deletes_no_other_key(database: Database) -> None:
     keys = [idempotency_key(web_message(), "1", caller) for caller in "ab"]
     for key in keys:
-        await stored.store(database, web_message(), key)
+        await stored.store(database, web_message(id=id_of_now()), key)
     await idempotency_keys.free_expired(database, keys[0], LATER)
     assert [await idempotency_keys.find(database, key) is None for key in keys] == [True, False]
 
 
 async def test_prune_expired_deletes_a_limited_number_of_keys(database: Database) -> None:
     number = idempotency_keys.EXPIRED_AT_ONCE + 1
-    messages = [web_message() for _ in range(number)]
+    messages = [web_message(id=id_of_now()) for _ in range(number)]
     await asyncio.gather(*(stored.store(database, message, idempotency_key(message)) for message in messages))
     assert [await idempotency_keys.prune_expired(database, LATER) for _ in range(3)] == [number - 1, 1, 0]
