@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.programs import forget_ports, register_address
+from tests.warm_programs import WarmProgram, is_warm, run_warm
 
 REPOSITORY = Path(__file__).parents[1]
 SECONDS = 60
@@ -33,17 +34,7 @@ class Process:
         from tests.response_recording import record_clients
 
         record_clients()
-        self._process = subprocess.Popen(
-            arguments,
-            env=env,
-            cwd=folder,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            pass_fds=fds,
-        )
+        self._process = _start(tuple(arguments), env, folder, fds)
         self.name = " ".join(arguments)
         self.out: list[str] = []
         self.err: list[str] = []
@@ -115,6 +106,24 @@ class Process:
         )
 
 
+def _start(
+    arguments: tuple[str, ...], env: dict[str, str], folder: Path | None, fds: tuple[int, ...]
+) -> subprocess.Popen[str] | WarmProgram:
+    if is_warm(arguments, env) and not fds:
+        return WarmProgram(arguments, env, folder)
+    return subprocess.Popen(
+        arguments,
+        env=env,
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        pass_fds=fds,
+    )
+
+
 @contextmanager
 def running(*arguments: str, folder: Path | None = None, **settings: object) -> Iterator[Process]:
     """Run a program until the end of the context."""
@@ -137,16 +146,24 @@ def python(code: str) -> tuple[str, ...]:
 
 def run_program(*arguments: str, folder: Path | None = None, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, and return the result; its output is shown when the test fails."""
-    result = subprocess.run(
+    env = environment(**settings)
+    run = run_warm if is_warm(arguments, env) else _run_cold
+    result = run(arguments, env, folder, SECONDS)
+    head = f"--- {' '.join(arguments)}: exit code {result.returncode}"
+    sys.stdout.write(f"{head}\n{result.stdout}--- standard error\n{result.stderr}---\n")
+    return result
+
+
+def _run_cold(
+    arguments: tuple[str, ...], env: dict[str, str], folder: Path | None, seconds: float
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         arguments,
-        env=environment(**settings),
+        env=env,
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=seconds,
         check=False,
     )
-    head = f"--- {' '.join(arguments)}: exit code {result.returncode}"
-    sys.stdout.write(f"{head}\n{result.stdout}--- standard error\n{result.stderr}---\n")
-    return result

@@ -1,24 +1,22 @@
 """Processes of the service that start fast, can be killed with -9, and share a clock that a test advances."""
 
-import multiprocessing
 import signal
 import threading
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+from tests.warm_programs import context
+
 KEY = "messages-key-of-the-processes"
 START_SECONDS = 60
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["budkavle.service", "persistence.opening", "uvloop"])
 
 
 class SharedClock:
     """The clock of this machine plus an offset, the same in all processes of a test."""
 
     def __init__(self) -> None:
-        self._offset = _context.Value("d", 0.0)
+        self._offset = context.Value("d", 0.0)
 
     def __call__(self) -> datetime:
         from budkavle.clock import now
@@ -50,8 +48,8 @@ class ServiceProcess:
 
     def start(self) -> None:
         """Start the process, and return when it listens, or when it was killed meanwhile."""
-        listening, child_end = _context.Pipe(duplex=False)
-        process = _context.Process(target=_serve, args=(self._clock, self._settings, child_end), daemon=True)
+        listening, child_end = context.Pipe(duplex=False)
+        process = context.Process(target=_serve, args=(self._clock, self._settings, child_end), daemon=True)
         process.start()
         self._process = process
         child_end.close()

@@ -1,0 +1,113 @@
+"""Run `budkavle` in processes that start fast: each is forked from one that has already imported the service.
+
+A test that needs a process of its own from the first instruction on, such as one that loads a library before Python or
+measures the start, uses `subprocess`.
+"""
+
+import multiprocessing
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TextIO
+
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(
+    [
+        "budkavle.commands.cli",
+        "budkavle.commands.run",
+        "budkavle.service",
+        "delivery.worker",
+        "persistence.opening",
+        "uvloop",
+    ]
+)
+PROGRAM = (sys.executable, "-m", "budkavle")
+
+
+def is_warm(arguments: tuple[str, ...], env: dict[str, str]) -> bool:
+    """Return whether a command can run in such a process."""
+    return arguments[: len(PROGRAM)] == PROGRAM and "LD_PRELOAD" not in env
+
+
+class WarmProgram:
+    """A running `budkavle`, with the part of the interface of `subprocess.Popen` that tests use."""
+
+    def __init__(self, arguments: tuple[str, ...], env: dict[str, str], folder: Path | None) -> None:
+        (their_in, our_in), (our_out, their_out), (our_err, their_err) = os.pipe(), os.pipe(), os.pipe()
+        theirs = [
+            Connection(their_in, writable=False),
+            *(Connection(fd, readable=False) for fd in (their_out, their_err)),
+        ]
+        self._process = context.Process(target=_run, args=(list(arguments), env, str(folder or Path.cwd()), theirs))
+        self._process.start()
+        for end in theirs:
+            end.close()
+        self.args = arguments
+        self.pid: int = self._process.pid
+        self.stdin: TextIO = os.fdopen(our_in, "w", encoding="utf-8")
+        self.stdout: TextIO = os.fdopen(our_out, encoding="utf-8")
+        self.stderr: TextIO = os.fdopen(our_err, encoding="utf-8")
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float) -> int:
+        """Return the exit code. Raises `subprocess.TimeoutExpired`."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, if it still runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it with -9."""
+        self.send_signal(signal.SIGKILL)
+
+
+def run_warm(
+    arguments: tuple[str, ...], env: dict[str, str], folder: Path | None, seconds: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end without input, as `subprocess.run` does with `capture_output`."""
+    program = WarmProgram(arguments, env, folder)
+    program.stdin.close()
+    texts: dict[str, str] = {}
+    readers = [
+        threading.Thread(target=lambda name=name: texts.update({name: getattr(program, name).read()}), daemon=True)
+        for name in ("stdout", "stderr")
+    ]
+    for reader in readers:
+        reader.start()
+    try:
+        code = program.wait(seconds)
+        for reader in readers:
+            reader.join(seconds)
+    finally:
+        program.kill()
+        program.stdout.close()
+        program.stderr.close()
+    return subprocess.CompletedProcess(arguments, code, texts["stdout"], texts["stderr"])
+
+
+def _run(arguments: list[str], env: dict[str, str], folder: str, streams: list[Any]) -> None:
+    os.setsid()
+    for number, stream in enumerate(streams):
+        os.dup2(stream.fileno(), number)
+        stream.close()
+    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
+    os.chdir(folder)
+    sys.argv = arguments[len(PROGRAM) - 1 :]
+    runpy.run_module("budkavle", run_name="__main__", alter_sys=True)
