@@ -1,82 +1,37 @@
 """TLS on the service's own port: its certificate, and the CA of accepted client certificates.
 
-Renewed files are reloaded without a restart: on SIGHUP, and within seconds of a change.
+Renewed files are reloaded without a restart.
 """
 
-import asyncio
 import os
 import ssl
-from pathlib import Path
 
-import structlog
-
+from budkavle.reloading import CHECK_SECONDS, ReloadedFiles
 from budkavle.settings import Settings, SettingsUnusable
 
-CHECK_SECONDS = 10.0
-"""Seconds between checks of the files."""
 
-log = structlog.get_logger("budkavle.tls")
-
-
-class ServerTls:
+class ServerTls(ReloadedFiles):
     """The TLS configuration of the service. `context` is None for plain HTTP. Raises `SettingsUnusable`."""
 
+    name = "tls"
+
     def __init__(self, settings: Settings, check_seconds: float = CHECK_SECONDS) -> None:
+        paths = (settings.tls_cert, settings.tls_key, settings.client_ca)
+        super().__init__([path for path in paths if path is not None], check_seconds)
         self._settings = settings
-        self._check_seconds = check_seconds
-        self._files = _read_signature(settings)
-        self._reported: object = None
-        self._stopped = asyncio.Event()
-        self.context = self._current = build_server_context(settings)
+        self.load()
+        self.context = self._current
         if self.context is not None:
             # Each handshake uses the latest context; the server itself keeps the first one.
             self.context.sni_callback = self._select
 
-    def reload(self) -> None:
-        """Read the files again. Report unusable files and keep the previous ones in use."""
-        if self.context is None:
-            return
-        files = _read_signature(self._settings)
-        try:
-            self._current = build_server_context(self._settings)
-        except SettingsUnusable as exc:
-            if self._reported != files:
-                self._reported = files
-                log.error("tls_reload_failed", reason=str(exc))  # noqa: TRY400  # The reason suffices.
-            return
-        self._files, self._reported = files, None
-        log.info("tls_reloaded")
-
-    async def run(self) -> None:
-        """Reload the files when they change, until `stop`."""
-        while self.context is not None and not self._stopped.is_set():
-            try:
-                await asyncio.wait_for(self._stopped.wait(), self._check_seconds)
-            except TimeoutError:
-                if _read_signature(self._settings) != self._files:
-                    self.reload()
-
-    def stop(self) -> None:
-        """End `run`."""
-        self._stopped.set()
+    def load(self) -> None:
+        """Read the files for the next handshakes. Raises `SettingsUnusable`."""
+        self._current = build_server_context(self._settings)
 
     def _select(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         if self._current is not None:
             connection.context = self._current
-
-
-def _read_signature(settings: Settings) -> tuple[object, ...]:
-    """Return a value that changes with the content of the files."""
-    paths = (settings.tls_cert, settings.tls_key, settings.client_ca)
-    return tuple(_read_file_signature(path) for path in paths if path is not None)
-
-
-def _read_file_signature(path: Path) -> tuple[int, ...]:
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def build_server_context(settings: Settings) -> ssl.SSLContext | None:
