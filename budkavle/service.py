@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from budkavle.clock import now
 from budkavle.ids import create_id
+from budkavle.issuers import Issuers
 from budkavle.open_e import create_calls, create_read_backs
 from budkavle.settings import Settings
 from budkavle.specs import find_spec_dir
@@ -45,12 +46,14 @@ def create_service(
     clock: Callable[[], datetime] = now,
     contracts: Collection[str] = CONTRACTS,
     worker: Worker | None = None,
+    issuers: Issuers | None = None,
     drain: Drain | None = None,
     body_budget: BodyBudget | None = None,
 ) -> ASGIApp:
     """Return the service as an ASGI application on a prepared database (`prepare_database`).
 
-    Each accepted event wakes the `worker` in the same process, or without one the workers of other processes. `drain`
+    Each accepted event wakes the `worker` in the same process, or without one the workers of other processes. `issuers`
+    are those of access tokens; by default they are read from the settings, and never again. `drain`
     reports that the process is about to stop. `body_budget` limits large bodies; by default it follows from the
     settings.
     """
@@ -67,6 +70,7 @@ def create_service(
         now=clock,
         on_readable=partial(wake_worker, is_certain=False),
     )
+    issuers = issuers or Issuers(settings, clock)
     services = Services(
         database=store,
         open_e=open_e,
@@ -80,6 +84,7 @@ def create_service(
         wake_worker=wake_worker,
         wake_worker_for_message=partial(wake_worker, is_certain=False),
         key_lifetime=timedelta(days=settings.idempotency_days),
+        get_issuers=issuers.get_accepted,
     )
     if drain is not None:
         services = replace(services, is_draining=drain.is_active)
@@ -89,7 +94,9 @@ def create_service(
         pruning = asyncio.create_task(ExpiredKeys(store, lifetime=services.key_lifetime, now=clock).run_forever())
         if WEB_MESSAGES in contracts:
             settler.start()
+        issuers.start_fetches()
         yield
+        issuers.stop_fetches()
         await settler.close()
         pruning.cancel()
         await asyncio.wait([pruning])

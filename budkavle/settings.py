@@ -116,6 +116,9 @@ class Settings(BaseSettings):
         description="Proxies whose headers about callers (`Client-Cert`, `X-Forwarded-For`, `Forwarded`) are trusted:"
         " addresses and networks, separated by commas.",
     )
+    issuers: FilePath | None = Field(
+        None, description="A YAML file with the issuers of access tokens. Without it no tokens are accepted."
+    )
     open_e_external_url: AnyHttpUrl | None = Field(
         None, description="The callback of the citizens' Open-E, `https://host/api/callback`."
     )

@@ -8,6 +8,9 @@ from enum import StrEnum
 class BudkavleError(Exception):
     """The operation failed."""
 
+    challenges: tuple[str, ...] = ()
+    """The credentials that the caller should present, for the header `WWW-Authenticate`."""
+
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or type(self).__doc__ or "")
 
@@ -61,6 +64,8 @@ class RefusalReason(StrEnum):
     EXPIRED_KEY = "expired_key"
     KEY_LACKS_SCOPE = "key_lacks_scope"
     PUBLICATION_NOT_AUTHORISED = "publication_not_authorised"
+    INVALID_TOKEN = "invalid_token"  # noqa: S105  # It is a reason.
+    TOKEN_LACKS_SCOPE = "token_lacks_scope"  # noqa: S105  # It is a reason.
     NO_CERTIFICATE = "no_certificate"
     CERTIFICATE_UNREADABLE = "certificate_unreadable"
     CERTIFICATE_OUTSIDE_DATES = "certificate_outside_dates"
@@ -82,6 +87,15 @@ class Unauthenticated(CallerRefused):
 
 class KeyNeeded(Unauthenticated):
     """A valid key is needed."""
+
+
+class TokenRejected(Unauthenticated):
+    """The access token is not valid."""
+
+    def __init__(self, reason: RefusalReason, message: str | None = None, fault: str = "") -> None:
+        super().__init__(reason, message)
+        self.fault = fault
+        """The fault of the token, for logs."""
 
 
 class TooManyFailures(CallerRefused):
@@ -140,6 +154,15 @@ class UnsupportedMediaType(BudkavleError):
 
 class Overloaded(BudkavleError):
     """The service is processing too many large requests; retry later."""
+
+
+class IssuerKeysMissing(BudkavleError):
+    """The keys of the token's issuer are not available; retry later."""
+
+    def __init__(self, message: str | None = None, retry_after: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which the caller should retry, at least 1."""
 
 
 class BackendFailed(BudkavleError):

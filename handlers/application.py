@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from handlers.contracts import CONTRACTS
 from handlers.errors.forms import ERROR_LISTS
 from handlers.requests import Services
+from handlers.security.access_tokens import AccessTokens
 from handlers.security.authentication import ApiKeys, build_security_map, combine
 from handlers.security.client_certificates import ClientCertificateMiddleware
 from openapi.application import Lifespan, assemble, read_spec
@@ -50,6 +51,7 @@ def create_application(
     """
     specs = {name: read_spec(spec_dir, name) for name in contracts}
     proxies = TrustedProxies(trusted_proxies)
+    tokens = AccessTokens(services.get_issuers, proxies, services.now)
     _check_unique_ids(specs)
     middlewares: list[Any] = [
         partial(
@@ -74,7 +76,7 @@ def create_application(
         build_docs_routes(spec_dir, specs),
         is_linked=is_linked,
         lifespan=lifespan,
-        security_map=build_security_map(keys, services),
+        security_map=build_security_map(keys, tokens, services),
     )
     start_limiter = StartLimiter()
     for name, spec in specs.items():
@@ -85,6 +87,7 @@ def create_application(
             start_limiter=start_limiter,
             body_budget=body_budget,
             combine=combine,
+            build_challenges=tokens.build_challenges,
             failures=failures,
         )
     served: ASGIApp = application

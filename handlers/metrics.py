@@ -4,15 +4,17 @@ Each module defines its own metrics in the registry of the process; this module 
 """
 
 import asyncio
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import prometheus_client
 from prometheus_client import multiprocess
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from domain.errors import StorageFailed
@@ -21,6 +23,9 @@ from openapi.server.processes import METRICS_VARIABLE
 from persistence import publications, web_messages
 from persistence.database import Database
 from persistence.queue.depth import Depth, count_dead_rows, list_depths
+
+if TYPE_CHECKING:
+    from oauth2.verification import KeySetState
 
 DATABASE_TIMEOUT_SECONDS = 5
 """Timeout of the database in seconds: Prometheus itself waits for 10 seconds."""
@@ -108,12 +113,18 @@ async def count_in_doubt(database: Database, now: datetime, longest_call: timede
     return DoubtFigures(messages, 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds()))
 
 
-async def collect(database: Database, queue: QueueWatch, now: datetime, longest_call: timedelta) -> bytes:
+async def collect(
+    database: Database,
+    queue: QueueWatch,
+    now: datetime,
+    longest_call: timedelta,
+    key_sets: "Sequence[KeySetState]" = (),
+) -> bytes:
     """Return all samples. Without a response of the database, those of queue and messages are omitted."""
     in_doubt = await count_in_doubt(database, now, longest_call)
     figures = None if in_doubt is None else await queue.get_figures(now)
     state = _DatabaseState(in_doubt, figures, now, asyncio.get_running_loop().time())
-    return prometheus_client.generate_latest(state) + prometheus_client.generate_latest(_create_registry())
+    return b"".join(map(prometheus_client.generate_latest, (state, _KeySets(key_sets), _create_registry())))
 
 
 def _create_registry() -> prometheus_client.CollectorRegistry:
@@ -124,6 +135,27 @@ def _create_registry() -> prometheus_client.CollectorRegistry:
     registry = prometheus_client.CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # It takes a registry.
     return registry
+
+
+class _KeySets(Collector):
+    """The key sets of the issuers of access tokens, as this process has them."""
+
+    def __init__(self, key_sets: "Sequence[KeySetState]") -> None:
+        self._key_sets = key_sets
+
+    def collect(self) -> Iterable[Metric]:
+        age = GaugeMetricFamily(
+            "budkavle_key_set_age_seconds",
+            "Seconds since the keys of an issuer were last confirmed; +Inf if they were never read.",
+            labels=["key_set"],
+        )
+        failures = CounterMetricFamily(
+            "budkavle_key_set_failures", "Failed attempts to read the keys of an issuer.", labels=["key_set"]
+        )
+        for each in self._key_sets:
+            age.add_metric([each.location], math.inf if each.age is None else each.age)
+            failures.add_metric([each.location], each.failures)
+        return age, failures
 
 
 class _DatabaseState(Collector):

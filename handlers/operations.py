@@ -3,7 +3,7 @@
 import structlog
 from starlette.responses import Response
 
-from domain.errors import StorageFailed
+from domain.errors import NotFound, StorageFailed
 from domain.web_messages import OepInstance
 from handlers import metrics
 from handlers.requests import Request
@@ -43,7 +43,21 @@ async def get_metrics(request: Request) -> Response:
     """Return the metrics of the process, the queue and the messages. The first are available without the database."""
     request.raise_violations()
     services = request.services
+    issuers = services.get_issuers()
     samples = await metrics.collect(
-        services.database, services.queue_watch, services.now(), services.call_times.longest_call
+        services.database,
+        services.queue_watch,
+        services.now(),
+        services.call_times.longest_call,
+        [] if issuers is None else issuers.verifier.list_key_sets(),
     )
     return replies.metrics(samples)
+
+
+async def get_protected_resource(request: Request) -> Response:
+    """Return the metadata of the service for callers with access tokens."""
+    request.raise_violations()
+    issuers = request.services.get_issuers()
+    if issuers is None or issuers.metadata is None:
+        raise NotFound("No protected resource is configured")
+    return replies.ok(issuers.metadata)

@@ -184,6 +184,8 @@ def get_max_callers(reason: RefusalReason | None) -> int:
             | RefusalReason.EXPIRED_KEY
             | RefusalReason.KEY_LACKS_SCOPE
             | RefusalReason.PUBLICATION_NOT_AUTHORISED
+            | RefusalReason.INVALID_TOKEN
+            | RefusalReason.TOKEN_LACKS_SCOPE
             | None
         ):
             return MAX_CALLERS

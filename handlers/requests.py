@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from domain.publications import CallTimes
 from domain.web_messages import OepInstance, WebMessage
+from handlers.issuers import AcceptedIssuers
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
 from handlers.refusal_tally import RefusalTally
@@ -47,6 +48,10 @@ def return_false() -> bool:
     return False
 
 
+def return_none() -> None:
+    """Return None: no issuers of access tokens are configured."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The dependencies of handlers, created by the composition root.
@@ -69,6 +74,7 @@ class Services:
     key_lifetime: timedelta = timedelta(days=7)
     """How long an idempotency key is kept."""
     is_draining: Callable[[], bool] = return_false
+    get_issuers: Callable[[], AcceptedIssuers | None] = return_none
 
 
 Request = Decoded[Services]

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from domain.errors import BudkavleError, CallerRefused, Invalid, RefusalReason
+from domain.errors import BudkavleError, CallerRefused, Invalid, RefusalReason, TokenRejected
 from domain.log_texts import redact_for_log
 from openapi.contracts import FORM
 from openapi.errors import problem_replies
@@ -58,6 +58,8 @@ async def _build_response(error: Exception, scope: Scope) -> Response:
         if reason is not None:
             fields["reason"] = reason
             _REFUSED.labels(reason).inc()
+        if isinstance(error, TokenRejected):
+            fields["token_fault"] = error.fault
         if CALL in scope:
             scope[CALL].errors, scope[CALL].reason = errors, reason
         response = (

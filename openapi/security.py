@@ -12,7 +12,7 @@ from connexion.middleware.security import SecurityMiddleware as ConnexionSecurit
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.callers import Caller
-from domain.errors import Unauthenticated
+from domain.errors import BudkavleError, LacksScope, Unauthenticated
 from openapi.observation.peers import PEER
 from openapi.observation.source_limits import FailureLimit
 from openapi.requests import CALLER
@@ -30,15 +30,26 @@ It receives the alternatives of the operation, each a set of names of schemes, a
 without schemes whose credential is absent. Raises `Unauthenticated` if no alternative is complete.
 """
 
+BuildChallenges = Callable[[Sequence[frozenset[str]], BudkavleError, Scope], tuple[str, ...]]
+"""A function that returns the challenges of a response (`WWW-Authenticate`) from the alternatives and the error."""
+
 
 class _Operation(SecurityOperation):  # type: ignore[misc]  # Connexion has no types.
     """Verifies the caller of an operation, and stores it in the scope."""
 
     next_app: ASGIApp
 
-    def __init__(self, *args: Any, combine: Combine, failures: FailureLimit, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        combine: Combine,
+        build_challenges: BuildChallenges,
+        failures: FailureLimit,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._combine = combine
+        self._build_challenges = build_challenges
         self._failures = failures
         self._alternatives = tuple(map(frozenset, self.security))
 
@@ -60,8 +71,13 @@ class _Operation(SecurityOperation):  # type: ignore[misc]  # Connexion has no t
                 scope[CALLER] = await self._verify(scope)
             except Unauthenticated as exc:
                 self._failures.count(exc, scope[PEER])
+                exc.challenges = self._build_challenges(self._alternatives, exc, scope)
                 raise
-        await self.next_app(scope, receive, send)
+        try:
+            await self.next_app(scope, receive, send)
+        except LacksScope as exc:
+            exc.challenges = self._build_challenges(self._alternatives, exc, scope)
+            raise
 
     async def _verify(self, scope: Scope) -> Caller:
         found: dict[str, Any] = {}
@@ -75,8 +91,16 @@ class _Operation(SecurityOperation):  # type: ignore[misc]  # Connexion has no t
 class _Api(SecurityAPI):  # type: ignore[misc]  # Connexion has no types.
     """The operations of one contract."""
 
-    def __init__(self, *args: Any, combine: Combine, failures: FailureLimit, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        combine: Combine,
+        build_challenges: BuildChallenges,
+        failures: FailureLimit,
+        **kwargs: Any,
+    ) -> None:
         self._combine = combine
+        self._build_challenges = build_challenges
         self._failures = failures
         super().__init__(*args, **kwargs)
 
@@ -87,6 +111,7 @@ class _Api(SecurityAPI):  # type: ignore[misc]  # Connexion has no types.
             security=operation.security,
             security_schemes=operation.security_schemes,
             combine=self._combine,
+            build_challenges=self._build_challenges,
             failures=self._failures,
         )
 

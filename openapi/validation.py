@@ -10,7 +10,7 @@ from typing import Any
 from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from domain.callers import ANONYMOUS
+from domain.callers import ANONYMOUS, CallerKind
 from domain.errors import LacksScope, RefusalReason, UnsupportedMediaType
 from openapi.bodies.budget import BodyBudget, Reservation
 from openapi.bodies.receiving import JSON, MULTIPART, Allowance, receive_body
@@ -73,7 +73,9 @@ class _Operation:
                 await self._receive_body(request, scope, receive, reservation)
             if self._scope is not None and not caller.may(self._scope):
                 text = f"The {caller.kind} lacks the scope {self._scope}"
-                raise LacksScope(RefusalReason.KEY_LACKS_SCOPE, text, self._scope)
+                is_token = caller.kind is CallerKind.TOKEN
+                reason = RefusalReason.TOKEN_LACKS_SCOPE if is_token else RefusalReason.KEY_LACKS_SCOPE
+                raise LacksScope(reason, text, self._scope)
             request.parameters, faults = self._parameters.read(
                 scope.get("path_params", {}), scope["query_string"], scope["headers"]
             )

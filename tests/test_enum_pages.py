@@ -11,6 +11,8 @@ from domain.subscriptions import ErrorCode
 from domain.web_messages import UNSETTLED_STATES
 from handlers.errors.error_lists import find_missing_credential
 from handlers.refusal_tally import MAX_CALLERS, NOT_CHECKED, get_max_callers
+from handlers.security.access_tokens import BindingFault
+from oauth2.tokens import TokenFault
 from openapi.server.connections import ExceededLimit
 from openapi.server.protocol import _REJECTIONS
 from tests.processes import REPOSITORY
@@ -34,6 +36,7 @@ def codes_of_metric(name: str) -> list[str]:
     ("metric", "codes"),
     [
         ("budkavle_refused_requests_total", RefusalReason),
+        ("budkavle_refused_tokens_total", [*TokenFault, *BindingFault]),
         ("budkavle_closed_connections_total", [*ExceededLimit, "limit"]),
         ("budkavle_malformed_requests_total", _REJECTIONS),
         ("budkavle_delivery_attempts_total", [*AttemptOutcome, "2xx", "5xx"]),
@@ -69,8 +72,12 @@ def test_page_names_each_status_of_a_receiver_that_does_not_park(page: str) -> N
 
 
 def test_audit_page_lists_each_reason_and_the_limit_of_entries() -> None:
-    """Operations that need a key are not audited."""
-    reasons = [reason for reason in RefusalReason if find_missing_credential(reason) is ErrorCode.NO_CERTIFICATE]
+    """Operations that need a key are not audited, but those that need a certificate accept a token with it."""
+    reasons = [
+        reason
+        for reason in RefusalReason
+        if find_missing_credential(reason) is ErrorCode.NO_CERTIFICATE or reason is RefusalReason.INVALID_TOKEN
+    ]
     found = cells("how-to/audit.md", "| reason | meaning |", 1)
     assert found == [*reasons, NOT_CHECKED], "the table of reasons in docs/how-to/audit.md"
     unknown = [reason for reason in (*reasons, None) if get_max_callers(reason) == MAX_CALLERS]

@@ -29,6 +29,8 @@ CALLS: tuple[BudkavleError, ...] = (
     errors.StorageRejected(),
     errors.Overloaded(),
     errors.KeyNeeded(RefusalReason.NO_KEY),
+    errors.TokenRejected(RefusalReason.INVALID_TOKEN),
+    errors.IssuerKeysMissing(),
     errors.LacksScope(RefusalReason.KEY_LACKS_SCOPE),
     errors.PublicationForbidden(RefusalReason.PUBLICATION_NOT_AUTHORISED),
     errors.Unauthenticated(RefusalReason.NO_CERTIFICATE),

@@ -108,14 +108,14 @@ def test_each_operation_declares_its_security(operation_id: str) -> None:
             assert operation["x-scope"] in {MESSAGES_READ, MESSAGES_WRITE, PUBLISH}
 
 
-def test_only_health_and_metrics_are_open_to_all() -> None:
+def test_only_operations_without_data_are_open_to_all() -> None:
     open_to_all = {
         operation_id
         for operation_id, (name, operation) in OPERATIONS.items()
         # The mock, which serves its own contract, contains no personal data.
         if name != "mock-open-e" and not operation.get("security", SPECS[name].get("security"))
     }
-    assert open_to_all == {"getHealthLive", "getHealthReady", "getMetrics"}
+    assert open_to_all == {"getHealthLive", "getHealthReady", "getMetrics", "getProtectedResource"}
 
 
 def test_operation_ids_are_unique() -> None:

@@ -9,8 +9,9 @@ from ipaddress import ip_network
 
 import click
 
-from budkavle.clock import DatabaseClock, measure_clock
+from budkavle.clock import DatabaseClock, measure_clock, now
 from budkavle.commands.console import prepare_database
+from budkavle.issuers import Issuers
 from budkavle.service import build_server_config, create_body_budget, create_service
 from budkavle.settings import Settings
 from budkavle.tls import ServerTls, build_server_context
@@ -28,8 +29,9 @@ def serve(
 ) -> None:
     """Run the service until a signal, optionally with a worker, and as several processes that share the port."""
     with listen(settings.host, settings.port) as listener:
-        # Read the TLS files before the fork: unusable files are then one error, not one of each process.
+        # Read the files before the fork: unusable files are then one error, not one of each process.
         address = build_address(listener, tls=build_server_context(settings) is not None)
+        Issuers(settings, now)
         started: Callable[[], None] = partial(print_line, f"Budkavle listens on {address}")
         members: tuple[Member, ...] = ()
         if group is not None:
@@ -56,17 +58,23 @@ async def _serve(
         drain = Drain(settings.drain_seconds)
         worker = delivering.worker if delivering else None
         budget = create_body_budget(settings)
+        issuers = Issuers(settings, clock.now)
         application = create_service(
-            settings, database, clock=clock.now, worker=worker, drain=drain, body_budget=budget
+            settings, database, clock=clock.now, worker=worker, issuers=issuers, drain=drain, body_budget=budget
         )
         tls = ServerTls(settings)
-        works: list[Work] = [tls, clock, *members, *([delivering] if delivering else [])]
+        works: list[Work] = [tls, issuers, clock, *members, *([delivering] if delivering else [])]
+
+        def reload() -> None:
+            tls.reload()
+            issuers.reload()
+
         await run_servers(
             [(QuietServer(build_server_config(settings, application, tls=tls.context)), listener)],
             started,
             *works,
             drain=drain,
-            reload=tls.reload,
+            reload=reload,
             is_busy=lambda: budget.reserved > 0,
         )
 
@@ -77,7 +85,7 @@ async def run_worker(settings: Settings, print_line: PrintLine) -> None:
 
     own = {"host": settings.worker_host, "port": settings.worker_port}
     # No caller presents a certificate to this server.
-    settings = settings.model_copy(update=own | {"tls_cert": None, "tls_key": None, "client_ca": None})
+    settings = settings.model_copy(update=own | {"tls_cert": None, "tls_key": None, "client_ca": None, "issuers": None})
     async with _database(settings) as (database, clock):
         with listen(settings.host, settings.port) as listener:
             application = create_service(settings, database, clock=clock.now, contracts=["operations"])
@@ -145,8 +153,14 @@ async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_
             clock = await measure_clock(database)
             await put_demo_system(database, receiver, clock.now(), create_id())
             delivering = Delivering(settings, database, clock, print_line)
+            issuers = Issuers(settings, clock.now)
             application = create_service(
-                settings, database, extra_keys=(web_messages.get_demo_key(),), clock=clock.now, worker=delivering.worker
+                settings,
+                database,
+                extra_keys=(web_messages.get_demo_key(),),
+                clock=clock.now,
+                worker=delivering.worker,
+                issuers=issuers,
             )
             servers = [
                 (QuietServer(build_server_config(settings, application)), listener),
@@ -157,7 +171,12 @@ async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_
                 ),
             ]
             await run_servers(
-                servers, lambda: print_line(web_messages.build_commands(service, mock, receiver)), clock, delivering
+                servers,
+                lambda: print_line(web_messages.build_commands(service, mock, receiver)),
+                issuers,
+                clock,
+                delivering,
+                reload=issuers.reload,
             )
         finally:
             await database.close()

@@ -74,6 +74,7 @@ _BY_KEYWORD: dict[str, str | Callable[[Fault], str]] = {
     "utf-8": "skal være UTF-8",
     "nul": "må ikke indeholde U+0000",
     "twice": "må kun angives én gang",
+    "token": "skal have et token efter Bearer",
     "unknown": "er ikke en kendt parameter",
     "many": lambda fault: f"må højst have {fault.rule['limit']} parametre",
 }

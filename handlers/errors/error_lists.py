@@ -24,9 +24,14 @@ _KIND = {
     ),
     errors.PublicationForbidden: (
         ErrorCode.NO_ACCESS,
-        "API-nøglen giver ikke adgang til at oprette beskeder med den angivne orgType og orgCode",
+        "API-nøglen eller adgangstokenet giver ikke adgang til at oprette beskeder med den angivne orgType og orgCode",
     ),
-    errors.LacksScope: (ErrorCode.NO_ACCESS, "API-nøglen giver ikke adgang til at oprette beskeder"),
+    errors.LacksScope: (
+        ErrorCode.NO_ACCESS,
+        "API-nøglen eller adgangstokenet giver ikke adgang til at oprette beskeder",
+    ),
+    errors.TokenRejected: (ErrorCode.NO_KEY, "Adgangstokenet er ikke gyldigt"),
+    errors.IssuerKeysMissing: (ErrorCode.INTERNAL, "Servicen er ikke tilgængelig lige nu; prøv igen"),
     errors.Unauthenticated: (
         ErrorCode.NO_CERTIFICATE,
         "Klientcertifikat mangler i requestet, er ikke kendt eller er uden for sin gyldighedsperiode",
@@ -48,8 +53,6 @@ _KIND = {
 """Code and text by kind of error. The first matching kind is used."""
 
 _TOO_MANY_FAILURES = "For mange kald uden gyldig adgang fra denne adresse; prøv igen om et sekund"
-
-_CERTIFICATE_CHALLENGE = 'ClientCertificate realm="budkavle"'
 
 _SUBJECT = ("orgType", "orgCode", "entityType")
 
@@ -76,12 +79,11 @@ def render_error(error: BudkavleError) -> Response:
         invalid = error if isinstance(error, InvalidEntries) else InvalidEntries(error.violations, ())
         # Encode them one by one, because the JSON encoder holds the GIL while it runs.
         items = [replies.to_json(_encode_violation(violation, invalid)) for violation in invalid.violations]
-        return Response(b'{"errors":[%s]}' % b",".join(items), status, media_type=replies.JSON)
-    body, headers = replies.to_json({"errors": [_encode_call_error(*_find_kind(error))]}), problems.get_headers(error)
-    response = Response(body, status, headers, media_type=replies.JSON)
-    if isinstance(error, errors.Unauthenticated):
-        is_of_key = isinstance(error, errors.KeyNeeded)
-        response.headers["WWW-Authenticate"] = problem_replies.KEY_CHALLENGE if is_of_key else _CERTIFICATE_CHALLENGE
+        body = b'{"errors":[%s]}' % b",".join(items)
+    else:
+        body = replies.to_json({"errors": [_encode_call_error(*_find_kind(error))]})
+    response = Response(body, status, problems.get_headers(error), media_type=replies.JSON)
+    problem_replies.add_challenges(response, error)
     return response
 
 
@@ -99,7 +101,7 @@ def _find_kind(error: BudkavleError) -> tuple[ErrorCode, str]:
 
 
 def find_missing_credential(reason: RefusalReason) -> ErrorCode:
-    """Return the code of the credential that a rejected caller needs: a key or a certificate."""
+    """Return the code of the credential that a rejected caller needs: a key or token, or a certificate."""
     match reason:
         case (
             RefusalReason.NO_KEY
@@ -108,6 +110,8 @@ def find_missing_credential(reason: RefusalReason) -> ErrorCode:
             | RefusalReason.EXPIRED_KEY
             | RefusalReason.KEY_LACKS_SCOPE
             | RefusalReason.PUBLICATION_NOT_AUTHORISED
+            | RefusalReason.INVALID_TOKEN
+            | RefusalReason.TOKEN_LACKS_SCOPE
         ):
             return ErrorCode.NO_KEY
         case (

@@ -4,9 +4,8 @@ import asyncio
 import hmac
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connexion.security import AbstractSecurityHandler
 from starlette.types import Scope
@@ -15,6 +14,13 @@ from domain.api_keys import ApiKey, hash_key
 from domain.callers import Caller, CallerKind
 from domain.errors import KeyNeeded, RefusalReason, Unauthenticated
 from handlers.requests import Services
+from handlers.security.access_tokens import (
+    CERTIFICATE_SCHEME,
+    TOKEN_SCHEME,
+    AccessTokens,
+    BindingFault,
+    reject_token,
+)
 from handlers.security.client_certificates import HEADER, read_certificate
 from openapi.requests import CALL
 from openapi.security import Verify
@@ -22,16 +28,13 @@ from persistence import api_keys
 from persistence.database import Database
 from persistence.subscriptions import find_systems
 
+if TYPE_CHECKING:
+    from oauth2.tokens import VerifiedToken
+
 CACHE_SECONDS = 1.0
 """Seconds that a key is cached: a revoked or expired key loses access within this time."""
 
 MAX_CACHED = 10_000
-
-CERTIFICATE = "ClientCertificate"
-"""The name of the security scheme for certificates in the contracts."""
-
-TOKEN = "BearerToken"  # noqa: S105  # The name of a scheme.
-"""The name of the security scheme for access tokens in the contracts."""
 
 _KEY_NEEDED = "A valid key in the header apikey is needed"
 
@@ -79,7 +82,9 @@ class ApiKeys:
         return found
 
 
-def build_security_map(keys: ApiKeys, services: Services) -> dict[str, type[AbstractSecurityHandler]]:
+def build_security_map(
+    keys: ApiKeys, tokens: AccessTokens, services: Services
+) -> dict[str, type[AbstractSecurityHandler]]:
     """Return the security handlers by type, of which Connexion creates one per operation and scheme."""
 
     async def verify_certificate(scope: Scope) -> Caller | None:
@@ -96,23 +101,34 @@ def build_security_map(keys: ApiKeys, services: Services) -> dict[str, type[Abst
 
             return verify_key
 
-    return {"apiKey": HeaderHandler}
+    class BearerHandler(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion has no types.
+        def get_fn(self, security_scheme: dict[str, Any], required_scopes: list[str]) -> Verify:  # noqa: ARG002  # All contracts have the same scheme.
+            return tokens.verify
+
+    return {"apiKey": HeaderHandler, "bearer": BearerHandler}
 
 
-def combine(alternatives: Sequence[frozenset[str]], found: Mapping[str, Caller]) -> Caller:
+def combine(alternatives: Sequence[frozenset[str]], found: Mapping[str, Any]) -> Caller:
     """Return the caller of a request from the results of its security schemes (`openapi.security.Combine`).
 
-    A token decides on the rights. With a certificate, they are limited to the systems of both.
+    A token decides on the rights. With a certificate, to which it must be bound, they are limited to the systems of
+    both.
     """
     if not any(alternative <= found.keys() for alternative in alternatives):
-        if any(CERTIFICATE in alternative for alternative in alternatives):
+        if any(CERTIFICATE_SCHEME in alternative for alternative in alternatives):
             raise Unauthenticated(RefusalReason.NO_CERTIFICATE, "A client certificate is required")
         raise KeyNeeded(RefusalReason.NO_KEY, _KEY_NEEDED)
-    token, certificate = found.get(TOKEN), found.get(CERTIFICATE)
+    token: VerifiedToken | None = found.get(TOKEN_SCHEME)
     if token is None:
+        caller: Caller
         [caller] = found.values()
         return caller
-    return token if certificate is None else replace(token, systems=token.systems & certificate.systems)
+    systems: frozenset[str] = frozenset()
+    if CERTIFICATE_SCHEME in found:
+        if token.certificate is None:
+            raise reject_token(BindingFault.NOT_BOUND, "The token must be bound to the client certificate")
+        systems = token.systems & found[CERTIFICATE_SCHEME].systems
+    return Caller(CallerKind.TOKEN, token.caller, token.scopes, systems)
 
 
 async def _verify_certificate(services: Services, scope: Scope) -> Caller | None:

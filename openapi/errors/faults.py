@@ -14,7 +14,8 @@ Reason = Literal["json", "utf-8", "surrogate", "depth", "number", "twice", "valu
 class Fault:
     """One violation of a schema: the path and value, the keyword of the schema, and the rule of the keyword.
 
-    Parameters have keywords of their own: `utf-8`, `nul`, `twice`, `unknown` and `many`.
+    Parameters have keywords of their own: `utf-8`, `nul`, `twice`, `unknown` and `many`; credentials have `twice` and
+    `token`.
     """
 
     path: list[str | int]

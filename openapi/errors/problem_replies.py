@@ -4,11 +4,8 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from domain.errors import BudkavleError, Unauthenticated
+from domain.errors import BudkavleError
 from openapi.errors import problems
-
-KEY_CHALLENGE = 'ApiKey realm="budkavle", header="apikey"'
-"""The challenge for callers without a valid key."""
 
 
 def render_error(error: BudkavleError) -> Response:
@@ -16,9 +13,14 @@ def render_error(error: BudkavleError) -> Response:
     status = problems.get_status(error)
     headers = {"Content-Type": problems.MEDIA_TYPE} | problems.get_headers(error)
     response = Response(problems.render_error_problem(error), status, headers=headers)
-    if isinstance(error, Unauthenticated):
-        response.headers["WWW-Authenticate"] = KEY_CHALLENGE
+    add_challenges(response, error)
     return response
+
+
+def add_challenges(response: Response, error: BudkavleError) -> None:
+    """Add the challenges of an error to its response, in one header: many clients parse only one."""
+    if error.challenges:
+        response.headers["WWW-Authenticate"] = ", ".join(error.challenges)
 
 
 def render_not_found() -> Response:

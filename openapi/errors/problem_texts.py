@@ -102,6 +102,7 @@ _BY_KEYWORD: dict[str, Text] = {
     "utf-8": "must be UTF-8",
     "nul": "must not contain U+0000",
     "twice": "must be given only once",
+    "token": "must have a token after Bearer",
     "unknown": "not a parameter of this operation",
     "many": lambda fault: f"must have at most {fault.rule['limit']} parameters",
 }

@@ -25,6 +25,7 @@ _STATUS: dict[type[errors.BudkavleError], HTTPStatus] = {
     errors.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CallsPaused: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.IssuerKeysMissing: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BackendFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
@@ -57,6 +58,8 @@ def get_status(error: errors.BudkavleError) -> HTTPStatus:
 
 def get_headers(error: errors.BudkavleError) -> dict[str, str]:
     """Return the headers of the response to an error in every contract."""
+    if isinstance(error, errors.IssuerKeysMissing):
+        return {"Retry-After": str(error.retry_after)}
     seconds = _find(_RETRY_AFTER_SECONDS, error, 0)
     return {"Retry-After": str(seconds)} if seconds else {}
 

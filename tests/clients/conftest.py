@@ -12,6 +12,7 @@ from tests.catalogue_rows import put_message_types
 from tests.clients.generating import Generated, generated
 from tests.handlers.conftest import OPEN_E_URLS
 from tests.held_open_e import closed_port
+from tests.issuers import write_issuers
 
 CASE = 1068
 """The only case in Open-E."""
@@ -36,10 +37,15 @@ def open_e_of_clients() -> Iterator[MockOpenE]:
 def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, open_e_of_clients: MockOpenE
 ) -> Iterator[RunningService]:
-    """Yield the running service on each database, with message types; it trusts the `Client-Cert` header."""
-    url = create_database(request, tmp_path_factory.mktemp("running"))
+    """Yield the running service on each database, with message types and an issuer of access tokens.
+
+    It trusts the `Client-Cert` header.
+    """
+    folder = tmp_path_factory.mktemp("running")
+    url = create_database(request, folder)
     put_message_types(url)
-    with running_service(database_url=url, trusted_proxies="127.0.0.1", **OPEN_E_URLS) as service:
+    issuers = write_issuers(folder)
+    with running_service(database_url=url, issuers=issuers, trusted_proxies="127.0.0.1", **OPEN_E_URLS) as service:
         yield service
 
 

@@ -1,4 +1,4 @@
-"""The generated Python client of health and metrics: every operation and every response."""
+"""The generated Python client of health, metrics and metadata: every operation and every response."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,11 +9,12 @@ import pytest
 from conftest import RunningService
 from tests.clients.generating import Generated
 from tests.clients.response_cases import ResponseCase, ResponseCases
+from tests.tokens import ISSUER
 
-LIVE, READY, METRICS = ALL = "getHealthLive", "getHealthReady", "getMetrics"
+LIVE, READY, METRICS, RESOURCE = ALL = "getHealthLive", "getHealthReady", "getMetrics", "getProtectedResource"
 
 RESPONSE_CASES = ResponseCases()
-RESPONSE_CASES.exclude(500, ALL, because="a fault of the service itself: without its database it answers all three")
+RESPONSE_CASES.exclude(500, ALL, because="a fault of the service itself: without its database it answers all of them")
 
 
 @dataclass
@@ -61,6 +62,21 @@ def no_database(call: Any, api: OperationsApi) -> Any:
 def samples(call: Any, api: OperationsApi) -> Any:
     response = call()
     assert "\nbudkavle_database_up 1.0\n" in response.parsed
+    return response
+
+
+@RESPONSE_CASES.register(200, RESOURCE)
+def metadata(call: Any, api: OperationsApi) -> Any:
+    response = call()
+    assert response.parsed.authorization_servers == [ISSUER]
+    assert "wms:write" in response.parsed.scopes_supported
+    return response
+
+
+@RESPONSE_CASES.register(404, RESOURCE)
+def no_issuers(call: Any, api: OperationsApi) -> Any:
+    response = call(client=api.generated.caller(api.broken.url))
+    assert response.parsed.detail == "No protected resource is configured"
     return response
 
 

@@ -266,7 +266,7 @@ def test_authentication_precedes_validation(subscribing: RunningService) -> None
     for body in (b"{", event()):
         (error,) = errors(publish(subscribing, body, MESSAGES_KEY), 403)
         assert error["errorCode"] == 1013
-        assert error["message"] == "API-nøglen giver ikke adgang til at oprette beskeder"
+        assert error["message"] == "API-nøglen eller adgangstokenet giver ikke adgang til at oprette beskeder"
 
 
 LIMITED = {"one-type": ("publish:1",), "one-code": ("publish:1:101", "publish:7:-1"), "all": ("publish", "publish:8")}

@@ -11,7 +11,7 @@ from connexion.spec import Specification
 from starlette.types import Scope
 
 from domain.callers import Caller, CallerKind
-from domain.errors import RefusalReason, TooManyFailures, Unauthenticated
+from domain.errors import BudkavleError, Forbidden, LacksScope, RefusalReason, TooManyFailures, Unauthenticated
 from openapi.observation.peers import PEER
 from openapi.observation.source_limits import FailureLimit
 from openapi.requests import CALLER
@@ -48,8 +48,17 @@ def combine(alternatives: Sequence[frozenset[str]], found: Mapping[str, Any]) ->
     return Caller(CallerKind.KEY, "+".join(f"{scheme}:{result}" for scheme, result in found.items()))
 
 
-def call(security: list[dict[str, Any]], failures: FailureLimit | None = None, **headers: bytes) -> Scope:
-    """Call an operation with this security, and return the scope that its handler received."""
+def build_challenges(alternatives: Sequence[frozenset[str]], error: BudkavleError, _scope: Scope) -> tuple[str, ...]:
+    return (f"{type(error).__name__} {'|'.join(map('+'.join, map(sorted, alternatives)))}",)
+
+
+def call(
+    security: list[dict[str, Any]],
+    failures: FailureLimit | None = None,
+    refusal: BudkavleError | None = None,
+    **headers: bytes,
+) -> Scope:
+    """Call an operation with this security, and return the scope that its handler received, which raises `refusal`."""
     spec = {
         "openapi": "3.0.3",
         "info": {"title": "Things", "version": "1"},
@@ -64,6 +73,8 @@ def call(security: list[dict[str, Any]], failures: FailureLimit | None = None, *
 
     async def handle(scope: Scope, _receive: Any, _send: Any) -> None:
         received.append(scope)
+        if refusal is not None:
+            raise refusal
 
     async def unused(*_args: Any) -> Any:
         raise AssertionError
@@ -73,6 +84,7 @@ def call(security: list[dict[str, Any]], failures: FailureLimit | None = None, *
         resolver=Resolver(lambda _name: handle),
         security_map={"apiKey": build_handler(b"left"), "bearer": build_handler(b"right")},
         combine=combine,
+        build_challenges=build_challenges,
         failures=failures or FailureLimit(100),
     )
     scope = {
@@ -144,3 +156,28 @@ def test_scheme_without_a_handler_stops_the_start(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(SCHEMES, "Right", {"type": "http", "scheme": "digest"})
     with pytest.raises(ValueError, match="no security handler for the scheme Right"):
         call(EITHER, left=b"good")
+
+
+@pytest.mark.parametrize("headers", [{}, {"left": b"bad"}, {"left": b"good", "right": b"bad"}])
+def test_rejection_has_the_challenges_of_the_operation(headers: dict[str, bytes]) -> None:
+    with pytest.raises(Unauthenticated) as caught:
+        call(BOTH, None, None, **headers)
+    assert caught.value.challenges == ("Unauthenticated Left|Left+Right",)
+
+
+def test_missing_scope_has_the_challenges_of_the_operation() -> None:
+    refusal = LacksScope(RefusalReason.KEY_LACKS_SCOPE)
+    with pytest.raises(LacksScope):
+        call(EITHER, None, refusal, left=b"good")
+    assert refusal.challenges == ("LacksScope Left|Right",)
+
+
+def test_other_errors_have_no_challenges() -> None:
+    for refusal in (Forbidden(RefusalReason.SYSTEM_NOT_AUTHORISED), BudkavleError()):
+        with pytest.raises(type(refusal)):
+            call(EITHER, None, refusal, left=b"good")
+        assert refusal.challenges == ()
+    limit = FailureLimit(0)
+    with pytest.raises(TooManyFailures) as caught:
+        call(EITHER, limit)
+    assert caught.value.challenges == ()

@@ -10,8 +10,9 @@ import pytest
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
 from domain.api_keys import ApiKey, generate_key, hash_key
 from domain.callers import Caller, CallerKind, parse_scope
-from domain.errors import KeyNeeded, RefusalReason, StorageFailed, Unauthenticated
+from domain.errors import KeyNeeded, RefusalReason, StorageFailed, TokenRejected, Unauthenticated
 from handlers.security.authentication import MAX_CACHED, ApiKeys, combine
+from oauth2.tokens import VerifiedToken
 from persistence import api_keys
 from persistence.database import Database
 from persistence.waits import Waits
@@ -19,6 +20,7 @@ from tests.databases import with_database
 from tests.factories import NOW, message_body
 from tests.handlers.messages import new_id, read_problem
 from tests.raw_http import request
+from tests.tokens import ISSUER, create_issuer
 
 
 def stored_key(key: str, *scopes: str, name: str = "caller") -> ApiKey:
@@ -163,7 +165,7 @@ def test_name_of_a_key_never_equals_that_of_a_token(database_url: str) -> None:
     key = generate_key()
 
     async def scenario(database: Database) -> None:
-        await api_keys.create(database, stored_key(key, "messages", name=TOKEN_CALLER.name))
+        await api_keys.create(database, stored_key(key, "messages", name=f"{ISSUER}#app"))
         found = await build_keys(database).find(key.encode())
         assert isinstance(found, Caller)
         assert found.name == "https://issuer.example%23app"
@@ -226,30 +228,40 @@ def test_find_uses_extra_keys_without_a_query() -> None:
 
 BY_KEY = [frozenset({"ApiKeyAuth"}), frozenset({"BearerToken"})]
 BY_CERTIFICATE = [frozenset({"ClientCertificate"}), frozenset({"ClientCertificate", "BearerToken"})]
-TOKEN_CALLER = Caller(CallerKind.TOKEN, "https://issuer.example#app", frozenset({"publish"}), frozenset({"b", "c"}))
+TOKEN = VerifiedToken(
+    create_issuer("file:/jwks.json"), "app", frozenset({"publish"}), frozenset({"b", "c"}), expires=0, certificate="0"
+)
 CERTIFICATE_CALLER = Caller(CallerKind.CERTIFICATE, "sha256:0", systems=frozenset({"a", "b"}))
 
 
 def test_combine_returns_the_only_caller() -> None:
     assert combine(BY_KEY, {"ApiKeyAuth": CALLER}) is CALLER
-    assert combine(BY_KEY, {"BearerToken": TOKEN_CALLER}) is TOKEN_CALLER
+    by_token = Caller(CallerKind.TOKEN, f"{ISSUER}#app", frozenset({"publish"}))
+    assert combine(BY_KEY, {"BearerToken": TOKEN}) == by_token
     assert combine(BY_CERTIFICATE, {"ClientCertificate": CERTIFICATE_CALLER}) is CERTIFICATE_CALLER
 
 
 def test_combine_of_key_and_token_has_the_rights_of_the_token() -> None:
-    assert combine(BY_KEY, {"ApiKeyAuth": CALLER, "BearerToken": TOKEN_CALLER}) is TOKEN_CALLER
+    both = combine(BY_KEY, {"ApiKeyAuth": CALLER, "BearerToken": TOKEN})
+    assert both == combine(BY_KEY, {"BearerToken": TOKEN})
 
 
 def test_combine_of_certificate_and_token_has_the_systems_of_both() -> None:
-    both = combine(BY_CERTIFICATE, {"ClientCertificate": CERTIFICATE_CALLER, "BearerToken": TOKEN_CALLER})
-    assert (both.kind, both.name, both.systems) == (CallerKind.TOKEN, TOKEN_CALLER.name, {"b"})
+    both = combine(BY_CERTIFICATE, {"ClientCertificate": CERTIFICATE_CALLER, "BearerToken": TOKEN})
+    assert (both.kind, both.name, both.systems) == (CallerKind.TOKEN, f"{ISSUER}#app", {"b"})
+
+
+def test_combine_of_a_certificate_rejects_a_token_without_one() -> None:
+    unbound = replace(TOKEN, certificate=None)
+    with pytest.raises(TokenRejected):
+        combine(BY_CERTIFICATE, {"ClientCertificate": CERTIFICATE_CALLER, "BearerToken": unbound})
 
 
 def test_combine_rejects_missing_credentials() -> None:
     with pytest.raises(KeyNeeded) as key:
         combine(BY_KEY, {})
     assert key.value.reason == RefusalReason.NO_KEY
-    for found in ({}, {"BearerToken": TOKEN_CALLER}):
+    for found in ({}, {"BearerToken": TOKEN}):
         with pytest.raises(Unauthenticated) as certificate:
             combine(BY_CERTIFICATE, found)
         assert certificate.value.reason == RefusalReason.NO_CERTIFICATE
