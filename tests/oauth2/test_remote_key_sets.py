@@ -173,6 +173,26 @@ async def test_bad_response_is_a_failure_and_keeps_the_last_good_set(authority: 
     assert not [head for head in server.requests if "/other.json" in head]
 
 
+async def test_endless_body_is_cut_off_at_the_limit(authority: Authority) -> None:
+    written = 0
+
+    async def flood(writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while written < 100 * MAX_BYTES:
+            writer.write(b" " * 65536)
+            await writer.drain()
+            written += 65536
+
+    async with running_key_set_server(create_certificate(authority)) as server:
+        server.respond = flood
+        source = await fetch_once(server.url, authority.context(), times=FetchTimes(timeout=60))
+        assert source.failures == 1
+        source.stop()
+    # The buffers of both sides hold a few megabytes.
+    assert written < 20 * MAX_BYTES
+
+
 async def test_slow_response_ends_after_the_timeout(authority: Authority) -> None:
     """Each byte arrives in time, but the whole response does not."""
 

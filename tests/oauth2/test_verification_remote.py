@@ -33,6 +33,12 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """Run on both event loops: the service has uvloop."""
+    return "asyncio", {"use_uvloop": request.param}
+
+
 @pytest.fixture
 async def server(authority: Authority) -> AsyncIterator[KeySetServer]:
     async with running_key_set_server(create_certificate(authority)) as running:
