@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from domain.audit import CATALOGUE, AuditEntry
+from domain.callers import build_certificate_caller
 from domain.subscriptions import Entry
 from persistence import audit
 from persistence.database import Database
@@ -13,7 +14,7 @@ from persistence.work import short_write
 
 SYSTEM_IDS = ("550e8400-e29b-41d4-a716-446655440000", "550e8400-e29b-41d4-a716-446655440001")
 FINGERPRINT = "ab" * 32
-CALLER = f"sha256:{FINGERPRINT}"
+CALLER = build_certificate_caller(FINGERPRINT)
 ORG_TYPE = 7
 ENTITY_TYPES = range(100, 150)
 START = datetime(2026, 1, 1, tzinfo=UTC)

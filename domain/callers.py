@@ -46,6 +46,8 @@ class Caller:
     name: str
     scopes: frozenset[str] = frozenset()
     systems: frozenset[str] = frozenset()
+    certificate: str | None = None
+    """The SHA-256 of the client certificate in lower-case hex, if the operation requires one."""
 
     def may(self, scope: str) -> bool:
         """Return whether the caller has a scope. `publish` includes a right that is limited to an orgType."""
@@ -59,6 +61,11 @@ class Caller:
 
 ANONYMOUS = Caller(CallerKind.NONE, "")
 """The caller of an operation that needs no credentials."""
+
+
+def build_certificate_caller(fingerprint: str) -> Caller:
+    """Return the caller with a client certificate alone, whose systems are still unknown."""
+    return Caller(CallerKind.CERTIFICATE, f"sha256:{fingerprint}", certificate=fingerprint)
 
 
 def parse_scope(text: str) -> frozenset[str]:

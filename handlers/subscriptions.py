@@ -87,7 +87,7 @@ async def _sync(
         system_id=system_id,
         wanted=wanted,
         now=services.now(),
-        caller=request.caller.name,
+        caller=request.caller,
         request_id=request.request_id,
         is_dry_run=request.parameters.get("dryRun", False),
         is_refused_anyway=bool(request.violations),

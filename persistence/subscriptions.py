@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from domain.audit import AuditEntry
+from domain.callers import Caller
 from domain.errors import BudkavleError, Forbidden, RefusalReason
 from domain.subscriptions import Entry, Identity, MessageType, Offer, Subscription, SyncError, SyncPlan, plan_sync
 from persistence import audit
@@ -42,7 +43,7 @@ class SyncCall:
     system_id: str
     wanted: Sequence[Entry]
     now: datetime
-    caller: str
+    caller: Caller
     request_id: str
     is_dry_run: bool = False
     is_refused_anyway: bool = False
@@ -147,8 +148,8 @@ def _collect_types(wanted: Sequence[Entry]) -> set[int]:
     return {entity_type for entity_type in types if 0 <= entity_type <= LARGEST_TYPE}
 
 
-def _build_caller_parameters(call: SyncCall) -> dict[str, str]:
-    return {"fingerprint": call.caller.removeprefix("sha256:"), "system_id": call.system_id}
+def _build_caller_parameters(call: SyncCall) -> dict[str, str | None]:
+    return {"fingerprint": call.caller.certificate, "system_id": call.system_id}
 
 
 def _describe_changes(plan: SyncPlan) -> dict[str, list[Any]]:
@@ -182,7 +183,7 @@ def _build_entry(call: SyncCall, kind: str, outcome: str, detail: dict[str, Any]
         kind=kind,
         time=call.now,
         operation="syncWebhookAbonnementer",
-        caller=call.caller,
+        caller=call.caller.name,
         outcome=outcome,
         request_id=call.request_id,
         detail=detail,

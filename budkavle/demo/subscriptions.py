@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import date, datetime
 
 from budkavle.demo.receiver import SECRET_VARIABLE
+from domain.callers import build_certificate_caller
 from domain.catalogue import Allowed, System
 from domain.subscriptions import Entry, MessageType, read_time
 from persistence import catalogue, subscriptions
@@ -75,7 +76,8 @@ async def put_demo_system(database: Database, receiver: str, now: datetime, requ
     await catalogue.apply(database, Apply(wanted, now, request_id))
     if not await subscriptions.list_subscriptions(database, SYSTEM_ID):
         entry = Entry(0, 1, 101, 202, "/webhook", read_time(_START))
-        await subscriptions.sync(database, SyncCall(SYSTEM_ID, [entry], now, f"sha256:{FINGERPRINT}", request_id))
+        caller = build_certificate_caller(FINGERPRINT)
+        await subscriptions.sync(database, SyncCall(SYSTEM_ID, [entry], now, caller, request_id))
 
 
 def build_subscription_commands(service: str, api_key: str) -> str:

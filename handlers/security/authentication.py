@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from connexion.security import AbstractSecurityHandler
 from starlette.types import Scope
 
 from domain.api_keys import ApiKey, hash_key
-from domain.callers import Caller, CallerKind
+from domain.callers import Caller, CallerKind, build_certificate_caller
 from domain.errors import KeyNeeded, RefusalReason, Unauthenticated
 from handlers.requests import Services
 from handlers.security.access_tokens import (
@@ -123,12 +124,12 @@ def combine(alternatives: Sequence[frozenset[str]], found: Mapping[str, Any]) ->
         caller: Caller
         [caller] = found.values()
         return caller
-    systems: frozenset[str] = frozenset()
-    if CERTIFICATE_SCHEME in found:
-        if token.certificate is None:
-            raise reject_token(BindingFault.NOT_BOUND, "The token must be bound to the client certificate")
-        systems = token.systems & found[CERTIFICATE_SCHEME].systems
-    return Caller(CallerKind.TOKEN, token.caller, token.scopes, systems)
+    if CERTIFICATE_SCHEME not in found:
+        return Caller(CallerKind.TOKEN, token.caller, token.scopes)
+    if token.certificate is None:
+        raise reject_token(BindingFault.NOT_BOUND, "The token must be bound to the client certificate")
+    systems = token.systems & found[CERTIFICATE_SCHEME].systems
+    return Caller(CallerKind.TOKEN, token.caller, token.scopes, systems, token.certificate)
 
 
 async def _verify_certificate(services: Services, scope: Scope) -> Caller | None:
@@ -137,13 +138,13 @@ async def _verify_certificate(services: Services, scope: Scope) -> Caller | None
     if given is None:
         return None
     fingerprint = read_certificate(given, services.now())
-    name = f"sha256:{fingerprint}"
+    caller = build_certificate_caller(fingerprint)
     if CALL in scope:
-        scope[CALL].claimed_caller = name
+        scope[CALL].claimed_caller = caller.name
     systems = await find_systems(services.database, fingerprint)
     if not systems:
         raise Unauthenticated(RefusalReason.UNKNOWN_CERTIFICATE, "The client certificate is not registered")
-    return Caller(CallerKind.CERTIFICATE, name, systems=systems)
+    return replace(caller, systems=systems)
 
 
 async def _verify_key(keys: ApiKeys, header: bytes, headers: list[tuple[bytes, bytes]]) -> Caller | None:

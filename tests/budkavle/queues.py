@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from budkavle.clock import now
 from budkavle.ids import create_id
+from domain.callers import build_certificate_caller
 from domain.deliveries import QueuedDelivery
 from domain.events import Event
 from domain.subscriptions import Entry
@@ -29,7 +30,7 @@ def subscribe(url: str, base_url: str = "http://127.0.0.1:9", *system_ids: str, 
         await catalogue.apply(database, Apply(catalogues.catalogue(*systems), now(), create_id()))
         for id_ in ids:
             entry = Entry(0, 1, 101, 202, "/webhook", START)
-            caller = f"sha256:{min(systems[0].certificates)}"
+            caller = build_certificate_caller(min(systems[0].certificates))
             await subscriptions.sync(database, SyncCall(id_, [entry], now(), caller, create_id()))
 
     with_database(url, put)

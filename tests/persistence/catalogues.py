@@ -8,6 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from domain.audit import CATALOGUE, AuditEntry
+from domain.callers import build_certificate_caller
 from domain.subscriptions import Entry, Identity, Subscription
 from persistence import audit, subscriptions
 from persistence.database import Database
@@ -21,7 +22,7 @@ from tests.persistence.rows import delivery_row, event_row
 SYSTEM_IDS = [str(UUID(int=number)) for number in range(1, 11)]
 SYSTEM = SYSTEM_IDS[0]
 FINGERPRINT = "ab" * 32
-CALLER = f"sha256:{FINGERPRINT}"
+CALLER = build_certificate_caller(FINGERPRINT)
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 12, 31, tzinfo=UTC)
 ENTITY_TYPES = (202, 203)
 

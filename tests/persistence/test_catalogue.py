@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from domain.audit import CATALOGUE, ChainedEntry
+from domain.callers import build_certificate_caller
 from domain.catalogue import Catalogue, ClientCertificate, WebMessageEvent
 from domain.errors import StorageFailed
 from domain.subscriptions import Entry, Identity
@@ -33,7 +34,7 @@ async def apply(database: Database, wanted: Catalogue, **options: bool) -> Appli
 
 async def subscribe(database: Database, system_id: str, *pairs: tuple[int, int]) -> None:
     wanted = [Entry(place, *pair[:1], 101, pair[1], "/webhook", START) for place, pair in enumerate(pairs)]
-    call = subscriptions.SyncCall(system_id, wanted, NOW, f"sha256:{FINGERPRINT}", "sync")
+    call = subscriptions.SyncCall(system_id, wanted, NOW, build_certificate_caller(FINGERPRINT), "sync")
     await subscriptions.sync(database, call)
 
 

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from domain.callers import Caller, CallerKind
 from domain.errors import Forbidden
 from domain.subscriptions import ErrorCode, MessageType
 from persistence import audit, subscriptions
@@ -223,6 +225,15 @@ async def test_caller_that_lost_access_while_waiting_is_refused(database: Databa
     with pytest.raises(Forbidden):
         await sync(database, [], "00000000-0000-0000-0000-000000000000")
     assert await take_row_counts(database) == {}
+
+
+async def test_caller_with_a_token_syncs_with_the_access_of_its_certificate(database: Database) -> None:
+    caller = Caller(CallerKind.TOKEN, "https://issuer.example#app", certificate=FINGERPRINT)
+    await sync(database, entries(1), caller=caller)
+    assert {entry.caller for entry in await all_entries(database) if entry.chain == SYSTEM} == {caller.name}
+    for certificate in ("cd" * 32, None):
+        with pytest.raises(Forbidden):
+            await sync(database, [], caller=replace(caller, certificate=certificate))
 
 
 async def test_systems_of_a_certificate_are_returned(database: Database) -> None:

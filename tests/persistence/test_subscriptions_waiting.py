@@ -50,7 +50,7 @@ async def hold(connection: asyncpg.Connection, chain: str) -> None:
 
 
 def refused_entry() -> AuditEntry:
-    return AuditEntry(SYSTEM, "call", NOW, "syncWebhookAbonnementer", CALLER, "refused", "r-1", {"status": 400})
+    return AuditEntry(SYSTEM, "call", NOW, "syncWebhookAbonnementer", CALLER.name, "refused", "r-1", {"status": 400})
 
 
 async def test_callers_of_a_locked_system_delay_no_others(

@@ -8,6 +8,7 @@ import pytest
 
 from budkavle.commands.apply import apply_catalogue, list_changes
 from domain.audit import CATALOGUE
+from domain.callers import build_certificate_caller
 from domain.catalogue import Catalogue, ClientCertificate, WebMessageEvent, plan_apply
 from domain.subscriptions import Entry
 from persistence import audit, subscriptions
@@ -46,7 +47,7 @@ def read_outcomes(database_url: str) -> list[tuple[str, str]]:
 
 def put_subscriptions(database_url: str, system_id: str, *pairs: tuple[int, int], fingerprint: str) -> None:
     entries = [Entry(place, org, 101, type_, "/webhook", NOW) for place, (org, type_) in enumerate(pairs)]
-    call = subscriptions.SyncCall(system_id, entries, NOW, f"sha256:{fingerprint}", "sync")
+    call = subscriptions.SyncCall(system_id, entries, NOW, build_certificate_caller(fingerprint), "sync")
     with_database(database_url, lambda database: subscriptions.sync(database, call))
 
 

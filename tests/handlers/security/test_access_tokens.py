@@ -239,6 +239,13 @@ def test_token_limits_the_systems_of_a_certificate(accepting: RunningService) ->
     allowed = get(system, both)
     assert allowed.status_code == 200
     assert [entry.caller for entry in read_audit(url, allowed.headers["x-requestid"])] == [f"{ISSUER}#{CLIENT}"]
+    synced = {
+        system_id: accepting.client.post(
+            "/v1/abonnement/sync", json={"systemIdentifier": system_id, "abonnementer": []}, headers=both
+        ).status_code
+        for system_id in (system, second, foreign)
+    }
+    assert synced == {system: 200, second: 403, foreign: 403}
     for system_id in (second, foreign):
         assert [error["errorCode"] for error in errors(get(system_id, both), 403)] == [1013]
     # A token without systems gives access to none.

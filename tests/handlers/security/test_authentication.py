@@ -9,7 +9,7 @@ import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
 from domain.api_keys import ApiKey, generate_key, hash_key
-from domain.callers import Caller, CallerKind, parse_scope
+from domain.callers import Caller, CallerKind, build_certificate_caller, parse_scope
 from domain.errors import KeyNeeded, RefusalReason, StorageFailed, TokenRejected, Unauthenticated
 from handlers.security.authentication import MAX_CACHED, ApiKeys, combine
 from oauth2.tokens import VerifiedToken
@@ -231,7 +231,7 @@ BY_CERTIFICATE = [frozenset({"ClientCertificate"}), frozenset({"ClientCertificat
 TOKEN = VerifiedToken(
     create_issuer("file:/jwks.json"), "app", frozenset({"publish"}), frozenset({"b", "c"}), expires=0, certificate="0"
 )
-CERTIFICATE_CALLER = Caller(CallerKind.CERTIFICATE, "sha256:0", systems=frozenset({"a", "b"}))
+CERTIFICATE_CALLER = replace(build_certificate_caller("0"), systems=frozenset({"a", "b"}))
 
 
 def test_combine_returns_the_only_caller() -> None:
@@ -249,6 +249,7 @@ def test_combine_of_key_and_token_has_the_rights_of_the_token() -> None:
 def test_combine_of_certificate_and_token_has_the_systems_of_both() -> None:
     both = combine(BY_CERTIFICATE, {"ClientCertificate": CERTIFICATE_CALLER, "BearerToken": TOKEN})
     assert (both.kind, both.name, both.systems) == (CallerKind.TOKEN, f"{ISSUER}#app", {"b"})
+    assert both.certificate == "0"
 
 
 def test_combine_of_a_certificate_rejects_a_token_without_one() -> None:
