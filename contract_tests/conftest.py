@@ -16,7 +16,7 @@ from contract_tests.fixtures import api, needs, own_set, sent  # noqa: F401  # T
 from contract_tests.target import CheckTarget
 from contract_tests.unwanted_data import find_unwanted_data
 from mock_open_e import MockOpenE, mock_open_e
-from tests.check_target import new_check_target, put_target_rows
+from tests.check_target import new_check_target, put_target_rows, write_issuer_files
 from tests.database_writes import Mark, watching_writes
 from tests.handlers.callers import new_certificate
 from tests.mock_servers import running_mock
@@ -31,13 +31,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests that do not depend on the database on one database only."""
+    """Run tests that do not depend on the database on one database only.
+
+    The token of these tests has all scopes: `tests/contract_tests/test_check_tokens.py` runs those of a limited one.
+    """
+    items[:] = [item for item in items if not _is_of_limited_token(item)]
     items[:] = [
         item
         for item in items
         if item.get_closest_marker("one_database") is None
         or getattr(item, "callspec").params.get("attacked") != "postgresql"  # noqa: B009  # pytest declares no such attribute.
     ]
+
+
+def _is_of_limited_token(item: pytest.Item) -> bool:
+    needed = {name for mark in item.iter_markers("needs") for name in mark.args}
+    return bool(needed & {"token_without_messages", "token_without_events"})
 
 
 @dataclass
@@ -71,7 +80,9 @@ def attacked(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[CheckTarget, Backend]]:
     """Yield one service with its own database for all attacks. It must survive them all."""
-    url = create_database(request, tmp_path_factory.mktemp("contract"))
+    folder = tmp_path_factory.mktemp("contract")
+    url = create_database(request, folder)
+    issuers, tokens = write_issuer_files(folder)
     external, internal = (f"http://open-e.test/{instance}/api/callback" for instance in ("external", "internal"))
     certificate = new_certificate()
     put_target_rows(url, certificate)
@@ -82,10 +93,11 @@ def attacked(
             open_e_external_url=external,
             open_e_internal_url=internal,
             trusted_proxies="127.0.0.1",
+            issuers=issuers,
         ) as running,
         watching_writes(url) as mark,
     ):
-        target = new_check_target(running.url, certificate)
+        target = new_check_target(running.url, certificate, tokens)
         adapting.set_target(target)
         backend = Backend(open_e, mark)
         yield target, backend

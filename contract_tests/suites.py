@@ -108,8 +108,7 @@ def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
     config = work / f"{name}.toml"
     in_header = is_of_systems and not target.is_tls
     key = (target.publish_key if is_of_systems else None) or target.api_key
-    uses_token = target.token_publishes if is_of_systems else target.token_reads
-    uses_token = uses_token and key is None
+    uses_token = key is None and target.token_file is not None
     headers = [
         *([] if uses_token else [f'apikey = "${{{_KEY}}}"']),
         *([f'Client-Cert = "${{{_CERTIFICATE}}}"'] if in_header else []),

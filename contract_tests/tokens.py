@@ -143,15 +143,27 @@ class GivenToken:
         return Issued(token, seconds)
 
 
+def is_bound(token: str) -> bool:
+    """Return whether a JWT is bound to a certificate or a key (RFC 7800)."""
+    return "cnf" in _read_claims(token)
+
+
 def _read_seconds(token: str) -> float | None:
     """Return the seconds until a JWT expires, None for other tokens."""
-    parts = token.split(".")
     try:
-        claims = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        expires = float(_parse_object(claims)["exp"])
-    except (IndexError, KeyError, TypeError, ValueError, OverflowError):
+        expires = float(_read_claims(token)["exp"])
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return expires - time.time() if math.isfinite(expires) else None
+
+
+def _read_claims(token: str) -> dict[str, Any]:
+    """Return the claims of a JWT without verifying it, none of other tokens."""
+    try:
+        part = token.split(".")[1]
+        return _parse_object(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (IndexError, ValueError):
+        return {}
 
 
 class Tokens:

@@ -1,5 +1,9 @@
 """Provide our own service to the suites of the contract check: systems, allowed types, waiting deliveries."""
 
+from pathlib import Path
+
+from budkavle.clock import now
+from budkavle.demo.issuer import SCOPES, DemoIssuer
 from conftest import MESSAGES_KEY, PUBLISH_KEY
 from contract_tests.target import Certificate, CheckTarget, SubscriptionIdentity
 from tests.catalogue_rows import put_message_types, put_parked_message, put_system
@@ -22,6 +26,14 @@ ALLOWED = tuple(
 )
 
 
+def write_issuer_files(folder: Path) -> tuple[Path, Path]:
+    """Write the file of issuers of a service, and one with a token of all scopes, and return both."""
+    issuer = DemoIssuer(now)
+    tokens = folder / "tokens"
+    tokens.write_text(issuer.create_token(*SCOPES))
+    return issuer.write_files(folder), tokens
+
+
 def put_target_rows(database_url: str, certificate: callers.Certificate) -> None:
     """Store the rows that the target declares."""
     put_message_types(database_url, *ALLOWED)
@@ -31,8 +43,8 @@ def put_target_rows(database_url: str, certificate: callers.Certificate) -> None
     put_parked_message(database_url, QUEUED_SYSTEM, tuple(ATTACKED.json().values()), ATTACKED_DELIVERY)
 
 
-def new_check_target(url: str, certificate: callers.Certificate) -> CheckTarget:
-    """Return the target for the service at that address."""
+def new_check_target(url: str, certificate: callers.Certificate, tokens: Path | None = None) -> CheckTarget:
+    """Return the target for the service at that address. `tokens` is a file with a token of all scopes, if any."""
     return CheckTarget(
         url,
         api_key=MESSAGES_KEY,
@@ -48,5 +60,9 @@ def new_check_target(url: str, certificate: callers.Certificate) -> CheckTarget:
         allowed=ALLOWED,
         case=1068,
         accepts_keys=True,
+        token_file=None if tokens is None else str(tokens),
+        accepts_tokens=tokens is not None,
+        token_reads=tokens is not None,
+        token_publishes=tokens is not None,
         is_direct=True,
     )

@@ -50,6 +50,7 @@ def near_keys(api: Api) -> list[tuple[dict[str, str], str]]:
     ]
 
 
+@pytest.mark.needs("api_key")
 def test_only_the_exact_key_in_its_header_gives_access(api: Api) -> None:
     for headers, query in near_keys(api):
         for method, path in (("GET", READS[2][1]), ("POST", "/webmessages")):

@@ -12,7 +12,8 @@ MESSAGES, SYNC, EVENT = "/webmessages", "/v1/abonnement/sync", "/v1/besked"
 class Case:
     """A breakage, the broken contract, and the only check that must report it in these words.
 
-    The check is None if the preparation must report it; otherwise it has the form of an item of `Check.only`.
+    The check is None if the preparation must report it; otherwise it has the form of an item of `Check.only`. `token`
+    has the scopes of the token that is given to the check; without scopes the server accepts tokens, but gets none.
     """
 
     breakage: Breakage
@@ -21,6 +22,7 @@ class Case:
     words: str
     suite: str = "rules"
     profile: str = "quick"
+    token: tuple[str, ...] | None = None
 
 
 async def no_location(request: Request, forward: Forward) -> ServerResponse:

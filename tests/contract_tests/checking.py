@@ -7,13 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from budkavle.commands.contract_check import run_check
+from budkavle.demo.issuer import DemoIssuer
 from budkavle.service import create_service
 from budkavle.settings import Settings
 from budkavle.specs import find_spec_dir
@@ -46,11 +47,18 @@ class Server:
     url: str
     certificate: Path
     database_url: str
+    issuer: DemoIssuer | None = None
+    """The issuer whose tokens the server accepts."""
 
-    def target(self) -> CheckTarget:
-        """Return the target that the command would check."""
+    def target(self, *scopes: str) -> CheckTarget:
+        """Return the target that the command would check, with a token of these scopes if there are any."""
         certificate = read_certificate(self.certificate, None)
-        return CheckTarget(self.url, MESSAGES_KEY, PUBLISH_KEY, certificate, system=SYSTEM, case=int(CASE), seed=SEED)
+        target = CheckTarget(self.url, MESSAGES_KEY, PUBLISH_KEY, certificate, system=SYSTEM, case=int(CASE), seed=SEED)
+        if self.issuer is None or not scopes:
+            return target
+        file = self.certificate.with_name("tokens")
+        file.write_text(self.issuer.create_token(*scopes))
+        return replace(target, token_file=str(file))
 
     @contextmanager
     def api(self) -> Iterator[Api]:
@@ -98,7 +106,11 @@ class Server:
 
 @contextmanager
 def running_target(
-    database_url: str, open_e_url: str, folder: Path, breakage: Breakage | None = None
+    database_url: str,
+    open_e_url: str,
+    folder: Path,
+    breakage: Breakage | None = None,
+    issuer: DemoIssuer | None = None,
 ) -> Iterator[Server]:
     """Run our service, intact or broken, in front of a mock Open-E."""
     certificate = new_certificate()
@@ -109,6 +121,7 @@ def running_target(
         open_e_external_url=f"{open_e_url}/external/api/callback",
         open_e_internal_url=f"{open_e_url}/internal/api/callback",
         trusted_proxies="127.0.0.1",
+        issuers=None if issuer is None else issuer.write_files(folder),
     )
     keys = (
         ApiKey(hash_key(MESSAGES_KEY.encode()), "tests", ("messages",), NOW),
@@ -120,7 +133,7 @@ def running_target(
     served = application if breakage is None else add_breakage(application, breakage)
     # The contract check judges the responses of a broken server, not the plugin of our tests.
     with running_server(settings, served, is_service=breakage is None) as url:
-        yield Server(url, file, database_url)
+        yield Server(url, file, database_url, issuer)
 
 
 def assert_no_findings(target: CheckTarget, folder: Path, capsys: pytest.CaptureFixture[str], *files: str) -> None:
@@ -154,7 +167,7 @@ def assert_caught(case: Case, server: Server, folder: Path, capsys: pytest.Captu
     """
     code = run_check(
         Check(
-            server.target(),
+            server.target(*(case.token or ())),
             find_spec_dir(),
             folder / "report",
             (case.spec,),

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from budkavle.clock import now
+from budkavle.demo.issuer import DemoIssuer
 from conftest import create_database
 from mock_open_e import MockOpenE
 from tests.contract_tests.breakages import Case
@@ -30,9 +32,18 @@ def breakage(case: Case | None) -> Breakage | None:
 
 
 @pytest.fixture
+def issuer(case: Case | None) -> DemoIssuer | None:
+    return None if case is None or case.token is None else DemoIssuer(now)
+
+
+@pytest.fixture
 def server(
-    request: pytest.FixtureRequest, open_e_url: str, breakage: Breakage | None, tmp_path: Path
+    request: pytest.FixtureRequest,
+    open_e_url: str,
+    breakage: Breakage | None,
+    issuer: DemoIssuer | None,
+    tmp_path: Path,
 ) -> Iterator[Server]:
     request.param = getattr(request, "param", "sqlite")
-    with running_target(create_database(request, tmp_path), open_e_url, tmp_path, breakage) as server:
+    with running_target(create_database(request, tmp_path), open_e_url, tmp_path, breakage, issuer) as server:
         yield server

@@ -78,7 +78,7 @@ def test_text_without_secrets_is_unchanged() -> None:
 async def echo_credentials(request: Request, forward: Forward) -> ServerResponse:
     """Repeat the credentials in a header and in every problem, with a wrong status."""
     response = await forward(request)
-    secrets = [value for name in ("apikey", "client-cert") if (value := request.header(name))]
+    secrets = [value for name in ("apikey", "client-cert", "authorization") if (value := request.header(name))]
     if not secrets or request.path.startswith(("/v1/abonnement/sync", "/v1/beskedtype")):
         return response
     echo = " ".join(way(secret) for secret in secrets for way in WAYS.values())

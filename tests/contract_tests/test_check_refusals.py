@@ -119,6 +119,26 @@ def test_ambiguous_address_is_refused(url: str, ask: Asked) -> None:
     assert_refused(ask(url, *KEYS, "--allow-host", "example.test"), "must be like http://127.0.0.1:8080")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://issuer.test/token",
+        "http://127.0.0.1.nip.io/token",
+        "ftp://127.0.0.1/token",
+        "https://user:secret@issuer.test/token",
+        "http://127.0.0.1\\@issuer.test/token",
+        "https:///token",
+        "https://issuer.test/token#part",
+        "https://[::1/token",
+        "issuer.test",
+    ],
+)
+def test_secret_is_not_sent_to_an_unsafe_address(url: str, ask: Asked) -> None:
+    credentials = ("--token-url", url, "--client-id", "client")
+    result = ask("http://127.0.0.1:1", *credentials, BUDKAVLE_CHECK_CLIENT_SECRET="s3cret")
+    assert_refused(result, "must begin with https://, except on this machine")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "localhost", "LocalHost", "[::1]", "example.test"])
 def test_local_and_named_hosts_are_called(host: str, ask: Asked) -> None:
     """No server listens there, but the check tries to connect."""
@@ -131,12 +151,14 @@ def test_local_and_named_hosts_are_called(host: str, ask: Asked) -> None:
 def files(server: Server, tmp_path: Path) -> dict[str, str]:
     authority = Authority(tmp_path)
     (tmp_path / "none.pem").write_text("no certificate")
+    (tmp_path / "empty").write_text("\n")
     (tmp_path / "bytes.pem").write_bytes(b"\xff\xfe\0")
     (tmp_path / "stranger.pem").write_text(encode_pem(new_certificate().header))
     return {
         "server": server.url,
         "client": str(server.certificate),
         "none": str(tmp_path / "none.pem"),
+        "empty": str(tmp_path / "empty"),
         "bytes": str(tmp_path / "bytes.pem"),
         "stranger": str(tmp_path / "stranger.pem"),
         "other": str(authority.issue().file),
@@ -168,6 +190,34 @@ REFUSED = {
         "{server} --api-key KEY --spec web-messages --report {client}/report",
         "cannot write a report to",
     ),
+    "token and client": ("{server} --token x --token-url https://x.test --client-id x", "exclude each other"),
+    "client without an endpoint": ("{server} --client-id x", "need --token-url"),
+    "parameter without an endpoint": ("{server} --token-parameter a=b", "need --token-url"),
+    "endpoint without a client": ("{server} --token-url https://x.test", "--token-url needs --client-id"),
+    "endpoint without a secret": (
+        "{server} --token-url https://x.test --client-id x",
+        "--token-url needs --client-secret-file or BUDKAVLE_CHECK_CLIENT_SECRET",
+    ),
+    "empty secret": (
+        "{server} --token-url https://x.test --client-id x --client-secret-file {empty}",
+        "which must not be empty",
+    ),
+    "bytes in the secret": (
+        "{server} --token-url https://x.test --client-id x --client-secret-file {bytes}",
+        "cannot be read",
+    ),
+    "parameter without a value": (
+        "{server} --token-url https://x.test --client-id x --client-secret-file {none} --token-parameter scope",
+        "must be NAME=VALUE",
+    ),
+    "no endpoint there": (
+        "{server} --token-url http://127.0.0.1:1/token --client-id x --client-secret-file {none}",
+        "the token endpoint http://127.0.0.1:1/token cannot be reached",
+    ),
+    "token that no header can contain": ("{server} --token a,b", "characters that a header cannot contain"),
+    "no token in the file": ("{server} --token @{none}", "characters that a header cannot contain"),
+    "no file of the token": ("{server} --token @{missing}", "the file of the token cannot be read"),
+    "token without access": ("{server} --token opaque", "the token may not read web messages: 401"),
     "nobody there": ("http://127.0.0.1:1 --api-key KEY", "cannot be reached"),
     "no TLS there": ("https://{host} --api-key KEY", "cannot be reached"),
     "case of no number": ("{server} --case many", "--case"),

@@ -46,7 +46,7 @@ def fetch(server: StubServer, status: int, answer: object) -> Issued:
 
 
 def test_fetch_uses_client_credentials() -> None:
-    issuer = DemoIssuer("https://budkavle.example", lambda: datetime.now(UTC), lifetime=77)
+    issuer = DemoIssuer(lambda: datetime.now(UTC), lifetime=77)
     with running_issuer(issuer) as url:
         issued = ClientCredentials(url, "demo", "demo", [("scope", "messages")]).fetch()
         wrong = [("demo", "demo:x"), ("d+m:o", "demo"), ("demo", "d%65mo")]

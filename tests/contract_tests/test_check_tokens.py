@@ -1,0 +1,191 @@
+"""`budkavle contract-check` with access tokens: intact services, tokens that expire, and endpoints that fail."""
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from budkavle.clock import now
+from budkavle.commands.contract_check import run_check
+from budkavle.demo.issuer import CLIENT, SECRET, DemoIssuer
+from budkavle.specs import find_spec_dir
+from contract_tests.suites import Check
+from contract_tests.target import CheckTarget
+from contract_tests.tokens import Issued, TokenError
+from tests.contract_tests.broken_server import Breakage
+from tests.contract_tests.checking import CASE, Server, parse_skip_reasons
+from tests.contract_tests.issuing import running_issuer
+from tests.contract_tests.test_check_echoing_server import WAYS, echo_credentials, parts
+
+RULES_OF_TOKENS = ("test_web_message_tokens.py", "test_event_tokens.py", "test_subscription_tokens.py")
+LIFETIME = 8
+"""Seconds. A service accepts a token ten seconds longer, a check takes at least twenty."""
+
+WITHOUT_KEYS = {
+    "needs --api-key",
+    "needs --api-key and a --token without access to messages",
+    "needs --publish-key of another key than --api-key",
+    "needs a --token without access to events",
+}
+"""The reasons for checks that are left out if there is a token of all scopes and no key."""
+
+
+class RecordingIssuer(DemoIssuer):
+    """Keeps the tokens that it issues."""
+
+    def __init__(self) -> None:
+        super().__init__(now, lifetime=LIFETIME)
+        self.issued: list[str] = []
+
+    def create_token(self, *scopes: str) -> str:
+        self.issued.append(super().create_token(*scopes))
+        return self.issued[-1]
+
+
+@pytest.fixture
+def issuer() -> RecordingIssuer:
+    return RecordingIssuer()
+
+
+@pytest.fixture
+def endpoint(issuer: RecordingIssuer) -> Iterator[str]:
+    with running_issuer(issuer) as url:
+        yield url
+
+
+def check_with_tokens(server: Server, folder: Path, endpoint: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Check a server without keys."""
+    program, command, url, *_ = server.command(folder)
+    credentials = ("--token-url", endpoint, "--client-id", CLIENT, "--client-cert", str(server.certificate))
+    report = ("--case", CASE, "--report", str(folder / "report"), *options)
+    return server.run(folder, program, command, url, *credentials, *report, BUDKAVLE_CHECK_CLIENT_SECRET=SECRET)
+
+
+def list_texts(folder: Path, result: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """Return everything that a check has printed or written."""
+    files = [path for path in (folder / "report").rglob("*") if path.is_file()]
+    written = {str(path): path.read_bytes().decode("latin-1") for path in files}
+    return {"the screen": result.stdout + result.stderr, **written}
+
+
+def test_intact_service_has_no_findings_with_tokens_alone(
+    server: Server, issuer: RecordingIssuer, endpoint: str, tmp_path: Path
+) -> None:
+    """The token is renewed many times."""
+    result = check_with_tokens(server, tmp_path, endpoint)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "keeps the contract" in result.stdout
+    assert parse_skip_reasons(result.stdout) == WITHOUT_KEYS
+    assert len(issuer.issued) > 2
+    for name, text in list_texts(tmp_path, result).items():
+        assert not any(token.rpartition(".")[2] in text for token in issuer.issued), name
+
+
+def without_keys(target: CheckTarget) -> CheckTarget:
+    return replace(target, api_key=None, publish_key=None)
+
+
+def run_rules(target: CheckTarget, folder: Path, *files: str, **options: object) -> int:
+    return run_check(Check(target, find_spec_dir(), folder / "report", kinds=("rules",), only=files, **options))
+
+
+def test_intact_service_has_no_findings_with_raw_requests(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = without_keys(server.target("messages", "publish"))
+    files = ("test_tokens.py", "test_queries.py", "test_subscription_events.py")
+    code = run_check(
+        Check(target, find_spec_dir(), tmp_path / "report", profile="full", kinds=("raw-bytes",), only=files)
+    )
+    printed = capsys.readouterr().out
+    assert code == 0, printed
+    assert parse_skip_reasons(printed) <= {"needs --publish-key of another key than --api-key and --api-key"}
+
+
+LIMITED = {
+    "messages": {"needs a --token without access to messages"},
+    "publish": {"needs --token", "needs a --token without access to events"},
+}
+
+
+@pytest.mark.parametrize(("scope", "reasons"), LIMITED.items(), ids=LIMITED.keys())
+def test_intact_service_has_no_findings_with_a_limited_token(
+    scope: str, reasons: set[str], server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_rules(server.target(scope), tmp_path, *RULES_OF_TOKENS) == 0
+    assert parse_skip_reasons(capsys.readouterr().out) == reasons | (
+        {"needs --token"} if scope == "messages" else set()
+    )
+
+
+class ShortLived:
+    """Returns one token, and then only errors."""
+
+    secret = None
+
+    def __init__(self, token: str) -> None:
+        self._tokens = [Issued(token, 2)]
+
+    def fetch(self) -> Issued:
+        if not self._tokens:
+            raise TokenError("the token endpoint https://issuer.example/token answered 503")
+        return self._tokens.pop()
+
+
+def test_check_ends_when_there_is_no_valid_token(
+    server: Server, issuer: RecordingIssuer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The failure is not that of the server."""
+    check = Check(without_keys(server.target()), find_spec_dir(), tmp_path / "report")
+    code = run_check(check, ShortLived(issuer.create_token("messages", "publish")))
+    printed = capsys.readouterr().out
+    assert code == 2, printed
+    assert "was NOT CHECKED to the end" in printed
+    assert printed.count("rules: the token endpoint https://issuer.example/token answered 503") == 1
+    assert "schema of" not in printed
+
+
+class TestServerWithoutTokens:
+    """The contract of the server lacks tokens, or it has no issuers."""
+
+    @pytest.fixture
+    def issuer(self) -> None:
+        return None
+
+    def test_server_is_checked_without_the_rules_of_tokens(
+        self, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run_rules(server.target(), tmp_path, *RULES_OF_TOKENS) == 0
+        assert parse_skip_reasons(capsys.readouterr().out) == {"needs a target that accepts tokens"}
+
+    def test_token_that_is_not_accepted_is_reported(self, server: Server, tmp_path: Path) -> None:
+        result = server.check(tmp_path, "--token", "opaque-token")
+        assert result.returncode == 2
+        assert "Error: the token is rejected: ApiKey " in result.stderr
+
+
+class TestEchoingServer:
+    """A server that repeats credentials in its responses."""
+
+    @pytest.fixture
+    def breakage(self) -> Breakage:
+        return echo_credentials
+
+    @pytest.mark.parametrize("options", [("--suite", "rules"), ("--suite", "schema", "--fail-fast")], ids=" ".join)
+    def test_output_and_files_contain_no_token(
+        self, options: tuple[str, ...], server: Server, issuer: RecordingIssuer, endpoint: str, tmp_path: Path
+    ) -> None:
+        options = ("--spec", "web-messages", *options)
+        result = check_with_tokens(server, tmp_path, endpoint, *options)
+        assert "BREAKS the contract" in result.stdout, result.stdout + result.stderr
+        texts = list_texts(tmp_path, result)
+        assert any("$TOKEN" in text for text in texts.values()), texts
+        for name, text in texts.items():
+            small = text.lower()
+            for token in issuer.issued:
+                assert token.rpartition(".")[2].lower() not in small, name
+                for way in ("plain", "hexadecimal", "base64", "JSON, every character"):
+                    assert not any(part in small for part in parts(WAYS[way](token))), (name, way)
