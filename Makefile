@@ -7,6 +7,7 @@ PYTHON ?=
 PYTHONS := python3.11 python3.12 python3.13 python3.14 python3 python
 VENV := .venv
 DEMO ?= http://127.0.0.1:8080
+DEMO_ISSUER ?= http://127.0.0.1:8083/issuer/token
 BIN := $(VENV)/bin
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
@@ -26,7 +27,7 @@ run: install ## Run the service, a mock Open-E and a demo
 # Run the command that the demo prints.
 contract-check: install ## Check the demo of `make run`, which runs in another terminal, against the contracts
 	@PATH="$(CURDIR)/$(BIN):$$PATH"; \
-	command=$$(python -c 'from budkavle.demo import subscriptions, web_messages; print(subscriptions.check_command("$(DEMO)", web_messages.KEY))') && \
+	command=$$(python -c 'from budkavle.demo import subscriptions, web_messages; print(subscriptions.check_command("$(DEMO)", web_messages.KEY, "$(DEMO_ISSUER)"))') && \
 	sh -c "$$command" || { code=$$?; [ $$code -ne 2 ] || echo "Does the demo run there? make run starts it." >&2; exit $$code; }
 
 install: $(VENV)/.runtime ## Set up .venv from the locked requirements, including those of contract-check

@@ -2,10 +2,12 @@
 
 import os
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from ipaddress import ip_network
+from pathlib import Path
 
 import click
 
@@ -113,6 +115,7 @@ async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_
     """Run the service, a worker, the mock and a receiver with the demo until a signal."""
     from budkavle.commands.mock_open_e import MISSING
     from budkavle.delivering import Delivering
+    from budkavle.demo import issuer as demo_issuer
     from budkavle.demo import web_messages
     from budkavle.demo.receiver import SECRET, SECRET_VARIABLE, create_receiver
     from budkavle.demo.subscriptions import put_demo_system
@@ -130,6 +133,7 @@ async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_
         listen(settings.host, settings.port) as listener,
         listen(settings.host, mock_port) as mock_listener,
         listen(settings.host, receiver_port) as receiver_listener,
+        tempfile.TemporaryDirectory(prefix="budkavle-dev-") as folder,
     ):
         service, mock, receiver = map(build_address, (listener, mock_listener, receiver_listener))
         settings = settings.model_copy(
@@ -153,6 +157,8 @@ async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_
             clock = await measure_clock(database)
             await put_demo_system(database, receiver, clock.now(), create_id())
             delivering = Delivering(settings, database, clock, print_line)
+            issuer = demo_issuer.DemoIssuer(clock.now)
+            settings = settings.model_copy(update={"issuers": issuer.write_files(Path(folder))})
             issuers = Issuers(settings, clock.now)
             application = create_service(
                 settings,
@@ -162,17 +168,16 @@ async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_
                 worker=delivering.worker,
                 issuers=issuers,
             )
+            others = issuer.create_application(create_receiver(clock.now))
             servers = [
                 (QuietServer(build_server_config(settings, application)), listener),
                 (mock_server(MockOpenE(), settings.host, mock_port, signals=False), mock_listener),
-                (
-                    QuietServer(build_server_config(settings, create_receiver(clock.now), lifespan="off")),
-                    receiver_listener,
-                ),
+                (QuietServer(build_server_config(settings, others, lifespan="off")), receiver_listener),
             ]
+            token_url = f"{receiver}{demo_issuer.PATH}"
             await run_servers(
                 servers,
-                lambda: print_line(web_messages.build_commands(service, mock, receiver)),
+                lambda: print_line(web_messages.build_commands(service, mock, receiver, token_url)),
                 issuers,
                 clock,
                 delivering,

@@ -15,7 +15,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route, Router
+from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp
 
 CLIENT = "demo"
@@ -25,10 +25,15 @@ SECRET = "demo"  # noqa: S105  # Everybody may know it: the issuer listens on th
 ISSUER = "https://issuer.example"
 """The claim `iss`. Nothing is fetched from it: the keys are in a file."""
 
+AUDIENCE = "https://budkavle.example"
+"""The claim `aud`, and the identifier of the demo as a protected resource, as in the examples of the contract."""
+
 SCOPES = ("messages", "publish")
 """The values of the claim `scope`. Each grants the scope of the same name."""
 
 PATH = "/issuer/token"
+"""The path of the token endpoint."""
+
 ALGORITHM = "ES256"
 LARGEST_BODY = 16_384
 """Maximum bytes of a request."""
@@ -37,9 +42,8 @@ LARGEST_BODY = 16_384
 class DemoIssuer:
     """Signs tokens with a key that it generates when it is created."""
 
-    def __init__(self, audience: str, now: Callable[[], datetime], *, lifetime: int = 3600) -> None:
-        """`audience` is the claim `aud`, `lifetime` the seconds until a token expires."""
-        self._audience = audience
+    def __init__(self, now: Callable[[], datetime], *, lifetime: int = 3600) -> None:
+        """`lifetime` is the number of seconds until a token expires."""
         self._now = now
         self._lifetime = lifetime
         self._key = ECKey.generate_key("P-256", {"alg": ALGORITHM, "use": "sig"}, auto_kid=True)
@@ -50,7 +54,7 @@ class DemoIssuer:
         (folder / "jwks.json").write_text(json.dumps(key_set), encoding="utf-8")
         issuer = {
             "issuer": ISSUER,
-            "audience": self._audience,
+            "audience": AUDIENCE,
             "algorithms": [ALGORITHM],
             "jwks": "file:jwks.json",
             "scopes": {"claim": "scope", "map": {scope: scope for scope in SCOPES}},
@@ -64,7 +68,7 @@ class DemoIssuer:
         now = int(self._now().timestamp())
         claims = {
             "iss": ISSUER,
-            "aud": self._audience,
+            "aud": AUDIENCE,
             "sub": CLIENT,
             "client_id": CLIENT,
             "iat": now,
@@ -74,9 +78,9 @@ class DemoIssuer:
         }
         return jwt.encode({"alg": ALGORITHM, "typ": "at+jwt", "kid": self._key.kid}, claims, self._key)
 
-    def create_application(self) -> ASGIApp:
-        """Return the token endpoint as an ASGI application."""
-        return Router([Route(PATH, self._issue, methods=["POST"])], redirect_slashes=False)
+    def create_application(self, rest: ASGIApp) -> ASGIApp:
+        """Return an application with the token endpoint at `PATH`, and `rest` at all other paths."""
+        return Router([Route(PATH, self._issue, methods=["POST"]), Mount("/", rest)], redirect_slashes=False)
 
     async def _issue(self, request: Request) -> Response:
         body = bytearray()
@@ -124,3 +128,13 @@ def _refuse(error: str, description: str, *, status: int = 400) -> Response:
     # All methods of the client's authentication that a 401 may name.
     headers = {"Cache-Control": "no-store", "WWW-Authenticate": f'Basic realm="{CLIENT}"'}
     return JSONResponse({"error": error, "error_description": description}, status, headers)
+
+
+def build_token_command(endpoint: str, service: str) -> str:
+    """Return the command that gets a token and reads messages with it."""
+    credentials = f"-u {CLIENT}:{SECRET} -d grant_type=client_credentials"
+    take = r"""sed 's/.*"access_token": *"\([^"]*\)".*/\1/'"""
+    read = f"{service}/webmessages/external-references/flowInstanceId/1068"
+    return (
+        f"""TOKEN=$(curl -sS {endpoint} {credentials} | {take}) && curl -sS {read} -H "Authorization: Bearer $TOKEN\""""
+    )

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from datetime import date, datetime
 
+from budkavle.demo.issuer import CLIENT, SECRET
 from budkavle.demo.receiver import SECRET_VARIABLE
 from domain.callers import build_certificate_caller
 from domain.catalogue import Allowed, System
@@ -106,11 +107,12 @@ curl -sS '{service}/v1/abonnement/beskeder?systemIdentifier={SYSTEM_ID}' {header
 """
 
 
-def check_command(service: str, api_key: str) -> str:
+def check_command(service: str, api_key: str, token_url: str) -> str:
     """Return the command that checks the contract on the demo. It first writes the certificate to a file."""
     pem = f"-----BEGIN CERTIFICATE-----\\n{CERTIFICATE}\\n-----END CERTIFICATE-----\\n"
     file = "demo-certificate.pem"
     # The location of the program depends on the installation.
     program = shlex.quote(sys.argv[0]) if sys.argv[0].endswith("budkavle") else "budkavle"
     check = f"{program} contract-check {service} --api-key {api_key} --client-cert {file} --case 1068"
-    return f"printf -- '{pem}' > {file} && {check}"
+    token = f"--token-url {token_url} --client-id {CLIENT}"
+    return f"printf -- '{pem}' > {file} && BUDKAVLE_CHECK_CLIENT_SECRET={SECRET} {check} {token}"

@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from budkavle.demo.issuer import build_token_command
 from budkavle.demo.subscriptions import build_subscription_commands, check_command
 from domain.api_keys import ApiKey, hash_key
 from domain.errors import NotFound
@@ -52,7 +53,7 @@ async def put_demo_rows(database: Database) -> None:
         await stored.store(database, message)
 
 
-def build_commands(service: str, mock: str, receiver: str) -> str:
+def build_commands(service: str, mock: str, receiver: str, token_url: str) -> str:
     """Return the commands to paste, one per line, and the pages to open."""
     message = '{"message": "This is a message", "externalReferences": [{"key": "flowInstanceId", "value": "1068"}]}'
     return f"""Post a message to case 1068:
@@ -62,8 +63,11 @@ Fetch the messages of that case:
 curl -sS {service}/webmessages/external-references/flowInstanceId/1068 -H 'apikey: {KEY}'
 
 {build_subscription_commands(service, KEY)}
+Get an access token from the demo's issuer, and fetch the messages with it instead of the key:
+{build_token_command(token_url, service)}
+
 Check that it keeps the contract (one or two minutes):
-{check_command(service, KEY)}
+{check_command(service, KEY, token_url)}
 
 API pages:          {service}/docs
 Receiver of events: {receiver}/

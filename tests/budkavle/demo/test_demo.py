@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 SPECS = {path.stem: read_spec(path.parent, path.stem) for path in sorted((REPOSITORY / "spec").glob("*.yaml"))}
-LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+Z \[info +\] (request|delivery_attempted) ")
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+Z \[info +\] (request|delivery_attempted|key_set_read) ")
 
 
 class Demo:
@@ -157,7 +157,11 @@ def test_dev_listens_only_on_this_machine_and_stores_no_key(tmp_path: Path) -> N
         shown.client.close()
         shown.process.send(signal.SIGINT)
         assert shown.process.wait() == 0
-        assert [json.loads(line)["status"] for line in shown.process.err] == [401]
+        entries = [json.loads(line) for line in shown.process.err]
+        assert [(entry["event"], entry.get("status")) for entry in entries] == [
+            ("key_set_read", None),
+            ("request", 401),
+        ]
 
 
 def test_dev_prints_commands_that_set_and_fetch_subscriptions(tmp_path: Path) -> None:
@@ -192,3 +196,15 @@ def test_dev_prints_a_command_that_publishes_an_event_with_a_signed_delivery(tmp
         while json.loads(shown.paste(waiting))["beskeder"]:
             pass
         shown.interrupt()
+
+
+def test_dev_prints_a_command_with_an_access_token_of_its_issuer(tmp_path: Path) -> None:
+    with demo(tmp_path) as shown:
+        [command] = [line.strip() for line in shown.process.out if line.startswith("TOKEN=")]
+        assert "apikey" not in command
+        listed = json.loads(shown.paste(command))
+        assert {"81471222-5798-11e9-ae24-57fa13b361e1"} <= {message["id"] for message in listed}
+        shown.interrupt()
+    assert any("caller=https://issuer.example#demo" in line for line in shown.process.err)
+    # The key of the issuer is generated at each start, and never stored.
+    assert all("budkavle.db" in path.name for path in tmp_path.iterdir())
