@@ -292,9 +292,7 @@ def test_key_publishes_only_for_its_organisations(
             continue
         (error,) = errors(response, 403)
         assert error["errorCode"] == 1013
-        assert error["message"] == (
-            "API-nøglen giver ikke adgang til at oprette beskeder med den angivne orgType og orgCode"
-        )
+        assert error["message"].endswith("ikke adgang til at oprette beskeder med den angivne orgType og orgCode")
     assert accepted == allowed
 
 
