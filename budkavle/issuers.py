@@ -3,7 +3,6 @@
 import ssl
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from budkavle.reloading import CHECK_SECONDS, ReloadedFiles
@@ -12,7 +11,26 @@ from domain.errors import BudkavleError
 from handlers.issuers import AcceptedIssuers
 
 if TYPE_CHECKING:
+    from oauth2.issuers import TrustedIssuers
     from oauth2.verification import TokenVerifier
+
+
+_UNUSABLE = "unusable settings: BUDKAVLE_ISSUERS"
+
+
+def read_trusted_issuers(settings: Settings) -> "TrustedIssuers | None":
+    """Return the issuers in the file, None without the setting. Raises `SettingsUnusable` with all faults."""
+    if settings.issuers is None:
+        return None
+    from budkavle.issuers_file import read_issuers
+
+    try:
+        trusted = read_issuers(settings.issuers)
+    except BudkavleError as exc:
+        raise SettingsUnusable(f"{_UNUSABLE}: {exc}") from None
+    if not settings.trusted_proxies and any(issuer.header for issuer in trusted.issuers):
+        raise SettingsUnusable(f"{_UNUSABLE}: `header` is accepted from BUDKAVLE_TRUSTED_PROXIES only, which is empty")
+    return trusted
 
 
 class Issuers(ReloadedFiles):
@@ -40,26 +58,21 @@ class Issuers(ReloadedFiles):
 
     def load(self) -> None:
         """Read the file, and use its issuers for the next requests. Raises `SettingsUnusable`."""
-        if self._settings.issuers is not None:
-            try:
-                self._read(self._settings.issuers)
-            except BudkavleError as exc:
-                raise SettingsUnusable(f"unusable settings: BUDKAVLE_ISSUERS: {exc}") from None
-
-    def _read(self, path: Path) -> None:
+        trusted = read_trusted_issuers(self._settings)
+        if trusted is None:
+            return
         # A service without issuers does not load the libraries for signatures.
-        from budkavle.issuers_file import read_issuers
         from oauth2.verification import TokenVerifier
 
-        trusted = read_issuers(path)
-        proxies = self._settings.trusted_proxies
-        if not proxies and any(issuer.header for issuer in trusted.issuers):
-            raise BudkavleError("`header` is accepted from BUDKAVLE_TRUSTED_PROXIES only, which is empty")
-        if self._verifier is None:
-            self._verifier = TokenVerifier(trusted.issuers, now=self._now, tls=self._tls)
-        else:
-            self._verifier.replace_issuers(trusted.issuers)
-        is_certificate_visible = self._settings.client_ca is not None or bool(proxies)
+        try:
+            if self._verifier is None:
+                self._verifier = TokenVerifier(trusted.issuers, now=self._now, tls=self._tls)
+            else:
+                self._verifier.replace_issuers(trusted.issuers)
+        except BudkavleError as exc:
+            # A file of keys has changed since it was checked.
+            raise SettingsUnusable(f"{_UNUSABLE}: {exc}") from None
+        is_certificate_visible = self._settings.client_ca is not None or bool(self._settings.trusted_proxies)
         self.accepted = AcceptedIssuers(trusted, self._verifier, is_certificate_visible)
 
     def get_accepted(self) -> AcceptedIssuers | None:

@@ -113,8 +113,8 @@ class Settings(BaseSettings):
     client_ca: FilePath | None = Field(None, description="A PEM file with the CA of client certificates.")
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_parse_networks)] = Field(
         (),
-        description="Proxies whose headers about callers (`Client-Cert`, `X-Forwarded-For`, `Forwarded`) are trusted:"
-        " addresses and networks, separated by commas.",
+        description="Proxies whose headers about callers (`Client-Cert`, `X-Forwarded-For`, `Forwarded`, tokens of"
+        " gateways) are trusted: addresses and networks, separated by commas.",
     )
     issuers: FilePath | None = Field(
         None, description="A YAML file with the issuers of access tokens. Without it no tokens are accepted."

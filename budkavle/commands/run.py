@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from budkavle.clock import DatabaseClock, measure_clock, now
+from budkavle.clock import DatabaseClock, measure_clock
 from budkavle.commands.console import prepare_database
-from budkavle.issuers import Issuers
+from budkavle.issuers import Issuers, read_trusted_issuers
 from budkavle.service import build_server_config, create_body_budget, create_service
 from budkavle.settings import Settings
 from budkavle.tls import ServerTls, build_server_context
@@ -33,7 +33,7 @@ def serve(
     with listen(settings.host, settings.port) as listener:
         # Read the files before the fork: unusable files are then one error, not one of each process.
         address = build_address(listener, tls=build_server_context(settings) is not None)
-        Issuers(settings, now)
+        read_trusted_issuers(settings)
         started: Callable[[], None] = partial(print_line, f"Budkavle listens on {address}")
         members: tuple[Member, ...] = ()
         if group is not None:
