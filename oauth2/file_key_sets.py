@@ -53,7 +53,8 @@ class FileKeySet:
         return self._keys
 
     def get_age(self) -> float:
-        """Return the seconds since the keys were those of the file."""
+        """Return the seconds since the keys were those of the file, which is checked for it without callers too."""
+        self.get_current()
         return self._monotonic() - self._confirmed
 
     def get_retry_seconds(self) -> float:

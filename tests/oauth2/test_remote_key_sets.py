@@ -155,7 +155,7 @@ BAD_RESPONSES: dict[str, Respond] = {
 
 @pytest.mark.parametrize("name", BAD_RESPONSES)
 async def test_bad_response_is_a_failure_and_keeps_the_last_good_set(authority: Authority, name: str) -> None:
-    times = FetchTimes(timeout=1.0, shortest_age=0.02, first_retry=0.02, longest_retry=0.04)
+    times = FetchTimes(timeout=0.5, shortest_age=0.02, first_retry=0.02, longest_retry=0.04)
     async with running_key_set_server(create_certificate(authority)) as server:
         server.respond = BAD_RESPONSES[name]
         source = await fetch_once(server.url, authority.context(), times=times)
@@ -179,9 +179,10 @@ async def test_endless_body_is_cut_off_at_the_limit(authority: Authority) -> Non
     async def flood(writer: asyncio.StreamWriter) -> None:
         nonlocal written
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        while written < 100 * MAX_BYTES:
+        while written < 100 * MAX_BYTES and not writer.is_closing():
             writer.write(b" " * 65536)
             await writer.drain()
+            await asyncio.sleep(0)
             written += 65536
 
     async with running_key_set_server(create_certificate(authority)) as server:
