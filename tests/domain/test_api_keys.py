@@ -3,7 +3,11 @@
 import base64
 import hashlib
 
-from domain.api_keys import generate_key, hash_key
+import pytest
+
+from domain.api_keys import ApiKey, check_name, generate_key, hash_key
+from domain.callers import Caller, CallerKind
+from tests.factories import NOW
 
 
 def test_new_key_has_256_random_bits() -> None:
@@ -15,3 +19,20 @@ def test_new_key_has_256_random_bits() -> None:
 def test_hash_key_is_the_hexadecimal_sha_256() -> None:
     assert hash_key(b"key") == hashlib.sha256(b"key").hexdigest()
     assert hash_key(b"\xff") != hash_key(b"\xfe")
+
+
+def test_build_caller_expands_scopes_and_ignores_unknown_ones() -> None:
+    key = ApiKey("hash", "a#b", ("messages", "publish:8", "messages.approve", "publish:x"), NOW)
+    scopes = frozenset({"messages.read", "messages.write", "publish:8"})
+    assert key.build_caller() == Caller(CallerKind.KEY, "a%23b", scopes)
+
+
+@pytest.mark.parametrize("name", ["case-system", "a:b", "åke 'quoted'", "https://issuer.example", "SHA256"])
+def test_check_name_accepts_names(name: str) -> None:
+    check_name(name)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "\x00", "https://issuer.example#client", "#", "sha256:ab"])
+def test_check_name_rejects_names_of_other_callers_and_blank_ones(name: str) -> None:
+    with pytest.raises(ValueError, match="must not"):
+        check_name(name)

@@ -1,6 +1,8 @@
 """Callers and the grammar of scopes."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domain.callers import ANONYMOUS, Caller, CallerKind, parse_scope
 
@@ -97,3 +99,23 @@ def test_anonymous_caller_has_no_rights() -> None:
     assert not any(ANONYMOUS.may(scope) for scope in ("messages.read", "messages.write", "publish"))
     assert not ANONYMOUS.may_publish(8, 101)
     assert not ANONYMOUS.systems
+
+
+ORG_TYPES, ORG_CODES = st.integers(0, 2**31 - 1), st.integers(-1, 99_999_999)
+
+
+@given(ORG_TYPES, ORG_CODES, ORG_TYPES, ORG_CODES)
+def test_every_subject_of_the_contract_has_a_scope(org_type: int, org_code: int, other_type: int, other: int) -> None:
+    one, all_of_type = build_caller(f"publish:{org_type}:{org_code}"), build_caller(f"publish:{org_type}")
+    assert one.may_publish(org_type, org_code)
+    assert one.may_publish(other_type, other) == ((other_type, other) == (org_type, org_code))
+    assert all_of_type.may_publish(other_type, other) == (other_type == org_type)
+
+
+@given(st.text())
+def test_parse_scope_raises_only_value_errors(text: str) -> None:
+    for candidate in (text, f"publish:{text}", f"publish:8:{text}"):
+        try:
+            assert parse_scope(candidate) == {candidate}
+        except ValueError:
+            continue
