@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from joserfc import jws
 from joserfc.errors import JoseError
@@ -18,8 +19,10 @@ from oauth2.compact_serialization import MAX_BYTES, UnverifiedToken, parse_token
 from oauth2.file_key_sets import FileKeySet
 from oauth2.issuers import ALGORITHMS, ANY_TYPE, AT_JWT, Issuer
 from oauth2.key_sets import KeySource, VerificationKey
-from oauth2.remote_key_sets import FetchTimes, RemoteKeySet
 from oauth2.tokens import KeysUnavailable, TokenFault, TokenRefused, VerifiedToken
+
+if TYPE_CHECKING:
+    from oauth2.remote_key_sets import FetchTimes
 
 MAX_REMEMBERED = 10_000
 """Maximum verified tokens that are remembered. The least recently used one is dropped for a new one."""
@@ -70,7 +73,7 @@ class TokenVerifier:
         *,
         now: Callable[[], datetime],
         tls: ssl.SSLContext | None = None,
-        fetch_times: FetchTimes | None = None,
+        fetch_times: "FetchTimes | None" = None,
         max_remembered: int = MAX_REMEMBERED,
     ) -> None:
         """`tls` replaces the certificate authorities of the machine for JWK Sets.
@@ -152,6 +155,9 @@ class TokenVerifier:
     def _create_source(self, location: str) -> KeySource:
         if location.startswith("file:"):
             return FileKeySet(Path(location.removeprefix("file:")))
+        # Only keys at URLs need the client for HTTP, which takes a tenth of a second to load.
+        from oauth2.remote_key_sets import RemoteKeySet
+
         return RemoteKeySet(location, tls=self._tls, times=self._fetch_times)
 
     def _recall(self, digest: bytes) -> VerifiedToken | None:

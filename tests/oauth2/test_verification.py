@@ -13,6 +13,7 @@ from oauth2.key_sets import KeySetUnusable
 from oauth2.tokens import TokenFault, TokenRefused, VerifiedToken
 from oauth2.verification import TokenVerifier
 from tests.oauth2.conftest import Verify
+from tests.processes import REPOSITORY, python, run_program
 from tests.tokens import (
     CLIENT,
     ISSUER,
@@ -190,3 +191,14 @@ def test_headers_are_those_of_gateways(tmp_path: Path) -> None:
     assert verifier.headers == {"x-jwt-assertion"}
     (state,) = verifier.list_key_sets()
     assert (state.location, state.failures) == (f"file:{path}", 0)
+
+
+@pytest.mark.parametrize(
+    ("module", "unneeded"),
+    [("budkavle.service", "joserfc"), ("oauth2.tokens", "joserfc"), ("oauth2.verification", "aiohttp")],
+)
+def test_libraries_are_loaded_only_if_they_are_needed(module: str, unneeded: str) -> None:
+    """A service without issuers starts without joserfc, and one with keys in files without the client for HTTP."""
+    code = f"import warnings; warnings.simplefilter('ignore'); import sys, {module}; print('{unneeded}' in sys.modules)"
+    result = run_program(*python(code), folder=REPOSITORY)
+    assert result.stdout == "False\n", result.stderr
