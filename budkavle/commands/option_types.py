@@ -11,7 +11,8 @@ from domain.callers import parse_scope
 from domain.subscriptions import COPENHAGEN
 
 MAX_PROCESSES = 256
-MAX_DAYS = 3650
+MAX_DAYS = 1826
+"""Five years. A year such as 2027 must not pass for a number of days."""
 
 
 class Moment(click.ParamType[datetime]):
