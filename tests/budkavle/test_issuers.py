@@ -17,9 +17,11 @@ from budkavle.issuers import Issuers
 from budkavle.settings import Settings, SettingsUnusable
 from tests.budkavle.services import plain_client, running_program
 from tests.budkavle.test_tls_reload import reload, replace_file
+from tests.certificates import Authority
 from tests.issuers import HEADER, bear, write_issuers
+from tests.oauth2.key_set_server import KeySetServer, running_key_set_server, send, send_keys
 from tests.processes import budkavle, python, run_program, running
-from tests.tokens import create_token, create_token_key, write_key_set
+from tests.tokens import create_key_set, create_token, create_token_key, write_key_set
 
 LIST = "/webmessages/external-references/errandNumber/A-1"
 OTHER = "https://other.example"
@@ -40,6 +42,8 @@ def test_sighup_reads_the_file_again(sqlite_url: str, tmp_path: Path) -> None:
     with running_program(sqlite_url, issuers=write_issuers(tmp_path)) as service:
         for_us, for_other = bear(), bear(aud=OTHER)
         assert (get_status(service.url, for_us), get_status(service.url, for_other)) == (200, 401)
+        # The signal causes it: the file has not changed.
+        reload(service, "issuers_reloaded")
         write_issuers(tmp_path, audience=OTHER)
         reload(service, "issuers_reloaded")
         assert (get_status(service.url, for_us), get_status(service.url, for_other)) == (401, 200)
@@ -119,6 +123,40 @@ def test_changed_keys_are_used_without_a_signal(sqlite_url: str, tmp_path: Path)
         # A token with an unknown key causes the look at the file.
         assert get_status(service.url, bear(create_token(new))) == 200
         assert get_status(service.url, old_token) == 401
+
+
+def test_keys_of_a_server_are_fetched_and_kept(
+    sqlite_url: str, tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch, run: Callable[[Any], Any]
+) -> None:
+    # The issuer has a certificate of a CA of this machine.
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    new = create_token_key("ES256", "new")
+
+    def call(server: KeySetServer) -> None:
+        issuers = write_issuers(tmp_path, jwks=server.url)
+        with running_program(sqlite_url, issuers=issuers) as service:
+            assert get_status(service.url, bear()) == 200
+            assert len(server.requests) == 1
+            server.respond = send_keys(create_key_set(create_token_key(), new))
+            assert get_status(service.url, bear(create_token(new))) == 200
+            assert len(server.requests) == 2
+            server.respond = send("{}")
+            for number in range(20):
+                unknown = create_token(create_token_key("ES256", f"unknown-{number}"))
+                assert get_status(service.url, bear(unknown)) == 401
+            # Unknown keys cause one fetch in 30 seconds.
+            assert len(server.requests) == 2
+            assert get_status(service.url, bear(create_token(new))) == 200
+            metrics = service.client.get("/metrics").text
+            assert f'budkavle_key_set_failures_total{{key_set="{server.url}"}} 0.0' in metrics
+            [age] = re.findall(rf'budkavle_key_set_age_seconds{{key_set="{server.url}"}} (\S+)', metrics)
+            assert 0 <= float(age) < 60
+
+    async def work() -> None:
+        async with running_key_set_server(authority.issue("localhost")) as server:
+            await asyncio.to_thread(call, server)
+
+    run(work())
 
 
 @pytest.mark.parametrize(
