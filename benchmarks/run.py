@@ -16,6 +16,7 @@ from benchmarks.load import ROOT
 BENCHES = {
     "throughput": ([], 1500),
     "idempotency": ([], 240),
+    "tokens": ([], 240),
     "start_up": ([], 240),
     "slow_open_e": ([], 120),
     "large_bodies": ([], 240),
