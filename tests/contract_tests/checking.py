@@ -31,8 +31,10 @@ from tests.handlers.callers import new_certificate
 from tests.shown_commands import PATH, read_block
 
 BUDKAVLE = Path(sys.executable).with_name("budkavle")
-ONLY_WITHOUT_TLS = {"needs a proxy: an invalid certificate fails in the TLS handshake"}
-"""The result of `left_out` if the target serves TLS and all else is known."""
+WITHOUT_TOKENS = {"needs a target that accepts tokens"}
+"""The reasons for checks that are left out if the target has no issuers."""
+ONLY_WITHOUT_TLS = WITHOUT_TOKENS | {"needs a proxy: an invalid certificate fails in the TLS handshake"}
+"""The same if the target also serves TLS, and all else is known."""
 
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 CASE = "1068"

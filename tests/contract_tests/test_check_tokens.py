@@ -18,6 +18,7 @@ from tests.contract_tests.broken_server import Breakage
 from tests.contract_tests.checking import CASE, Server, parse_skip_reasons
 from tests.contract_tests.issuing import running_issuer
 from tests.contract_tests.test_check_echoing_server import WAYS, echo_credentials, parts
+from tests.shown_commands import read_block
 
 RULES_OF_TOKENS = ("test_web_message_tokens.py", "test_event_tokens.py", "test_subscription_tokens.py")
 LIFETIME = 8
@@ -63,9 +64,9 @@ def check_with_tokens(server: Server, folder: Path, endpoint: str, *options: str
     return server.run(folder, program, command, url, *credentials, *report, BUDKAVLE_CHECK_CLIENT_SECRET=SECRET)
 
 
-def list_texts(folder: Path, result: subprocess.CompletedProcess[str]) -> dict[str, str]:
+def list_texts(report: Path, result: subprocess.CompletedProcess[str]) -> dict[str, str]:
     """Return everything that a check has printed or written."""
-    files = [path for path in (folder / "report").rglob("*") if path.is_file()]
+    files = [path for path in report.rglob("*") if path.is_file()]
     written = {str(path): path.read_bytes().decode("latin-1") for path in files}
     return {"the screen": result.stdout + result.stderr, **written}
 
@@ -73,14 +74,27 @@ def list_texts(folder: Path, result: subprocess.CompletedProcess[str]) -> dict[s
 def test_intact_service_has_no_findings_with_tokens_alone(
     server: Server, issuer: RecordingIssuer, endpoint: str, tmp_path: Path
 ) -> None:
-    """The token is renewed many times."""
-    result = check_with_tokens(server, tmp_path, endpoint)
+    """The command is that of the reference. The token is renewed many times."""
+    script = read_block("docs/reference/contract-check.md", "export")
+    for shown, here in {
+        "https://budkavle.example --allow-host budkavle.example": server.url,
+        "client.pem": str(server.certificate),
+        "https://issuer.example/token": endpoint,
+        "--client-id contract-check": f"--client-id {CLIENT}",
+        "=SECRET": f"={SECRET}",
+        "scope=wms:write wms:events": "scope=messages publish",
+    }.items():
+        assert script.count(shown) == 1
+        script = script.replace(shown, here)
+    work = tmp_path / "work"
+    work.mkdir()
+    result = server.run(work, "/bin/sh", "-e", "-c", script)
 
     assert result.returncode == 0, result.stdout + result.stderr
     assert "keeps the contract" in result.stdout
     assert parse_skip_reasons(result.stdout) == WITHOUT_KEYS
     assert len(issuer.issued) > 2
-    for name, text in list_texts(tmp_path, result).items():
+    for name, text in list_texts(work / "contract-report", result).items():
         assert not any(token.rpartition(".")[2] in text for token in issuer.issued), name
 
 
@@ -181,7 +195,7 @@ class TestEchoingServer:
         options = ("--spec", "web-messages", *options)
         result = check_with_tokens(server, tmp_path, endpoint, *options)
         assert "BREAKS the contract" in result.stdout, result.stdout + result.stderr
-        texts = list_texts(tmp_path, result)
+        texts = list_texts(tmp_path / "report", result)
         assert any("$TOKEN" in text for text in texts.values()), texts
         for name, text in texts.items():
             small = text.lower()
