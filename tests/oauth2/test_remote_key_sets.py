@@ -47,7 +47,7 @@ class Clock:
         return self.seconds
 
 
-async def fetch_once(url: str, context: ssl.SSLContext, **options: Any) -> RemoteKeySet:
+async def fetch_once(url: str, context: ssl.SSLContext | None, **options: Any) -> RemoteKeySet:
     """Return the source after its first fetch."""
     source = RemoteKeySet(url, tls=context, **options)
     source.start()
@@ -218,6 +218,18 @@ async def test_certificate_of_another_authority_is_a_failure(authority: Authorit
     async with running_key_set_server(create_certificate(authority)) as server:
         source = await fetch_once(server.url, other.context())
         assert (source.failures, source.get_current(), server.requests) == (1, None, [])
+        source.stop()
+
+
+async def test_authorities_are_those_of_the_machine(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operators add their own with the variable of OpenSSL."""
+    async with running_key_set_server(create_certificate(authority)) as server:
+        unknown = await fetch_once(server.url, None)
+        assert (unknown.failures, server.requests) == (1, [])
+        unknown.stop()
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+        source = await fetch_once(server.url, None)
+        assert find_key_ids(source) == ["key-1"]
         source.stop()
 
 
