@@ -3,9 +3,11 @@
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
+
+from anyio.from_thread import start_blocking_portal
 
 from tests.certificates import Authority, Issued
 from tests.tokens import create_key_set
@@ -90,3 +92,13 @@ async def stay_silent(_writer: asyncio.StreamWriter) -> None:
 
 def create_certificate(authority: Authority) -> Issued:
     return authority.issue("localhost")
+
+
+@contextmanager
+def key_set_server_in_thread(certificate: Issued, port: int = 0) -> Iterator[KeySetServer]:
+    """Run the server in a thread, for tests that wait for processes. Assigning `respond` changes the next response."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(running_key_set_server(certificate, port)) as server,
+    ):
+        yield server
