@@ -9,10 +9,13 @@ from tests.tokens import AUDIENCE, ISSUER, TokenKey, create_claims, create_token
 HEADER = "X-JWT-Assertion"
 
 
-def write_issuers(folder: Path, *keys: TokenKey, jwks: str | None = None, **changes: Any) -> Path:
+def write_issuers(
+    folder: Path, *keys: TokenKey, jwks: str | None = None, with_gateway: bool = False, **changes: Any
+) -> Path:
     """Write the file of one issuer with these keys, and return its path.
 
-    `jwks` replaces the file of keys; `changes` are other values of the issuer, and `resource`.
+    `jwks` replaces the file of keys; `changes` are other values of the issuer, and `resource`. `with_gateway` accepts
+    its tokens from a gateway as well.
     """
     write_key_set(folder / "jwks.json", *keys)
     resource = {"resource": changes.pop("resource")} if "resource" in changes else {}
@@ -34,7 +37,8 @@ def write_issuers(folder: Path, *keys: TokenKey, jwks: str | None = None, **chan
     }
     path = folder / "issuers.yaml"
     # JSON is YAML.
-    path.write_text(json.dumps({**resource, "issuers": [{**issuer, **changes}]}))
+    issuers = [{**issuer, **changes}, *([{**issuer, **changes, "header": HEADER}] if with_gateway else [])]
+    path.write_text(json.dumps({**resource, "issuers": issuers}))
     return path
 
 

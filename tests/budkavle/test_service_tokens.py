@@ -3,7 +3,7 @@
 import json
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,11 @@ def reached(
     put_message_types(database_url)
     put_system(database_url, SYSTEM, caller.fingerprint)
     settings: dict[str, object] = {
-        "issuers": write_issuers(folder, EC_KEY, RSA_KEY),
+        "issuers": write_issuers(folder, EC_KEY, RSA_KEY, with_gateway=True),
         "failed_authentications": 1_000_000,
     }
     if request.param == "direct":
-        with running_program(database_url, **settings, **tls) as service:
+        with running_program(database_url, **settings, **tls, trusted_proxies="192.0.2.7") as service:
             yield Reached(database_url, service.url, None)
         return
     with (
@@ -90,30 +90,38 @@ def get(client: httpx.Client, token: str, path: str = LIST) -> httpx.Response:
 
 def test_every_bad_token_gets_401(reached: Reached, authority: Authority) -> None:
     with authority.client(reached.url) as client:
-        assert get(client, sign()).status_code == 200
-        refused = 0
-        for fault, tokens in BAD_TOKENS.items():
-            for name, create in tokens.items():
-                token = create()
-                if name in NOT_IN_A_HEADER | PADDED or len(token) > MAX_HEAD_BYTES:
-                    continue
-                response = get(client, token)
-                if not token:
-                    assert (response.status_code, "invalid_request" in response.headers["www-authenticate"]) == (
-                        400,
-                        True,
-                    )
-                    continue
-                refused += 1
-                assert response.status_code == 401, (fault, name, response.text)
-                challenge = response.headers["www-authenticate"]
-                assert challenge.startswith('Bearer realm="budkavle", error="invalid_token", error_description="'), name
-                assert not any(part in challenge + response.text for part in token.split(".") if len(part) > 8), name
-        assert refused >= 60
-        for name in PADDED:
-            (create,) = [tokens[name] for tokens in BAD_TOKENS.values() if name in tokens]
-            assert get(client, create()).status_code == 200
-        assert get(client, sign()).status_code == 200
+        _refuse_bad_tokens(lambda token: get(client, token))
+
+
+@pytest.mark.parametrize("reached", sorted(PROXIES), indirect=True)
+def test_every_bad_token_of_a_gateway_gets_401(reached: Reached, authority: Authority) -> None:
+    with authority.client(reached.url) as client:
+        _refuse_bad_tokens(lambda token: client.get(LIST, headers=[(HEADER.encode(), token.encode().strip())]))
+
+
+def _refuse_bad_tokens(send: Callable[[str], httpx.Response]) -> None:
+    assert send(sign()).status_code == 200
+    refused = 0
+    for tokens in BAD_TOKENS.values():
+        for name, create in tokens.items():
+            token = create()
+            if name in NOT_IN_A_HEADER | PADDED or len(token) > MAX_HEAD_BYTES:
+                continue
+            response = send(token)
+            challenge = response.headers["www-authenticate"]
+            if not token:
+                assert response.status_code == 400
+                assert 'error="invalid_request"' in challenge
+                continue
+            refused += 1
+            assert response.status_code == 401, (name, response.text)
+            assert challenge.startswith('Bearer realm="budkavle", error="invalid_token", error_description="'), name
+            assert not any(part in challenge + response.text for part in token.split(".") if len(part) > 8), name
+    assert refused >= 60
+    for name in PADDED:
+        (create,) = [tokens[name] for tokens in BAD_TOKENS.values() if name in tokens]
+        assert send(create()).status_code == 200
+    assert send(sign()).status_code == 200
 
 
 def test_token_over_the_limit_gets_401(reached: Reached, authority: Authority) -> None:
@@ -161,11 +169,12 @@ def test_token_for_a_system_must_be_bound_to_its_certificate(
         assert refused.status_code == 401
 
 
-def test_forged_gateway_header_is_ignored(reached: Reached, authority: Authority) -> None:
+def test_gateway_header_is_accepted_from_proxies_only(reached: Reached, authority: Authority) -> None:
     with authority.client(reached.url) as client:
         response = client.get(LIST, headers={HEADER: sign()})
-        assert response.status_code == 401
-        assert "invalid_token" not in response.headers["www-authenticate"]
+        assert response.status_code == (401 if reached.proxy is None else 200)
+        both = client.get(LIST, headers={HEADER: sign(), "Authorization": f"Bearer {sign()}"})
+        assert both.status_code == (200 if reached.proxy is None else 400)
 
 
 def test_logs_audit_and_metrics_contain_no_part_of_a_token(
@@ -197,6 +206,9 @@ def test_logs_audit_and_metrics_contain_no_part_of_a_token(
                 get(service.client, token, path)
         for header in ("Authorization", HEADER):
             service.client.get(LIST, headers=[(header, f"Bearer {good}"), (header, f"Bearer {good}")])
+        for query in (f"access_token={good}", good):
+            get(service.client, good, f"{LIST}?{query}")
+            service.client.get(f"{LIST}?{query}")
         metrics = service.client.get("/metrics").text
         service.process.send(signal.SIGTERM)
         assert service.process.wait() == 0
