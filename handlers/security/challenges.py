@@ -1,5 +1,6 @@
 """The challenges to callers without access: the content of `WWW-Authenticate` (RFC 9110, section 11.6.1)."""
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -33,4 +34,9 @@ def build_bearer_challenge(
         "scope": " ".join(scope for scope in scopes if is_scope(scope)),
         "resource_metadata": metadata_url,
     }
-    return ", ".join([f"Bearer {_REALM}", *(f'{name}="{value}"' for name, value in parameters.items() if value)])
+    added = [f'{name}="{_FORBIDDEN.sub("?", value)}"' for name, value in parameters.items() if value]
+    return ", ".join([f"Bearer {_REALM}", *added])
+
+
+_FORBIDDEN = re.compile(r"[^ !#-\[\]-~]")
+"""A character that no value of a parameter may contain."""
