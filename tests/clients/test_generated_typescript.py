@@ -44,6 +44,7 @@ OUTCOMES: dict[str, tuple[int, int, str]] = {
     "getHealthLive": (200, 400, "getHealthLive.verbose"),
     "getHealthReady": (200, 400, "getHealthReady.verbose"),
     "getMetrics": (200, 400, "getMetrics.verbose"),
+    "getProtectedResource": (200, 400, "getProtectedResource.verbose"),
     "plantMessage": (201, 404, "the external instance has no case 7"),
     "getCase": (200, 404, "the case 7 of the external instance is not declared and has no data"),
     "listCases": (200, 400, "unknown parameter 'colour'"),

@@ -20,7 +20,6 @@ def test_build_bearer_challenge_has_all_parameters() -> None:
 
 
 def test_build_bearer_challenge_replaces_characters_outside_the_grammar() -> None:
-    """The name of a claim, which an operator chooses, may be in a description."""
     challenge = build_bearer_challenge(None, BearerError.INVALID_TOKEN, 'the claim "a\\b" \u2013 å\r\nX: y')
     assert challenge == 'Bearer realm="budkavle", error="invalid_token", error_description="the claim ?a?b? ? ???X: y"'
 

@@ -32,5 +32,11 @@ export function health(given: Given): Record<keyof operations, () => Promise<Out
       const bad = await client.GET("/metrics", wrong);
       return { good: good.response.status, bad: bad.response.status, told: told(bad.error) };
     },
+    async getProtectedResource() {
+      const good = await client.GET("/.well-known/oauth-protected-resource");
+      check(good.data?.bearer_methods_supported[0] === "header", "metadata");
+      const bad = await client.GET("/.well-known/oauth-protected-resource", wrong);
+      return { good: good.response.status, bad: bad.response.status, told: told(bad.error) };
+    },
   };
 }
