@@ -72,7 +72,7 @@ class Api:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         typed = {} if data is None or content_type is None else {"Content-Type": content_type}
         sent = {**typed, **self._identity(identity), **(headers or {})}
-        by_tls = self.target.is_tls and identity == "system"
+        by_tls = self.target.is_tls and self._needs_certificate(identity)
         evidence.record_request(evidence.SentRequest(method, url.removeprefix(self.target.url), sent, data, by_tls))
         response = self._session.request(
             method,
@@ -220,11 +220,21 @@ class Api:
         key = {"sender": target.api_key, "publisher": target.publish_key}.get(caller)
         if key is not None:
             return {"apikey": key}
-        if caller in {"sender", "publisher", "token"}:
-            return {} if target.token is None else {"Authorization": f"Bearer {target.token}"}
-        if caller == "system" and target.certificate is not None and not target.is_tls:
-            return {"Client-Cert": target.certificate.header}
-        return {}
+        headers = {}
+        if self._uses_token(caller):
+            headers["Authorization"] = f"Bearer {target.token}"
+        if self._needs_certificate(caller) and target.certificate is not None and not target.is_tls:
+            headers["Client-Cert"] = target.certificate.header
+        return headers
+
+    def _uses_token(self, caller: Caller) -> bool:
+        target = self.target
+        has_key = {"sender": target.api_key, "publisher": target.publish_key}.get(caller) is not None
+        return target.token_file is not None and caller in {"sender", "publisher", "token"} and not has_key
+
+    def _needs_certificate(self, caller: Caller) -> bool:
+        """Return whether a caller presents the certificate: a system, and the owner of a token that is bound to it."""
+        return caller == "system" or (self._uses_token(caller) and self.target.has_bound_token)
 
 
 def created_id(response: requests.Response) -> str:

@@ -56,17 +56,21 @@ def request(
     is_framed = any(line.lower().startswith((b"content-length", b"transfer-encoding")) for line in lines)
     if body is not None and not is_framed:
         lines.append(b"Content-Length: %d" % len(body))
-    return b"\r\n".join(map(_use_token, lines)) + b"\r\n\r\n" + (body or b"")
+    return b"\r\n".join(_use_token(lines)) + b"\r\n\r\n" + (body or b"")
 
 
-def _use_token(header: bytes) -> bytes:
-    """Return a header with the token in place of a key that the target of this process does not have."""
+def _use_token(lines: list[bytes]) -> list[bytes]:
+    """Return headers with the token in place of keys that the target of this process does not have."""
     target = _of_this_process
     if target is None or target.token_file is None:
-        return header
+        return lines
     keys = {API_KEY: target.api_key, PUBLISH_KEY: target.publish_key}
     missing = {f"apikey: {name}".encode() for name, key in keys.items() if key is None}
-    return f"Authorization: Bearer {TOKEN}".encode() if header in missing else header
+    replaced = [f"Authorization: Bearer {TOKEN}".encode() if line in missing else line for line in lines]
+    has_certificate = any(line.startswith(b"Client-Cert: ") for line in lines)
+    if replaced != lines and target.has_bound_token and not has_certificate:
+        replaced.append(f"Client-Cert: {CERTIFICATE}".encode())
+    return replaced
 
 
 def post(body: bytes, content_type: str | bytes | None = JSON, **options: Any) -> bytes:

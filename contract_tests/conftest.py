@@ -33,9 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run tests that do not depend on the database on one database only.
 
-    The token of these tests has all scopes: `tests/contract_tests/test_check_tokens.py` runs those of a limited one.
+    The token of these tests has all scopes, and is not bound: `tests/contract_tests/test_check_tokens.py` runs those of
+    other tokens.
     """
-    items[:] = [item for item in items if not _is_of_limited_token(item)]
+    items[:] = [item for item in items if not _is_of_another_token(item)]
     items[:] = [
         item
         for item in items
@@ -44,9 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ]
 
 
-def _is_of_limited_token(item: pytest.Item) -> bool:
+def _is_of_another_token(item: pytest.Item) -> bool:
     needed = {name for mark in item.iter_markers("needs") for name in mark.args}
-    return bool(needed & {"token_without_messages", "token_without_events"})
+    return bool(needed & {"token_without_messages", "token_without_events", "has_bound_token"})
 
 
 @dataclass

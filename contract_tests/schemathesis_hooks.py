@@ -13,6 +13,7 @@ from contract_tests import evidence
 from contract_tests.adapting import REPLAY, SYNC, adapt_call
 from contract_tests.suites import WITH_TOKEN
 from contract_tests.target import CheckTarget
+from contract_tests.tokens import is_bound
 
 FORM = "multipart/form-data"
 ACCEPTED_BAD_DATA, NOT_ALLOWED = "ST201", "ST204"
@@ -91,6 +92,9 @@ class _Token:
 
     def set(self, case: Any, data: str, _context: Any) -> None:
         case.headers["Authorization"] = f"Bearer {data}"
+        target = CheckTarget.from_environment()
+        if target is not None and target.certificate is not None and not target.is_tls and is_bound(data):
+            case.headers["Client-Cert"] = target.certificate.header
 
 
 if _USES_TOKEN:

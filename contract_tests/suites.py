@@ -128,7 +128,8 @@ def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
         *(["--include-operation-id-regex", "|".join(check.only)] if check.only else []),
         *(["--tls-verify", target.ca] if target.ca else []),
     ]
-    if target.is_tls and is_of_systems and target.certificate is not None:
+    presents_certificate = is_of_systems or (uses_token and target.has_bound_token)
+    if target.is_tls and presents_certificate and target.certificate is not None:
         command += ["--request-cert", target.certificate.file]
         command += [] if target.certificate.key is None else ["--request-cert-key", target.certificate.key]
     environment = {

@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from contract_tests.raw_http import CLOSED, RawConnection, RawResponse
-from contract_tests.tokens import read_tokens
+from contract_tests.tokens import is_bound, read_tokens
 
 VARIABLE = "BUDKAVLE_CONTRACT_TARGET"
 """The environment variable with the path of the target's file."""
@@ -133,6 +133,16 @@ class CheckTarget:
     @property
     def token(self) -> str | None:
         return self.tokens[-1] if self.token_file is not None else None
+
+    @property
+    def has_bound_token(self) -> bool:
+        """Whether the token is bound to a client certificate, which requests with the token present then."""
+        return self.token is not None and is_bound(self.token)
+
+    @property
+    def has_unbound_token(self) -> bool:
+        """Whether any bearer of the token may use it."""
+        return self.token is not None and not is_bound(self.token)
 
     @property
     def sender(self) -> bool:

@@ -63,8 +63,8 @@ class DemoIssuer:
         file.write_text(yaml.safe_dump({"issuers": [issuer]}), encoding="utf-8")
         return file
 
-    def create_token(self, *scopes: str) -> str:
-        """Return a token that grants these scopes to the client."""
+    def create_token(self, *scopes: str, **more: object) -> str:
+        """Return a token that grants these scopes to the client. `more` are further claims."""
         now = int(self._now().timestamp())
         claims = {
             "iss": ISSUER,
@@ -75,6 +75,7 @@ class DemoIssuer:
             "exp": now + self._lifetime,
             "jti": secrets.token_urlsafe(16),
             "scope": " ".join(scopes),
+            **more,
         }
         return jwt.encode({"alg": ALGORITHM, "typ": "at+jwt", "kid": self._key.kid}, claims, self._key)
 

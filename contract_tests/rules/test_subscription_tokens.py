@@ -5,7 +5,6 @@ import pytest
 from contract_tests.api import LIST, REPLAY, SYNC, TEST, Api
 from contract_tests.rules.answers import expect, expect_errors
 from contract_tests.rules.tokens import INVALID_TOKEN, UNKNOWN, expect_bearer, expect_no_token
-from contract_tests.tokens import is_bound
 
 pytestmark = pytest.mark.needs("certificate", "system", "allowed", "accepts_tokens")
 
@@ -41,19 +40,21 @@ def test_set_with_an_invalid_token_changes_nothing(own_set: Api) -> None:
 
 @pytest.mark.needs("token_file")
 def test_token_does_not_replace_the_certificate(api: Api) -> None:
-    query = {"systemIdentifier": api.target.system}
-    response = api.call("GET", "/v1/abonnement", query=query, caller="token")
-    code = NO_KEY if is_bound(api.target.token or "") else NO_CERTIFICATE
-    expect_errors(response, 401, (None, None, code))
+    query, headers = {"systemIdentifier": api.target.system}, {"Authorization": f"Bearer {api.target.token}"}
+    response = api.call("GET", "/v1/abonnement", query=query, headers=headers, caller="nobody")
+    expect_errors(response, 401, (None, None, NO_KEY if api.target.has_bound_token else NO_CERTIFICATE))
 
 
-@pytest.mark.needs("token_file")
+@pytest.mark.needs("has_unbound_token")
 def test_token_of_any_bearer_is_invalid_with_a_certificate(api: Api) -> None:
     """A token that is not bound to the certificate may be stolen."""
-    token = api.target.token or ""
-    if is_bound(token):
-        pytest.skip("needs a --token that is not bound to a certificate")
-    query, headers = {"systemIdentifier": api.target.system}, {"Authorization": f"Bearer {token}"}
+    query, headers = {"systemIdentifier": api.target.system}, {"Authorization": f"Bearer {api.target.token}"}
     response = api.call("GET", "/v1/abonnement", query=query, headers=headers, caller="system")
     expect_errors(response, 401, (None, None, NO_KEY))
     expect_bearer(response, INVALID_TOKEN)
+
+
+@pytest.mark.needs("has_bound_token")
+def test_token_of_the_certificate_gives_access_together_with_it(api: Api) -> None:
+    headers = {"Authorization": f"Bearer {api.target.token}"}
+    expect(api.call("GET", "/v1/beskedtype/tilladte", query={"orgType": 1}, headers=headers, caller="system"), 200)

@@ -81,9 +81,9 @@ def test_class_for_callers_follows_the_rules(sqlite_url: str, tmp_path: Path) ->
     issued = []
 
     class Issuer(DemoIssuer):
-        def create_token(self, *scopes: str) -> str:
+        def create_token(self, *scopes: str, **more: object) -> str:
             issued.append(scopes)
-            return super().create_token(*scopes)
+            return super().create_token(*scopes, **more)
 
     namespace: dict[str, Any] = {}
     exec(compile(read_block_in(CALLERS, "python"), CALLERS, "exec"), namespace)  # The code of our own page.

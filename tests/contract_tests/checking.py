@@ -52,14 +52,14 @@ class Server:
     issuer: DemoIssuer | None = None
     """The issuer whose tokens the server accepts."""
 
-    def target(self, *scopes: str) -> CheckTarget:
+    def target(self, *scopes: str, **claims: object) -> CheckTarget:
         """Return the target that the command would check, with a token of these scopes if there are any."""
         certificate = read_certificate(self.certificate, None)
         target = CheckTarget(self.url, MESSAGES_KEY, PUBLISH_KEY, certificate, system=SYSTEM, case=int(CASE), seed=SEED)
         if self.issuer is None or not scopes:
             return target
         file = self.certificate.with_name("tokens")
-        file.write_text(self.issuer.create_token(*scopes))
+        file.write_text(self.issuer.create_token(*scopes, **claims))
         return replace(target, token_file=str(file))
 
     @contextmanager

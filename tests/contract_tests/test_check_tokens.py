@@ -1,5 +1,7 @@
 """`budkavle contract-check` with access tokens: intact services, tokens that expire, and endpoints that fail."""
 
+import base64
+import hashlib
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +14,7 @@ from budkavle.commands.contract_check import run_check
 from budkavle.demo.issuer import CLIENT, SECRET, DemoIssuer
 from budkavle.specs import find_spec_dir
 from contract_tests.suites import Check
-from contract_tests.target import CheckTarget
+from contract_tests.target import CheckTarget, read_certificate
 from contract_tests.tokens import Issued, TokenError
 from tests.contract_tests.broken_server import Breakage
 from tests.contract_tests.checking import CASE, Server, parse_skip_reasons
@@ -24,11 +26,13 @@ RULES_OF_TOKENS = ("test_web_message_tokens.py", "test_event_tokens.py", "test_s
 LIFETIME = 8
 """Seconds. A service accepts a token ten seconds longer, a check takes at least twenty."""
 
+BOUND = "needs a --token that is bound to --client-cert"
 WITHOUT_KEYS = {
     "needs --api-key",
     "needs --api-key and a --token without access to messages",
     "needs --publish-key of another key than --api-key",
     "needs a --token without access to events",
+    BOUND,
 }
 """The reasons for checks that are left out if there is a token of all scopes and no key."""
 
@@ -40,8 +44,8 @@ class RecordingIssuer(DemoIssuer):
         super().__init__(now, lifetime=LIFETIME)
         self.issued: list[str] = []
 
-    def create_token(self, *scopes: str) -> str:
-        self.issued.append(super().create_token(*scopes))
+    def create_token(self, *scopes: str, **more: object) -> str:
+        self.issued.append(super().create_token(*scopes, **more))
         return self.issued[-1]
 
 
@@ -120,8 +124,8 @@ def test_intact_service_has_no_findings_with_raw_requests(
 
 
 LIMITED = {
-    "messages": {"needs a --token without access to messages"},
-    "publish": {"needs --token", "needs a --token without access to events"},
+    "messages": {"needs a --token without access to messages", "needs a --token for events", BOUND},
+    "publish": {"needs a --token without access to events", "needs a --token for messages", BOUND},
 }
 
 
@@ -130,9 +134,26 @@ def test_intact_service_has_no_findings_with_a_limited_token(
     scope: str, reasons: set[str], server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_rules(server.target(scope), tmp_path, *RULES_OF_TOKENS) == 0
-    assert parse_skip_reasons(capsys.readouterr().out) == reasons | (
-        {"needs --token"} if scope == "messages" else set()
-    )
+    assert parse_skip_reasons(capsys.readouterr().out) == reasons
+
+
+def test_intact_service_has_no_findings_with_a_token_of_the_certificate(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every request with the token presents the certificate to which it is bound."""
+    der = base64.b64decode(read_certificate(server.certificate, None).header.strip(":"))
+    thumbprint = base64.urlsafe_b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
+    later = int(now().timestamp()) + 600
+    target = without_keys(server.target("messages", "publish", cnf={"x5t#S256": thumbprint}, exp=later))
+    files = (*RULES_OF_TOKENS, "test_web_message_deletion.py", "test_event_faults.py")
+    assert run_rules(target, tmp_path, *files) == 0
+    reasons = parse_skip_reasons(capsys.readouterr().out)
+    assert reasons == WITHOUT_KEYS - {BOUND} | {"needs a --token that is not bound"}
+    check = Check(target, find_spec_dir(), tmp_path / "report", ("web-messages",), kinds=("schema",))
+    assert run_check(check) == 0, capsys.readouterr().out
+    raw = ("test_queries.py", "test_subscription_events.py")
+    check = Check(target, find_spec_dir(), tmp_path / "report", profile="full", kinds=("raw-bytes",), only=raw)
+    assert run_check(check) == 0, capsys.readouterr().out
 
 
 class ShortLived:
