@@ -9,7 +9,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from domain.errors import BudkavleError, CallerRefused, Invalid, RefusalReason, TokenRejected
+from domain.errors import (
+    BudkavleError,
+    CallerRefused,
+    Invalid,
+    IssuerKeysMissing,
+    RefusalReason,
+    TokenRejected,
+)
 from domain.log_texts import redact_for_log
 from openapi.contracts import FORM
 from openapi.errors import problem_replies
@@ -65,7 +72,8 @@ async def _build_response(error: Exception, scope: Scope) -> Response:
         response = (
             form.render_error(error) if errors <= MANY_ERRORS else await asyncio.to_thread(form.render_error, error)
         )
-        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        # Callers without access could fill the log; the fetches of the keys log their failures.
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, IssuerKeysMissing):
             # A handler that adds data to an error keeps the cause as its `__cause__`.
             cause = getattr(error, "reason", "") or getattr(error.__cause__, "reason", "")
             detail = getattr(error, "explanation", "") or redact_for_log(str(error))

@@ -13,7 +13,7 @@ from connexion.middleware.abstract import ROUTING_CONTEXT
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from domain.errors import Violation
+from domain.errors import IssuerKeysMissing, Violation
 from openapi.contracts import FORM
 from openapi.errors.forms import PROBLEMS, ErrorForm
 from openapi.observation.log_names import LogNames
@@ -115,7 +115,8 @@ class ObservationMiddleware:
         operation, fields = _find_operation_id(scope["extensions"]), scope["budkavle.log"]
         _count(operation, status, seconds)
         caller = scope.get(CALLER)
-        is_anonymous = caller is None and status < HTTPStatus.INTERNAL_SERVER_ERROR
+        is_failure = status >= HTTPStatus.INTERNAL_SERVER_ERROR and fields.get("error") != IssuerKeysMissing.__name__
+        is_anonymous = caller is None and not is_failure
         suppressed = self._anonymous_lines.admit_line(scope[PEER]) if is_anonymous else 0
         if suppressed is None:
             return

@@ -4,6 +4,8 @@ import asyncio
 import json
 import re
 import signal
+import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +17,7 @@ from structlog.testing import capture_logs
 
 from budkavle.issuers import Issuers
 from budkavle.settings import Settings, SettingsUnusable
+from openapi.observation.source_limits import LINES_PER_SECOND
 from tests.budkavle.services import plain_client, running_program
 from tests.budkavle.test_tls_reload import reload, replace_file
 from tests.certificates import Authority
@@ -157,6 +160,22 @@ def test_keys_of_a_server_are_fetched_and_kept(
             await asyncio.to_thread(call, server)
 
     run(work())
+
+
+def test_log_lines_about_tokens_without_keys_are_bounded(sqlite_url: str, tmp_path: Path) -> None:
+    """Anyone can write the name of an issuer into a token."""
+    with running_program(sqlite_url, issuers=write_issuers(tmp_path, jwks="https://127.0.0.1:9/jwks.json")) as service:
+        service.client.headers = bear()
+        start = time.monotonic()
+        for _ in range(300):
+            assert service.client.get(LIST).status_code == 503
+        seconds = time.monotonic() - start
+        service.process.send(signal.SIGTERM)
+        assert service.process.wait() == 0
+        events = Counter(json.loads(line)["event"] for line in service.process.err)
+    assert events["key_set_fetch_failed"] >= 1
+    assert 1 <= events["request"] <= LINES_PER_SECOND * (seconds + 2)
+    assert events["request_failed"] == 0
 
 
 @pytest.mark.parametrize(
