@@ -195,7 +195,7 @@ def test_event_without_a_key_is_refused_before_its_body(key: str | bytes | None,
         sent = request("POST", EVENT, body=body, content_type="text/plain", headers=headers, key=key)
         answer = target.send(sent)
         assert_error_list(answer, 401, (None, None, 1012))
-        assert not answer.is_direct or answer.headers["www-authenticate"].startswith("ApiKey ")
+        assert not answer.is_direct or "ApiKey " in answer.headers["www-authenticate"]
 
 
 @EVENT_NEEDS

@@ -157,8 +157,11 @@ def test_token_for_a_system_must_be_bound_to_its_certificate(
 ) -> None:
     with authority.client(reached.url, caller) as client:
         assert client.get(ABONNEMENT).status_code == 200
-        assert get(client, sign(cnf=bind(caller), system=SYSTEM), ABONNEMENT).status_code == 200
-        assert get(client, sign(cnf=bind(caller)), ABONNEMENT).status_code == 403
+        body = {"systemIdentifier": SYSTEM, "abonnementer": []}
+        for claims, status in (({"system": SYSTEM}, 200), ({}, 403)):
+            headers = {"Authorization": f"Bearer {sign(cnf=bind(caller), **claims)}"}
+            assert client.post("/v1/abonnement/sync", json=body, headers=headers).status_code == status
+            assert client.get(ABONNEMENT, headers=headers).status_code == status
         refused = get(client, sign(system=SYSTEM), ABONNEMENT)
         assert refused.status_code == 401
         assert 'error="invalid_token"' in refused.headers["www-authenticate"]
