@@ -10,7 +10,7 @@ from typing import Any
 from connexion.middleware.lifespan import LifespanMiddleware
 from starlette.types import ASGIApp
 
-from handlers.contracts import CONTRACTS
+from handlers.contracts import CONTRACTS, DESCRIBED
 from handlers.errors.forms import ERROR_LISTS
 from handlers.requests import Services
 from handlers.security.access_tokens import AccessTokens
@@ -50,6 +50,7 @@ def create_application(
     security.
     """
     specs = {name: read_spec(spec_dir, name) for name in contracts}
+    described = {other: read_spec(spec_dir, other) for name in contracts for other in DESCRIBED.get(name, ())}
     proxies = TrustedProxies(trusted_proxies)
     tokens = AccessTokens(services.get_issuers, proxies, services.now)
     _check_unique_ids(specs)
@@ -73,7 +74,7 @@ def create_application(
     ]
     application = assemble(
         middlewares,
-        build_docs_routes(spec_dir, specs),
+        build_docs_routes(spec_dir, specs | described),
         is_linked=is_linked,
         lifespan=lifespan,
         security_map=build_security_map(keys, tokens, services),

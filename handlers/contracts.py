@@ -15,3 +15,6 @@ CONTRACTS: Mapping[str, Contract] = {
     "subscriptions": Contract(ERROR_LISTS, (subscriptions, events, deliveries), audit_operation),
 }
 """The contracts by the names of their files."""
+
+DESCRIBED: Mapping[str, tuple[str, ...]] = {"subscriptions": ("deliveries",)}
+"""The contracts that are served as documentation alone, with another one: their requests are sent by the service."""

@@ -1,4 +1,4 @@
-"""Serve each contract as YAML, as JSON, and in Swagger UI, under `/docs`."""
+"""Serve each contract as YAML, as JSON, and in Swagger UI, under `/docs`; some have a JSON Schema as well."""
 
 import html
 from collections.abc import Mapping
@@ -49,14 +49,16 @@ _INDEX = """<!DOCTYPE html>
 
 _ITEM = (
     '<li><a href="/docs/{name}">{title}</a>: <a href="/docs/{name}/openapi.yaml">YAML</a>, '
-    '<a href="/docs/{name}/openapi.json">JSON</a></li>'
+    '<a href="/docs/{name}/openapi.json">JSON</a>{others}</li>'
 )
+
+_SCHEMA = ', <a href="/docs/{name}/schema.json">JSON Schema</a>'
 
 
 def build_docs_routes(spec_dir: Path, specs: Mapping[str, Any]) -> list[BaseRoute]:
     """Return the routes of the documentation, for contracts by name."""
-    items = "".join(_ITEM.format(name=name, title=html.escape(spec["info"]["title"])) for name, spec in specs.items())
-    routes: list[BaseRoute] = [_create_page_route("/docs", _INDEX.format(items=items))]
+    items = ""
+    routes: list[BaseRoute] = []
     for name, spec in specs.items():
         title = html.escape(spec["info"]["title"])
         key = spec["components"].get("parameters", {}).get("IdempotencyKey", {}).get("example", "-")
@@ -66,6 +68,13 @@ def build_docs_routes(spec_dir: Path, specs: Mapping[str, Any]) -> list[BaseRout
             _create_file_route(f"/docs/{name}/openapi.yaml", source, "application/yaml"),
             _create_file_route(f"/docs/{name}/openapi.json", replies.to_json(spec), replies.JSON),
         ]
+        schema = spec_dir / f"{name}.schema.json"
+        if schema.exists():
+            routes.append(
+                _create_file_route(f"/docs/{name}/schema.json", schema.read_bytes(), "application/schema+json")
+            )
+        items += _ITEM.format(name=name, title=title, others=_SCHEMA.format(name=name) if schema.exists() else "")
+    routes.append(_create_page_route("/docs", _INDEX.format(items=items)))
     routes.append(Mount("/docs/static", StaticFiles(directory=swagger_ui_path)))
     return routes
 

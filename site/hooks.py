@@ -37,7 +37,7 @@ def on_files(files: Any, config: Any) -> Any:
         files.append(File.generated(config, other or name, abs_src_path=str(ROOT / name)))
     for name in ("site.css", "site.js"):
         files.append(File.generated(config, name, abs_src_path=str(ROOT / "site" / name)))
-    for path in sorted((ROOT / "spec").glob("*.yaml")):
+    for path in sorted((ROOT / "spec").iterdir()):
         files.append(File.generated(config, f"spec/{path.name}", abs_src_path=str(path)))
     return files
 

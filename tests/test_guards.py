@@ -59,6 +59,8 @@ def operations() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
 
 
 OPERATIONS = {operation["operationId"]: (name, operation) for name, _, _, operation in operations()}
+SERVED = {id_: (name, operation) for id_, (name, operation) in OPERATIONS.items() if not SPECS[name].get("x-outgoing")}
+"""The operations that our programs serve. The others are those of receivers, which our programs call."""
 
 
 def resolved(spec: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
@@ -70,9 +72,9 @@ def resolved(spec: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     return node
 
 
-@pytest.mark.parametrize("operation_id", OPERATIONS)
+@pytest.mark.parametrize("operation_id", SERVED)
 def test_each_operation_has_a_handler(operation_id: str) -> None:
-    name, _ = OPERATIONS[operation_id]
+    name, _ = SERVED[operation_id]
     found = [
         handler
         for module in CONTRACTS[name].modules
@@ -83,7 +85,12 @@ def test_each_operation_has_a_handler(operation_id: str) -> None:
     assert handler.__doc__
 
 
-@pytest.mark.parametrize("name", SPECS)
+def test_contract_without_handlers_is_outgoing() -> None:
+    assert SPECS.keys() - CONTRACTS.keys() == {name for name, spec in SPECS.items() if spec.get("x-outgoing")}
+    assert SPECS.keys() - CONTRACTS.keys() == set().union(*handlers.contracts.DESCRIBED.values())
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
 def test_each_contract_has_a_handler_for_nothing_else(name: str) -> None:
     public = {
         member.__name__
@@ -91,13 +98,13 @@ def test_each_contract_has_a_handler_for_nothing_else(name: str) -> None:
         for _, member in inspect.getmembers(module, inspect.iscoroutinefunction)
         if not member.__name__.startswith("_") and member.__module__ == module.__name__
     }
-    expected = {inflection.underscore(operation_id) for operation_id, (spec, _) in OPERATIONS.items() if spec == name}
+    expected = {inflection.underscore(operation_id) for operation_id, (spec, _) in SERVED.items() if spec == name}
     assert public == expected
 
 
-@pytest.mark.parametrize("operation_id", OPERATIONS)
+@pytest.mark.parametrize("operation_id", SERVED)
 def test_each_operation_declares_its_security(operation_id: str) -> None:
-    name, operation = OPERATIONS[operation_id]
+    name, operation = SERVED[operation_id]
     security = operation.get("security", SPECS[name].get("security"))
     assert isinstance(security, list), f"{operation_id} says nothing of who may call it"
     schemes = SPECS[name]["components"].get("securitySchemes", {})
@@ -111,7 +118,7 @@ def test_each_operation_declares_its_security(operation_id: str) -> None:
 def test_only_operations_without_data_are_open_to_all() -> None:
     open_to_all = {
         operation_id
-        for operation_id, (name, operation) in OPERATIONS.items()
+        for operation_id, (name, operation) in SERVED.items()
         # The mock, which serves its own contract, contains no personal data.
         if name != "mock-open-e" and not operation.get("security", SPECS[name].get("security"))
     }
@@ -129,9 +136,9 @@ def test_paths_are_unique() -> None:
     assert [path for path, count in counts.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("operation_id", OPERATIONS)
+@pytest.mark.parametrize("operation_id", SERVED)
 def test_all_errors_have_one_schema(operation_id: str) -> None:
-    name, operation = OPERATIONS[operation_id]
+    name, operation = SERVED[operation_id]
     for status, response in operation["responses"].items():
         if status == "503" or status < "400":
             continue
@@ -140,9 +147,9 @@ def test_all_errors_have_one_schema(operation_id: str) -> None:
             assert media_type["schema"] == {"$ref": f"#/components/schemas/{ERRORS[name]}"}, status
 
 
-@pytest.mark.parametrize("operation_id", OPERATIONS)
+@pytest.mark.parametrize("operation_id", SERVED)
 def test_every_response_has_the_request_id(operation_id: str) -> None:
-    name, operation = OPERATIONS[operation_id]
+    name, operation = SERVED[operation_id]
     for status, response in operation["responses"].items():
         headers = {header.lower() for header in resolved(SPECS[name], response).get("headers", {})}
         assert REQUEST_ID[name] in headers, status

@@ -10,8 +10,9 @@ from contract_tests.compatibility.parts import Parts
 class Answers:
     """Compares the responses of operations of two contracts."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, side: Side) -> None:
         self._parts = parts
+        self._side = side
 
     def differences(self, operation: str, old: Node, new: Node) -> Iterator[Difference]:
         """Yield responses that an operation no longer returns, and parts of responses that are new and incompatible."""
@@ -28,12 +29,12 @@ class Answers:
         if new.get("content") and not old.get("content"):
             # Clients were generated for a response without content; some do not read it and fail on the next response.
             yield Difference(address, "has content now")
-        yield from self._parts.compare_content(address, Side.ANSWERS, old, new)
+        yield from self._parts.compare_content(address, self._side, old, new)
         now = {name.lower(): header for name, header in new.get("headers", {}).items()}
         for name, header in old.get("headers", {}).items():
             place = f"{address} header {name}"
             if name.lower() in now:
-                yield from self._parts.compare_parameter(place, Side.ANSWERS, header, now[name.lower()])
+                yield from self._parts.compare_parameter(place, self._side, header, now[name.lower()])
             else:
                 yield Difference(place, GONE)
         for name, link in old.get("links", {}).items():

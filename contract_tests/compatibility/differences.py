@@ -7,7 +7,10 @@ from typing import Any
 
 
 class Side(StrEnum):
-    """The sender of the data that a schema describes. It determines which changes are compatible."""
+    """The sender of the data that a schema describes. It determines which changes are compatible.
+
+    Callers send requests, and the service sends answers. Requests that the service sends are compared as answers.
+    """
 
     REQUESTS = "requests"
     ANSWERS = "answers"
@@ -26,6 +29,7 @@ class Difference:
 
 GONE = "no longer there"
 LOOK = "changed, look"
+NEW = "new, look"
 
 
 def describe_change(keyword: str, was: Any, now: Any) -> str:

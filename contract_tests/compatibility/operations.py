@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from contract_tests.compatibility.answers import Answers
-from contract_tests.compatibility.differences import GONE, LOOK, Difference, Side, describe_change
+from contract_tests.compatibility.differences import GONE, LOOK, NEW, Difference, Side, describe_change
 from contract_tests.compatibility.documents import Document, Node
 from contract_tests.compatibility.keywords import upper_limit
 from contract_tests.compatibility.parts import Parts
@@ -25,7 +25,10 @@ class _Comparison:
         self._old = old
         self._new = new
         self._parts = Parts(old, new)
-        self._answers = Answers(self._parts)
+        # With `x-outgoing` the service sends the requests, and others answer them.
+        self._is_outgoing = bool(old.contents.get("x-outgoing"))
+        self._requests, answers = (Side.ANSWERS, Side.REQUESTS) if self._is_outgoing else (Side.REQUESTS, Side.ANSWERS)
+        self._answers = Answers(self._parts, answers)
         self._security = Security(old.contents, new.contents)
 
     def differences(self) -> Iterator[Difference]:
@@ -33,6 +36,10 @@ class _Comparison:
         old, new = self._old.contents, self._new.contents
         if self._old.plain(old.get("servers", default_servers)) != self._new.plain(new.get("servers", default_servers)):
             yield Difference("servers", LOOK)
+        if self._is_outgoing != bool(new.get("x-outgoing")):
+            yield Difference("x-outgoing", LOOK)
+        if self._is_outgoing:
+            yield from self._new_operations()
         yield from self._security.schemes()
         for path, operations in old["paths"].items():
             if path not in new["paths"]:
@@ -46,6 +53,13 @@ class _Comparison:
                 elif method in operations:
                     whole = [_with_parameters_of_path(item, method) for item in (operations, changed)]
                     yield from self._operation(f"{method.upper()} {path}", *whole)
+
+    def _new_operations(self) -> Iterator[Difference]:
+        """Yield operations that receivers do not have."""
+        for path, operations in self._new.contents["paths"].items():
+            for method in METHODS:
+                if method in operations and method not in self._old.contents["paths"].get(path, {}):
+                    yield Difference(f"{method.upper()} {path}", NEW)
 
     def _operation(self, place: str, old: Node, new: Node) -> Iterator[Difference]:
         address = old.get("operationId", place)
@@ -64,11 +78,12 @@ class _Comparison:
         for key, node in before.items():
             place = f"{address} {' '.join(key)}"
             if key in now:
-                yield from self._parts.compare_parameter(place, Side.REQUESTS, node, now[key])
+                yield from self._parts.compare_parameter(place, self._requests, node, now[key])
             else:
                 yield Difference(place, GONE)
         for key, node in now.items():
-            if key not in before and self._new.resolve(node).get("required"):
+            is_required = self._requests is Side.REQUESTS and self._new.resolve(node).get("required")
+            if key not in before and is_required:
                 yield Difference(f"{address} {' '.join(key)}", "required now")
 
     def _body(self, address: str, old: Node | None, new: Node | None) -> Iterator[Difference]:
@@ -78,15 +93,16 @@ class _Comparison:
             if before is not None:
                 yield Difference(address, GONE)
             return
-        if now.get("required") and not (before or {}).get("required"):
-            yield Difference(address, "required now")
+        is_required, was_required = bool(now.get("required")), bool((before or {}).get("required"))
+        if is_required != was_required and is_required == (self._requests is Side.REQUESTS):
+            yield Difference(address, "required now" if is_required else "no longer always there")
         if before is None:
             return
         limits = before.get("x-max-bytes"), now.get("x-max-bytes")
-        text = upper_limit("x-max-bytes", Side.REQUESTS, *limits)
+        text = upper_limit("x-max-bytes", self._requests, *limits)
         if text is not None:
             yield Difference(address, text)
-        yield from self._parts.compare_content(address, Side.REQUESTS, before, now)
+        yield from self._parts.compare_content(address, self._requests, before, now)
 
 
 def _with_parameters_of_path(operations: Node, method: str) -> Node:

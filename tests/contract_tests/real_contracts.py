@@ -16,7 +16,8 @@ def contract(folder: str, name: str) -> dict[str, Any]:
     return loaded
 
 
-OURS = {name: contract("spec", name) for name in ("web-messages", "subscriptions", "operations", "mock-open-e")}
+NAMES = ("web-messages", "subscriptions", "operations", "deliveries", "mock-open-e")
+OURS = {name: contract("spec", name) for name in NAMES}
 PUBLISHED = {name: contract(BASELINES[0].folder, name) for name in ("web-messages", "subscriptions")}
 
 

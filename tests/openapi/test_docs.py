@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from conftest import RunningService
+from tests.delivery_schema import PATH, build_schema
 
 SPEC = Path(__file__).parents[2] / "spec"
 NAMES = sorted(path.stem for path in SPEC.glob("*.yaml") if path.stem != "mock-open-e")
@@ -68,11 +69,19 @@ def test_each_contract_has_a_page_that_loads_only_local_files(contract: RunningS
         assert loaded.content
 
 
+def test_json_schema_of_a_delivery_is_served_and_is_that_of_the_contract(contract: RunningService) -> None:
+    """`python -m tests.delivery_schema` writes it."""
+    assert PATH.read_text() == build_schema()
+    response = contract.client.get("/docs/deliveries/schema.json")
+    assert response.headers["content-type"] == "application/schema+json"
+    assert response.content == PATH.read_bytes()
+
+
 def test_index_links_every_contract(contract: RunningService) -> None:
     response = contract.client.get("/docs")
     assert response.status_code == 200
     linked = addresses(response.text).linked
-    assert {f"/docs/{name}" for name in NAMES} <= set(linked)
+    assert {f"/docs/{name}" for name in NAMES} | {"/docs/deliveries/schema.json"} <= set(linked)
     assert all(contract.client.get(address).status_code == 200 for address in linked)
 
 
