@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from handlers.security.access_tokens import LINES_PER_SECOND
 from oauth2.compact_serialization import MAX_BYTES
 from oauth2.tokens import TokenFault
 from openapi.server.protocol import MAX_HEAD_BYTES
@@ -178,6 +180,23 @@ def test_gateway_header_is_accepted_from_proxies_only(reached: Reached, authorit
         assert response.status_code == (401 if reached.proxy is None else 200)
         both = client.get(LIST, headers={HEADER: sign(), "Authorization": f"Bearer {sign()}"})
         assert both.status_code == (200 if reached.proxy is None else 400)
+
+
+def test_ignored_gateway_header_is_logged_without_its_value(sqlite_url: str, tmp_path: Path) -> None:
+    issuers = write_issuers(tmp_path, EC_KEY, with_gateway=True)
+    token = sign()
+    with running_program(sqlite_url, issuers=issuers, trusted_proxies="192.0.2.7") as service:
+        start = time.monotonic()
+        for _ in range(50):
+            assert service.client.get(LIST, headers={HEADER: token}).status_code == 401
+        seconds = time.monotonic() - start
+        service.process.send(signal.SIGTERM)
+        assert service.process.wait() == 0
+        log = [json.loads(line) for line in service.process.err]
+    lines = [entry for entry in log if entry["event"] == "token_header_ignored"]
+    assert 1 <= len(lines) <= LINES_PER_SECOND * (seconds + 2)
+    assert {(entry["header"], entry["peer"]) for entry in lines} == {(HEADER.lower(), "127.0.0.1")}
+    assert not any(part in line for line in service.process.err for part in token.split("."))
 
 
 def test_logs_audit_and_metrics_contain_no_part_of_a_token(
