@@ -7,6 +7,7 @@ Checked at the end, on each database:
 
 - each event arrived at least once at every system; deliveries rejected with 404 are parked, and no others;
 - no event arrived before an earlier one of its key had arrived or was parked;
+- the receipts are those of the requests that receivers accepted: number, ids and hashes of the bodies;
 - an event arrived twice only if the worker with the first response was killed before the second arrival, or a worker or
   receiver died within a moment of the first.
 
@@ -21,7 +22,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.queue_checks import Life, find_out_of_order, find_repeats, find_wrongly_parked
+from benchmarks.queue_checks import Life, find_out_of_order, find_repeats, find_wrong_receipts, find_wrongly_parked
 from benchmarks.queue_stage import ReceiverProgram, count_waiting, prepare, publish, run, start_receiver, start_worker
 from benchmarks.stage import DATABASES, Stage
 from domain.deliveries import DeliveryState
@@ -72,6 +73,7 @@ def _run_soak(kind: str, keys: int, each: int, chance: random.Random) -> list[st
         arrivals.sort(key=lambda arrival: arrival.time)
         faults, again = find_repeats(arrivals, lives, deaths)
         faults += find_out_of_order(arrivals, each) + find_wrongly_parked(arrivals, parked)
+        faults += find_wrong_receipts(arrivals, run(url, _list_receipts))
         queues = len({(arrival.path, arrival.key) for arrival in arrivals})
         faults += [] if queues == keys * len(PATHS) else [f"{queues} queues were seen"]
         print(
@@ -118,6 +120,12 @@ async def _list_parked(database: Database) -> list[str]:
     select = tables.deliveries.select().where(tables.deliveries.c.state == str(DeliveryState.PARKED))
     rows = await database.read(short_read(lambda connection: connection.execute(select).all()))
     return [row.id for row in rows]
+
+
+async def _list_receipts(database: Database) -> list[tuple[str, str]]:
+    select = tables.receipts.select()
+    rows = await database.read(short_read(lambda connection: connection.execute(select).all()))
+    return [(row.id, row.hash) for row in rows]
 
 
 if __name__ == "__main__":

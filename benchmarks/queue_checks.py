@@ -10,7 +10,8 @@ from pathlib import Path
 
 from benchmarks.queue_stage import Arrival
 
-ENDS = (200, 404)
+ACCEPTED = 200
+ENDS = (ACCEPTED, 404)
 """Statuses after which a delivery is not sent again."""
 
 LOGGED_WITHIN = 0.7
@@ -46,6 +47,16 @@ def find_wrongly_parked(arrivals: Iterable[Arrival], parked: Iterable[str]) -> l
     refused = {delivery for delivery, status in last.items() if status != 200}
     different = refused ^ set(parked)
     return [f"{len(refused)} were refused; {len(different)} of them are not parked, or others are"] if different else []
+
+
+def find_wrong_receipts(arrivals: Iterable[Arrival], receipts: Iterable[tuple[str, str]]) -> list[str]:
+    """Return differences between the receipts and what the receivers accepted: number, ids and hashes."""
+    stored = sorted(receipts)
+    accepted = sorted({(arrival.delivery, arrival.hash) for arrival in arrivals if arrival.status == ACCEPTED})
+    if stored == accepted:
+        return []
+    missing, others = len(set(accepted) - set(stored)), len(set(stored) - set(accepted))
+    return [f"{len(accepted)} accepted, {len(stored)} receipts: {missing} are missing, {others} have no request"]
 
 
 def find_repeats(

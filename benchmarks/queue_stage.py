@@ -30,12 +30,13 @@ LOOPBACK = ("127.0.0.1",)
 
 @dataclass(frozen=True)
 class Arrival:
-    """One attempt as recorded by the receiver. `status` is 0 if it did not respond."""
+    """One attempt as recorded by the receiver. `status` is 0 if it did not respond; `hash` is that of the body."""
 
     time: float
     path: str
     delivery: str
     key: str
+    hash: str
     sequence: int
     status: int
 

@@ -5,10 +5,11 @@ or sends a malformed response on some attempts and responds with 200 on others; 
 whose version ends with 7.
 
 Run: python -m benchmarks.receiver PORT LOG HOST ... The log has a line for each attempt: time, path, delivery, key,
-sequence, status (0 without a response).
+SHA-256 of the body, sequence, status (0 without a response).
 """
 
 import asyncio
+import hashlib
 import json
 import socket
 import struct
@@ -49,9 +50,10 @@ class ReceiverProtocol(asyncio.Protocol):
         if method == "GET":
             self._transport.write(ANSWERS[200])
             return
-        self._take(path, headers.get("webhook-id", ""), json.loads(body))
+        self._take(path, headers.get("webhook-id", ""), body)
 
-    def _take(self, path: str, delivery: str, event: dict[str, Any]) -> None:
+    def _take(self, path: str, delivery: str, body: bytes) -> None:
+        event = json.loads(body)
         *_, kind, detail = ["", *path.split("/")]
         milliseconds = int(detail) if kind == "ok" else 0
         status = 200
@@ -64,13 +66,14 @@ class ReceiverProtocol(asyncio.Protocol):
             status = 200 if attempt > 1 else (500, RESET, GARBAGE, 200)[way]
         # Events of web messages have neither a person nor a version.
         key = event.get("identifikation") or event["eksternIdentifier"]
-        attempt_fields = (path, delivery, key, event.get("versionIdentifier", "0"), status)
+        body_hash = hashlib.sha256(body).hexdigest()
+        attempt_fields = (path, delivery, key, body_hash, event.get("versionIdentifier", "0"), status)
         if milliseconds:
             asyncio.get_running_loop().call_later(milliseconds / 1000, self._respond, attempt_fields)
         else:
             self._respond(attempt_fields)
 
-    def _respond(self, attempt_fields: tuple[str, str, str, str, int]) -> None:
+    def _respond(self, attempt_fields: tuple[str, str, str, str, str, int]) -> None:
         *fields, status = attempt_fields
         if self._transport.is_closing():
             # The worker has died, so it does not receive the response.

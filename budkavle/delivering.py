@@ -23,6 +23,7 @@ class Delivering:
             receiver_concurrency=settings.receiver_concurrency,
             lease=timedelta(seconds=settings.delivery_lease),
             event_retention=timedelta(hours=settings.event_retention_hours),
+            receipt_retention=timedelta(days=settings.receipt_days),
         )
         self._calls = ReceiverClient(
             connect_timeout=settings.delivery_connect_timeout, attempt_timeout=settings.delivery_timeout

@@ -194,6 +194,9 @@ class Settings(BaseSettings):
         le=87_600,
         description="Deduplication window for event ids, in hours.",
     )
+    receipt_days: float = Field(
+        90, gt=0, le=3650, description="Days that the receipt of a delivery is kept after the receiver accepted it."
+    )
     drain_seconds: float = Field(
         0,
         ge=0,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -90,11 +91,13 @@ async def _post(
         # aiohttp has already released a connection whose response was read completely.
         if response.connection is not None:
             response.close()
+    is_accepted = 200 <= response.status < 300  # noqa: PLR2004  # The class of success, as HTTP numbers it.
     return ReceiverResponse(
         status=response.status,
-        reason=None if 200 <= response.status < 300 else Reason.HTTP,  # noqa: PLR2004  # The class of success, as HTTP numbers it.
+        reason=None if is_accepted else Reason.HTTP,
         body=_decode_text(received),
         retry_after=_retry_after(response.headers.get("Retry-After"), now),
+        request_hash=hashlib.sha256(body).hexdigest() if is_accepted else None,
     )
 
 

@@ -23,6 +23,7 @@ from domain.deliveries import (
     Attempt,
     AttemptOutcome,
     ClaimedDelivery,
+    DeliveredRequest,
     DeliveryState,
     ReceiverResponse,
     Target,
@@ -32,7 +33,7 @@ from domain.deliveries import (
 )
 from domain.errors import StorageFailed
 from persistence.database import Database
-from persistence.queue import claims, due_deliveries, housekeeping, pauses
+from persistence.queue import claims, due_deliveries, housekeeping, pauses, receipts
 from persistence.queue.claims import Lease, SettledAttempt
 from persistence.queue.due_deliveries import DueDelivery, LookMemory
 from persistence.queue.housekeeping import FIRST_EVENT
@@ -47,7 +48,7 @@ IDLE_POLL_SECONDS = 1.0
 
 HOUSEKEEPING_SECONDS = 30
 PRUNED_AT_ONCE = 1000
-"""Old events that one transaction considers."""
+"""Old events that one transaction considers, and old receipts that it deletes."""
 KEPT_PAGES = 10
 """Maximum transactions without any event to delete, per run."""
 PULLED_AT_ONCE = 500
@@ -74,12 +75,13 @@ class DeliveryClient(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one worker: concurrency in total and per receiver, duration of a lease, retention of events."""
+    """Limits of one worker: concurrency in total and per receiver, duration of a lease, retention."""
 
     concurrency: int = 200
     receiver_concurrency: int = 100
     lease: timedelta = timedelta(seconds=30)
     event_retention: timedelta = timedelta(hours=24)
+    receipt_retention: timedelta = timedelta(days=90)
 
 
 class Worker:
@@ -239,7 +241,9 @@ class Worker:
         is_retried = determine_state_after(outcome) is DeliveryState.WAITING
         due = now + retry_delay(attempt.number, self._chance(), answer.retry_after) if is_retried else None
         del self._under_way[item.number]
-        self._finished.append(SettledAttempt(item.number, outcome, attempt, due))
+        hash_ = answer.request_hash
+        delivered = None if hash_ is None else DeliveredRequest(item.webhook_url, hash_)
+        self._finished.append(SettledAttempt(item.number, outcome, attempt, due, delivered))
         target = Target(item.receiver.system_id, item.webhook_url)
         if is_retried and answer.retry_after:
             until = now + timedelta(seconds=answer.retry_after)
@@ -367,6 +371,11 @@ class Worker:
                 return
             kept_pages += number == 0
 
+    async def _prune_receipts(self, before: datetime) -> None:
+        """Delete old receipts until there are none: a run must keep up with the deliveries of all workers."""
+        while await receipts.prune_receipts(self._database, before, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
+            pass
+
     async def _run_housekeeping(self) -> None:
         while True:
             now = self._now()
@@ -376,6 +385,7 @@ class Worker:
                     log.warning("stuck_deliveries_released", number=released)
                 await pauses.prune_pauses(self._database, now)
                 await self._prune_events(now - self._limits.event_retention)
+                await self._prune_receipts(now - self._limits.receipt_retention)
             except StorageFailed as exc:
                 log.error("housekeeping_failed", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace adds nothing to the reason.
             except Exception:

@@ -3,7 +3,7 @@
 Source: decision 0011, and STAR's formula for the time between attempts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from http import HTTPStatus
@@ -19,7 +19,7 @@ MAX_STORED_RESPONSE = 1024
 """Maximum bytes of a response that are stored."""
 
 MAX_ATTEMPTS = 20
-"""Maximum stored attempts per delivery. Older attempts are deleted."""
+"""Maximum stored attempts per delivery after the first one. Older attempts are deleted."""
 
 
 class DeliveryState(StrEnum):
@@ -104,7 +104,7 @@ class ReceiverResponse:
     """The result of an attempt. `status` is None without a response; `body` is the beginning of the body.
 
     `retry_after` is the pause that the receiver requests, in seconds. `detail` explains to operators why there is no
-    response.
+    response. `request_hash` is the SHA-256 of the body of the request, if the receiver accepted it.
     """
 
     status: int | None
@@ -112,6 +112,16 @@ class ReceiverResponse:
     body: str = ""
     retry_after: float | None = None
     detail: str = ""
+    # Not compared: two requests may get the same response.
+    request_hash: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveredRequest:
+    """The request that a receiver accepted: its path below the base URL, and the SHA-256 of its body in hexadecimal."""
+
+    webhook_url: str
+    body_hash: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -365,6 +365,33 @@ attempts = sa.Table(
     sa.Column("answer", sa.Text, nullable=False),
 )
 
+# No foreign keys: a receipt remains when its event, its subscription or its system is removed.
+receipts = sa.Table(
+    "receipts",
+    metadata,
+    # The id of the delivery.
+    sa.Column("id", _build_uuid_type(), primary_key=True),
+    sa.Column("event_id", _build_uuid_type(), nullable=False, index=True),
+    sa.Column("system_id", _build_uuid_type(), nullable=False),
+    sa.Column("org_type", sa.Integer, nullable=False),
+    sa.Column("org_code", sa.Integer, nullable=False),
+    sa.Column("entity_type", sa.Integer, nullable=False),
+    sa.Column("webhook_url", sa.Text, nullable=False),
+    sa.Column("accepted", UtcDateTime, nullable=False),
+    sa.Column("first_attempt", UtcDateTime, nullable=False),
+    sa.Column("last_attempt", UtcDateTime, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("milliseconds", sa.Integer, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    # The failed attempts before the last one, without the responses.
+    sa.Column("failures", sa.JSON(none_as_null=True)),
+    sa.CheckConstraint("length(hash) = 64", name="hash"),
+    sa.Index("ix_receipts_system_id_last_attempt_id", "system_id", "last_attempt", "id"),
+    sa.Index("ix_receipts_last_attempt_id", "last_attempt", "id"),
+    sqlite_with_rowid=False,
+)
+
 chains = sa.Table(
     "chains",
     metadata,

@@ -13,12 +13,21 @@ from domain.deliveries import (
     Attempt,
     AttemptOutcome,
     ClaimedDelivery,
+    DeliveredRequest,
     DeliveryState,
     Receiver,
     determine_state_after,
 )
 from persistence.database import Database, to_json
-from persistence.queue.sql import FRAGMENTS, IS_AHEAD, build_for_each_dialect, build_statement, format_moment
+from persistence.queue.receipts import replace_by_receipts
+from persistence.queue.sql import (
+    CAN_BE_SETTLED,
+    FRAGMENTS,
+    IS_AHEAD,
+    build_for_each_dialect,
+    build_statement,
+    format_moment,
+)
 from persistence.tables import attempts, deliveries, events, message_types, subscriptions, systems
 from persistence.web_message_events import NO_REQUEST
 from persistence.work import mark, queue_write
@@ -35,12 +44,16 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class SettledAttempt:
-    """The outcome of one attempt. `due` is the time of the next attempt if the delivery is retried."""
+    """The outcome of one attempt. `due` is the time of the next attempt if the delivery is retried.
+
+    `delivered` describes the request if the receiver accepted it, and only then.
+    """
 
     number: int
     outcome: AttemptOutcome
     attempt: Attempt
     due: datetime | None = None
+    delivered: DeliveredRequest | None = None
 
 
 async def claim(
@@ -60,7 +73,9 @@ async def release(database: Database, lease: Lease, numbers: Collection[int]) ->
 
 
 async def settle(database: Database, lease: Lease, settled: Sequence[SettledAttempt]) -> set[int]:
-    """Store the outcomes of attempts. Return the deliveries that another transaction has locked; retry these.
+    """Store the outcomes of attempts, and the receipts of deliveries.
+
+    Return the deliveries that another transaction has locked; retry these.
 
     Outcomes of deliveries that were deleted or are claimed by another holder by now are discarded.
     """
@@ -110,19 +125,6 @@ where number in (
 )
 """)
 
-_SETTLED = """
-{look_up}
-    select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
-    where {is_given} and d.lease = :holder {skip_locked_lanes}
-{looked_up}
-"""
-"""Deliveries that can be settled now. The lock on the subscription covers all its keys: see `let_next_go`."""
-
-_DELETE = build_for_each_dialect(f"""
-delete from deliveries where number in ({_SETTLED})
-returning number, subscription_id, key
-""")
-
 _FAIL = build_for_each_dialect(f"""
 update deliveries set state = given.state, due = given.due, attempts = given.attempts, lease = null, urgency = null
 from (
@@ -130,7 +132,7 @@ from (
         cast(value->>'attempts' as integer) as attempts
     from {{rows}}
 ) as given
-where deliveries.number = given.number and deliveries.number in ({_SETTLED})
+where deliveries.number = given.number and deliveries.number in ({CAN_BE_SETTLED})
 returning deliveries.number, subscription_id, key
 """)
 
@@ -172,8 +174,11 @@ _KEEP_ATTEMPT = {
     "postgresql": postgresql.insert(attempts).on_conflict_do_nothing(),
 }
 
+# The first attempt remains: the receipt contains its time.
 _FORGET_ATTEMPTS = attempts.delete().where(
-    attempts.c.delivery == sa.bindparam("delivery_number"), attempts.c.number <= sa.bindparam("last")
+    attempts.c.delivery == sa.bindparam("delivery_number"),
+    attempts.c.number > 1,
+    attempts.c.number <= sa.bindparam("last"),
 )
 
 _COLUMNS = (
@@ -294,12 +299,11 @@ def _build_lease_parameters(lease: Lease, numbers: Iterable[int]) -> dict[str, A
 @queue_write
 def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[SettledAttempt]) -> set[int]:
     dialect = connection.dialect.name
-    done = [item.number for item in settled if determine_state_after(item.outcome) is None]
+    done = [(item.number, item.attempt, item.delivered) for item in settled if item.delivered is not None]
     failed = [item for item in settled if determine_state_after(item.outcome) is not None]
     written: list[Any] = []
     if done:
-        parameters = {"numbers": to_json(done), "holder": lease.holder}
-        written += connection.execute(_DELETE[dialect], parameters)
+        written += replace_by_receipts(connection, lease.holder, done)
     if failed:
         rows = to_json([_build_failure_row(item) for item in failed])
         numbers = to_json([item.number for item in failed])

@@ -100,3 +100,14 @@ IS_OF_KEY = "o.subscription_id = d.subscription_id and o.key = d.key and o.state
 
 IS_AHEAD = f"{IS_OF_KEY} and o.number < d.number"
 """SQL condition: `o` is an earlier delivery of the same key as `d`."""
+
+CAN_BE_SETTLED = """
+{look_up}
+    select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
+    where {is_given} and d.lease = :holder {skip_locked_lanes}
+{looked_up}
+"""
+"""The numbers of the given deliveries that the holder can settle now.
+
+The lock on the subscription covers all its keys: see `claims.let_next_go`.
+"""

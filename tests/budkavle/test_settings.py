@@ -83,6 +83,7 @@ UNUSABLE = {
     "DELIVERY_TIMEOUT": ["0", "601", "secret"],
     "DELIVERY_LEASE": ["0", "15", "3601", "secret"],
     "EVENT_RETENTION_HOURS": ["0", "secret"],
+    "RECEIPT_DAYS": ["0", "3651", "secret"],
     "SHUTDOWN_TIMEOUT": ["-1", "secret"],
     "TLS_CERT": ["/no/such/secret", "/"],
     "TLS_KEY": ["/no/such/secret"],

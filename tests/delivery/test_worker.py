@@ -1,5 +1,6 @@
 """The outcome of deliveries, by a worker with real receivers on each database."""
 
+import hashlib
 import json
 from datetime import timedelta
 from typing import Any
@@ -36,6 +37,19 @@ async def test_delivered_event_is_removed_from_the_queue(database: Database, pee
     assert len(recorder.requests) == 3
     assert {recorder.headers(index)["webhook-id"] for index in range(3)} == ids
     assert (await counts(database)).get("deliveries", 0) == 0
+
+
+async def test_receipt_has_the_hash_of_the_body_that_was_sent(database: Database, peer: StartPeer) -> None:
+    recorder = Recorder()
+    await subscribe(database, base_url_of(peer(recorder)))
+    for _ in range(3):
+        await publish(database, **PERSON)
+    assert sum([await deliver_due(database) for _ in range(3)]) == 3
+    received = {
+        recorder.headers(index)["webhook-id"]: hashlib.sha256(recorder.requests[index][1]).hexdigest()
+        for index in range(3)
+    }
+    assert {row["id"]: row["hash"] for row in await rows(database, tables.receipts)} == received
 
 
 async def test_failed_delivery_is_retried_at_the_time_of_the_formula(database: Database, peer: StartPeer) -> None:
@@ -174,3 +188,21 @@ async def test_old_events_that_are_kept_do_not_hide_later_ones(database: Databas
             await worker._prune_events(NOW - timedelta(days=1))
             numbers.append((await counts(database))["events"])
     assert numbers == [10_001, 10_000, 10_000]
+
+
+async def test_housekeeping_deletes_all_old_receipts(database: Database, peer: StartPeer) -> None:
+    await subscribe(database, base_url_of(peer(Recorder())))
+    await publish(database)
+    await deliver_due(database)
+
+    @short_write
+    def copy(connection: sa.Connection) -> None:
+        row = connection.execute(tables.receipts.select()).mappings().one()
+        old = {"last_attempt": NOW - timedelta(days=91)}
+        copies = [row | old | {"id": str(UUID(int=place))} for place in range(PRUNED_AT_ONCE + 1)]
+        connection.execute(tables.receipts.insert(), copies)
+
+    await database.write(copy)
+    async with running_worker(database) as worker:
+        await worker._prune_receipts(NOW - timedelta(days=90))
+    assert (await counts(database))["receipts"] == 1

@@ -8,7 +8,15 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from domain.deliveries import Attempt, AttemptOutcome, ClaimedDelivery, Reason, ReceiverResponse, decide_outcome
+from domain.deliveries import (
+    Attempt,
+    AttemptOutcome,
+    ClaimedDelivery,
+    DeliveredRequest,
+    Reason,
+    ReceiverResponse,
+    decide_outcome,
+)
 from domain.events import Event
 from persistence import outbox
 from persistence.database import Database
@@ -22,6 +30,7 @@ from tests.factories import NOW
 LEASE = timedelta(seconds=30)
 MOST_LOOKS = 50
 SECOND = timedelta(seconds=1)
+BODY_HASH = "0f" * 32
 
 
 def event(**changes: Any) -> Event:
@@ -73,7 +82,8 @@ def settled(
     responses = (ReceiverResponse(status, Reason.HTTP) for status in (503, 404, *range(200, 600)))
     status = next(response.status for response in responses if decide_outcome(response) is outcome)
     attempt = Attempt(claimed.attempts + 1, NOW, 20, status, Reason.HTTP, "answer")
-    return SettledAttempt(claimed.number, outcome, attempt, due)
+    delivered = DeliveredRequest(claimed.webhook_url, BODY_HASH) if outcome is AttemptOutcome.DONE else None
+    return SettledAttempt(claimed.number, outcome, attempt, due, delivered)
 
 
 async def rows(database: Database, table: sa.Table) -> list[Mapping[str, Any]]:

@@ -194,13 +194,13 @@ async def test_result_of_a_lost_lease_is_dropped(database: Database, outcome: At
     assert (await counts(database)).get("deliveries", 0) == 0
 
 
-async def test_latest_attempts_are_kept(database: Database) -> None:
+async def test_first_and_latest_attempts_are_kept(database: Database) -> None:
     await prepared(database)
     await publish(database)
     for _ in range(MAX_ATTEMPTS + 3):
         (claimed,) = await claim(database)
         await claims.settle(database, lease(), [settled(claimed, AttemptOutcome.AGAIN, NOW)])
     attempts = await rows(database, tables.attempts)
-    assert [row["number"] for row in attempts] == list(range(4, MAX_ATTEMPTS + 4))
+    assert [row["number"] for row in attempts] == [1, *range(4, MAX_ATTEMPTS + 4)]
     oldest = attempts[0]
     assert (oldest["status"], oldest["reason"], oldest["answer"], oldest["time"]) == (503, "http", "answer", NOW)

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from domain.deliveries import Attempt, AttemptOutcome, Reason
+from domain.deliveries import Attempt, AttemptOutcome, DeliveredRequest, Reason
 from persistence import deliveries, subscriptions
 from persistence.opening import open_database
 from persistence.queue import claims, housekeeping
@@ -16,7 +16,7 @@ from persistence.subscriptions import SyncCall
 from tests.factories import NOW
 from tests.persistence.catalogues import CALLER, SYSTEM, entry, prepare, sync
 from tests.persistence.interleaving import Interleaving, SteppedDatabase, Work, run_all
-from tests.persistence.queues import LEASE, SECOND, claim_due, lease, publish
+from tests.persistence.queues import BODY_HASH, LEASE, SECOND, claim_due, lease, publish
 from tests.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +36,9 @@ LANES = {
 
 def _settled(place: int, outcome: AttemptOutcome) -> SettledAttempt:
     attempt = Attempt(1, NOW, 5, 503, Reason.HTTP, "")
-    return SettledAttempt(place, outcome, attempt, NOW + 10 * SECOND if outcome is AttemptOutcome.AGAIN else None)
+    due = NOW + 10 * SECOND if outcome is AttemptOutcome.AGAIN else None
+    delivered = DeliveredRequest("/webhook", BODY_HASH) if outcome is AttemptOutcome.DONE else None
+    return SettledAttempt(place, outcome, attempt, due, delivered)
 
 
 def _settle(places: Sequence[int], outcome: AttemptOutcome) -> Work:

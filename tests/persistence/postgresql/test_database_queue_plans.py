@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from persistence.postgresql.database import PostgresqlDatabase
-from persistence.queue import claims, due_deliveries, pauses
+from persistence.queue import claims, due_deliveries, pauses, receipts
 from persistence.work import large_queue_write, large_write, mark, queue_write
 
 pytestmark = pytest.mark.anyio
@@ -20,7 +20,7 @@ STATEMENTS: dict[str, sa.Executable] = {
     "set aside": claims._SET_ASIDE["postgresql"],
     "claim": claims._CLAIM,
     "release": claims._RELEASE["postgresql"],
-    "delete": claims._DELETE["postgresql"],
+    "replace by receipts": receipts._REPLACE_ON_POSTGRESQL,
     "fail": claims._FAIL["postgresql"],
     "still held": claims._STILL_HELD["postgresql"],
     "waiting targets": pauses._WAITING_TARGETS["postgresql"],

@@ -1,0 +1,114 @@
+"""Receipts of delivered deliveries on each database."""
+
+from datetime import timedelta
+
+import pytest
+
+from domain.deliveries import MAX_ATTEMPTS, AttemptOutcome
+from persistence import tables
+from persistence.database import Database
+from persistence.queue import claims, receipts
+from tests.factories import NOW
+from tests.persistence.catalogues import SYSTEM, entry, prepare, sync
+from tests.persistence.queues import BODY_HASH, LEASE, SECOND, claim, lease, publish, rows, settled
+from tests.persistence.rows import counts, execute
+
+pytestmark = pytest.mark.anyio
+
+
+async def _subscribe(database: Database) -> None:
+    await prepare(database)
+    await sync(database, [entry()])
+
+
+async def test_settled_delivery_leaves_a_receipt(database: Database) -> None:
+    await _subscribe(database)
+    published = await publish(database, created=NOW - SECOND)
+    (claimed,) = await claim(database)
+    assert await claims.settle(database, lease(), [settled(claimed)]) == set()
+    (receipt,) = await rows(database, tables.receipts)
+    assert receipt == {
+        "id": claimed.id,
+        "event_id": published.event_id,
+        "system_id": SYSTEM,
+        "org_type": 1,
+        "org_code": 101,
+        "entity_type": 202,
+        "webhook_url": claimed.webhook_url,
+        "accepted": NOW - SECOND,
+        "first_attempt": NOW,
+        "last_attempt": NOW,
+        "attempts": 1,
+        "status": 200,
+        "milliseconds": 20,
+        "hash": BODY_HASH,
+        "failures": None,
+    }
+    assert (await counts(database)).get("deliveries", 0) == 0
+
+
+async def test_receipt_contains_the_first_attempt_and_the_failures_without_responses(database: Database) -> None:
+    await _subscribe(database)
+    await publish(database)
+    number = MAX_ATTEMPTS + 3
+    for place in range(number):
+        (claimed,) = await claim(database)
+        failed = settled(claimed, AttemptOutcome.AGAIN, NOW)
+        await claims.settle(database, lease(), [failed])
+        if place == 0:
+            await execute(database, "update attempts set time = '2020-01-01 00:00:00.000000'")
+    (claimed,) = await claim(database)
+    await claims.settle(database, lease(), [settled(claimed)])
+    (receipt,) = await rows(database, tables.receipts)
+    assert (receipt["attempts"], receipt["first_attempt"].year, receipt["last_attempt"]) == (number + 1, 2020, NOW)
+    assert receipt["failures"][0] == [1, "2020-01-01 00:00:00.000000", 20, 503, "http"]
+    assert [failure[0] for failure in receipt["failures"]] == [1, *range(4, number + 1)]
+    assert receipt["failures"][1][1] == NOW.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+@pytest.mark.parametrize("outcome", [AttemptOutcome.AGAIN, AttemptOutcome.PARK])
+async def test_undelivered_delivery_has_no_receipt(database: Database, outcome: AttemptOutcome) -> None:
+    await _subscribe(database)
+    await publish(database)
+    (claimed,) = await claim(database)
+    await claims.settle(database, lease(), [settled(claimed, outcome, NOW)])
+    assert await rows(database, tables.receipts) == []
+
+
+async def test_result_of_a_lost_lease_leaves_no_receipt(database: Database) -> None:
+    await _subscribe(database)
+    await publish(database)
+    (claimed,) = await claim(database)
+    (reclaimed,) = await claim(database, "other", now=NOW + LEASE)
+    await claims.settle(database, lease(), [settled(claimed)])
+    assert await rows(database, tables.receipts) == []
+    await claims.settle(database, lease("other"), [settled(reclaimed)])
+    # The database may have committed a transaction whose response was lost: it is repeated.
+    await claims.settle(database, lease("other"), [settled(reclaimed)])
+    assert len(await rows(database, tables.receipts)) == 1
+
+
+async def test_receipt_remains_when_the_system_is_removed(database: Database) -> None:
+    await _subscribe(database)
+    await publish(database)
+    (claimed,) = await claim(database)
+    await claims.settle(database, lease(), [settled(claimed)])
+    await execute(database, "delete from systems")
+    await execute(database, "delete from events")
+    assert len(await rows(database, tables.receipts)) == 1
+
+
+async def test_old_receipts_are_deleted_in_batches_oldest_first(database: Database) -> None:
+    await _subscribe(database)
+    for number in range(5):
+        await publish(database)
+        (claimed,) = await claim(database)
+        await claims.settle(database, lease(), [settled(claimed)])
+        old = f"'2020-01-0{5 - number} 00:00:00.000000'"
+        await execute(database, f"update receipts set last_attempt = {old} where last_attempt > '2021-01-01'")
+    before = NOW.replace(year=2020, month=1, day=4, hour=0, minute=0, second=0, microsecond=0)
+    assert await receipts.prune_receipts(database, before, 2) == 2
+    assert sorted(row["last_attempt"].day for row in await rows(database, tables.receipts)) == [3, 4, 5]
+    assert await receipts.prune_receipts(database, before, 2) == 1
+    assert await receipts.prune_receipts(database, before + timedelta(days=1), 2) == 1
+    assert [row["last_attempt"].day for row in await rows(database, tables.receipts)] == [5]
