@@ -66,6 +66,7 @@ def test_files_contain_no_private_key(issuer: DemoIssuer, tmp_path: Path) -> Non
 
 WAYS = {
     "header": {"auth": (CLIENT, SECRET), "data": GRANT},
+    "encoded": {"auth": ("%64emo", "dem%6F"), "data": GRANT},
     "body": {"data": {**GRANT, "client_id": CLIENT, "client_secret": SECRET}},
 }
 
