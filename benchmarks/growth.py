@@ -158,7 +158,7 @@ def _insert_messages(connection: sa.Connection, number: int) -> None:
 
 def _insert_audit(connection: sa.Connection, number: int) -> None:
     """Append entries to many chains in turn."""
-    heads = {str(UUID(int=place)): audit.ChainHead(domain.FIRST_HASH, 0) for place in range(CHAINS)}
+    heads = {str(UUID(int=place)): domain.ChainHead(domain.FIRST_HASH, 0) for place in range(CHAINS)}
     for places in _iterate_batches(number):
         rows = []
         for place in places:
@@ -166,7 +166,7 @@ def _insert_audit(connection: sa.Connection, number: int) -> None:
             entry = AuditEntry(name, "call", START + timedelta(seconds=place), "apply", "-", "answered", "benchmark")
             length = heads[name].length + 1
             hash_ = domain.hash_entry(entry, "{}", length, heads[name].hash)
-            heads[name] = audit.ChainHead(hash_, length)
+            heads[name] = domain.ChainHead(hash_, length)
             row = {"chain": name, "number": length, "kind": "call", "time": entry.time, "operation": "apply"}
             row |= {"caller": "-", "outcome": "answered", "request_id": "benchmark", "detail": "{}", "hash": hash_}
             rows.append(row)

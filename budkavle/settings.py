@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -196,6 +197,13 @@ class Settings(BaseSettings):
     )
     receipt_days: float = Field(
         90, gt=0, le=3650, description="Days that the receipt of a delivery is kept after the receiver accepted it."
+    )
+    audit_seal_key: FilePath | None = Field(
+        None, description="A PEM file with the Ed25519 private key, without a password, that signs seals of the audit."
+    )
+    audit_seal_file: Path | None = Field(None, description="The file that seals of the audit are appended to.")
+    audit_seal_hours: float = Field(
+        0, ge=0, le=8760, description="Hours after which a worker seals the audit again; 0: only `budkavle audit seal`."
     )
     drain_seconds: float = Field(
         0,

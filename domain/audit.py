@@ -15,6 +15,12 @@ WEB_MESSAGES = "web-messages"
 CATALOGUE = "catalogue"
 """The chain of changes that operators make."""
 
+API_KEYS = "api-keys"
+"""The chain of API keys that were created and revoked."""
+
+SEALS = "seals"
+"""The chain of seals, each recorded after it was stored."""
+
 FIRST_HASH = "0" * 64
 """The previous hash of the first entry of a chain."""
 
@@ -39,11 +45,29 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class ChainedEntry:
-    """An entry with its position in the chain. The first entry has number 1."""
+    """An entry with its position in the chain. The first entry has number 1. `detail` is the text that is hashed."""
 
     entry: AuditEntry
     number: int
     hash: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainHead:
+    """The last hash and the number of entries of a chain."""
+
+    hash: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenChain:
+    """The first invalid entry of a chain: its number and the reason."""
+
+    chain: str
+    number: int
+    reason: str
 
 
 def write_detail(detail: dict[str, Any]) -> str:
@@ -79,10 +103,22 @@ def truncate_time(moment: datetime) -> datetime:
     return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
 
+def format_time(moment: datetime) -> str:
+    """Return a moment as the text that is hashed: in UTC, in ISO format with microseconds and offset."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
 def hash_entry(entry: AuditEntry, detail: str, number: int, previous: str) -> str:
     """Return the hash of an entry. It covers all fields, the detail as text, the number and the previous hash."""
-    time = entry.time.astimezone(UTC).isoformat(timespec="microseconds")
-    fields = (entry.kind, time, entry.operation, entry.caller, entry.outcome, entry.request_id, detail)
+    fields = (
+        entry.kind,
+        format_time(entry.time),
+        entry.operation,
+        entry.caller,
+        entry.outcome,
+        entry.request_id,
+        detail,
+    )
     return hash_fields(previous, entry.chain, number, *fields)
 
 

@@ -1,7 +1,8 @@
 """Append entries to the audit log, list them and verify their hash chains. Entries are never changed or deleted."""
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from domain import audit as domain
-from domain.audit import AuditEntry, ChainedEntry
+from domain.audit import AuditEntry, BrokenChain, ChainedEntry, ChainHead
+from persistence.audit_seals import find_unlike_sealed
 from persistence.database import Database
 from persistence.prepared import PreparedStatement
 from persistence.tables import audit_entries as entries_table
@@ -17,25 +19,7 @@ from persistence.tables import chains as chains_table
 from persistence.tables import subscriptions, systems
 from persistence.work import large_read, long_read, short_write
 
-
-@dataclass(frozen=True, slots=True)
-class ChainHead:
-    """The last hash and the number of entries of a chain."""
-
-    hash: str
-    length: int
-
-
 _NO_ENTRY = ChainHead(domain.FIRST_HASH, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class BrokenChain:
-    """The first invalid entry of a chain: its number and the reason."""
-
-    chain: str
-    number: int
-    reason: str
 
 
 async def record(database: Database, entry: AuditEntry) -> None:
@@ -60,14 +44,16 @@ async def list_page(
     return await database.read(_list_page, after, limit, chain, since)
 
 
-async def verify(database: Database, kept: str | None = None) -> tuple[dict[str, ChainHead], BrokenChain | None]:
+async def verify(
+    database: Database, kept: str | None = None, sealed: Mapping[tuple[str, int], str] | None = None
+) -> tuple[dict[str, ChainHead], BrokenChain | None]:
     """Return the heads of all chains, and the first entry that was changed, removed, moved or added, or None.
 
     `kept` is an earlier head hash that was stored outside the database, where it could not be rewritten together with
     the chain. An entry must still have this hash. If none has, the chain of the hash is unknown and `BrokenChain` has
-    the chain `""`.
+    the chain `""`. `sealed` has the hashes of entries that were sealed, by chain and number.
     """
-    return await database.read(_verify, kept)
+    return await database.read(_verify, kept, sealed or {})
 
 
 def lock_chain(connection: sa.Connection, name: str) -> ChainHead:
@@ -192,7 +178,10 @@ def _list_page(
     connection: sa.Connection, after: int, limit: int, chain: str | None, since: datetime | None
 ) -> list[tuple[int, ChainedEntry]]:
     return [
-        (row["id"], ChainedEntry(_build_entry(row, json.loads(row["detail"])), row["number"], row["hash"]))
+        (
+            row["id"],
+            ChainedEntry(_build_entry(row, json.loads(row["detail"])), row["number"], row["hash"], row["detail"]),
+        )
         for row in connection.execute(_select_page(connection, after, limit, chain, since)).mappings()
     ]
 
@@ -246,7 +235,14 @@ def _build_entry(row: sa.RowMapping, detail: dict[str, Any]) -> AuditEntry:
 
 
 @long_read
-def _verify(connection: sa.Connection, kept: str | None) -> tuple[dict[str, ChainHead], BrokenChain | None]:
+def _verify(
+    connection: sa.Connection, kept: str | None, sealed: Mapping[tuple[str, int], str]
+) -> tuple[dict[str, ChainHead], BrokenChain | None]:
+    heads, broken = _verify_chains(connection, kept)
+    return heads, broken or find_unlike_sealed(connection, sealed)
+
+
+def _verify_chains(connection: sa.Connection, kept: str | None) -> tuple[dict[str, ChainHead], BrokenChain | None]:
     heads = {row.name: ChainHead(row.head, row.length) for row in connection.execute(chains_table.select())}
     ends, is_found = _read_ends(connection, kept)
     names = {*heads, *_list_required_names(connection), *(ends or ())}

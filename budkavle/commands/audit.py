@@ -5,23 +5,31 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from budkavle.commands.console import print_line, run_with_database, write_moment
+from budkavle.commands.console import load_command_settings, print_line, run_with_database, write_moment
 from budkavle.commands.option_types import Moment
 from budkavle.documentation import list_documentation
-from domain.audit import CATALOGUE, NO_SYSTEM, WEB_MESSAGES, ChainedEntry
+from domain.audit import API_KEYS, CATALOGUE, NO_SYSTEM, SEALS, WEB_MESSAGES, ChainedEntry
 from domain.errors import BudkavleError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from budkavle.sealing import StoredSeal
     from persistence.database import Database
 
 PAGE = 100
 """Entries per page. One entry may contain 50,000 changes."""
+
+
+_OTHER_CHAINS = (CATALOGUE, API_KEYS, WEB_MESSAGES, SEALS, NO_SYSTEM)
+"""The chains that belong to no system."""
 
 
 class _Chain(click.ParamType[str]):
@@ -29,12 +37,12 @@ class _Chain(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
-        if text in {CATALOGUE, WEB_MESSAGES, NO_SYSTEM}:
+        if text in _OTHER_CHAINS:
             return text
         try:
             return str(uuid.UUID(text))
         except ValueError:
-            self.fail(f"{text!r} is not a UUID, {CATALOGUE!r}, {WEB_MESSAGES!r} or {NO_SYSTEM!r}", param, ctx)
+            self.fail(f"{text!r} is not a UUID or one of {', '.join(_OTHER_CHAINS)}", param, ctx)
 
 
 class _Hash(click.ParamType[str]):
@@ -57,8 +65,8 @@ def audit() -> None:
 @click.option(
     "--system",
     type=_Chain(),
-    help=f"Only of this system; {CATALOGUE!r}: changes by operators; {WEB_MESSAGES!r}: messages in doubt; "
-    f"{NO_SYSTEM!r}: calls refused or without a system.",
+    help=f"Only of this system; {CATALOGUE!r}: changes of the catalogue; {API_KEYS!r}: keys created and revoked; "
+    f"{WEB_MESSAGES!r}: messages in doubt; {SEALS!r}: seals; {NO_SYSTEM!r}: calls refused or without a system.",
 )
 @click.option("--since", type=Moment(), help="Only from this time on; without an offset, Copenhagen time applies.")
 def list_entries(limit: int | None, system: str | None, since: datetime | None) -> None:
@@ -66,15 +74,65 @@ def list_entries(limit: int | None, system: str | None, since: datetime | None) 
     run_with_database(lambda database: print_entries(database, limit, system, since))
 
 
+@audit.command("export")
+@click.option("--system", type=_Chain(), help="Only the chain of this system, or another chain as in `list`.")
+def export(system: str | None) -> None:
+    """Print all entries exactly as they are hashed, the oldest first, one line of JSON each.
+
+    Another program can verify them.
+    """
+    run_with_database(lambda database: export_entries(database, system))
+
+
+@audit.command("seal")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A PEM file with an Ed25519 private key, instead of BUDKAVLE_AUDIT_SEAL_KEY.",
+)
+@click.option("--new-file", is_flag=True, help="Continue in a file without seals.")
+def seal(file: Path | None, key: Path | None, *, new_file: bool) -> None:
+    """Sign the last hash of each chain, and append this seal to FILE, by default BUDKAVLE_AUDIT_SEAL_FILE.
+
+    Keep a copy of FILE in a place that users of the database cannot change. `verify --seals` then detects entries that
+    were rewritten or removed. If the audit does not match the last seal of FILE, nothing is sealed.
+    """
+    settings = load_command_settings()
+    path, key_path = file or settings.audit_seal_file, key or settings.audit_seal_key
+    if path is None or key_path is None:
+        raise click.UsageError("give FILE and --key, or set BUDKAVLE_AUDIT_SEAL_FILE and BUDKAVLE_AUDIT_SEAL_KEY")
+    click.echo(run_with_database(lambda database: append_seal(database, key_path, path, is_new=new_file), settings))
+
+
 @audit.command("verify")
 @click.option("--head", "heads", type=_Hash(), multiple=True, help="A hash that was printed earlier; may be repeated.")
-def verify(heads: tuple[str, ...]) -> None:
+@click.option(
+    "--seals", type=click.Path(path_type=Path, dir_okay=False), help="A file of `seal`: check it, and all it covers."
+)
+@click.option(
+    "--public-key",
+    "public_keys",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="A PEM file with the public key of the seals; may be repeated.",
+)
+@click.option("--max-age", type=click.FloatRange(min=0), help="The maximum age of the last seal, in hours.")
+def verify(heads: tuple[str, ...], seals: Path | None, public_keys: tuple[Path, ...], max_age: float | None) -> None:
     """Verify that no entry was changed, removed, moved or added; print the hash of the last one of each chain.
 
     With such a hash that was stored elsewhere, --head also detects a rewrite of all entries and of the ends of their
-    chains.
+    chains. So does --seals, for all chains and up to the last seal.
     """
-    for line in run_with_database(lambda database: verify_entries(database, heads)):
+    if (seals is None) != (not public_keys) or (seals is None and max_age is not None):
+        raise click.UsageError("--seals needs --public-key, and both options and --max-age need --seals")
+    stored: list[StoredSeal] = []
+    if seals is not None:
+        from budkavle.sealing import read_public_key, read_seals
+
+        stored = read_seals(seals, [read_public_key(path) for path in public_keys])
+    age = None if max_age is None else timedelta(hours=max_age)
+    for line in run_with_database(lambda database: verify_entries(database, heads, stored, age)):
         click.echo(line)
 
 
@@ -95,18 +153,64 @@ async def print_entries(
             return
 
 
-async def verify_entries(database: Database, heads: tuple[str, ...]) -> list[str]:
+async def export_entries(database: Database, chain: str | None, page: int = PAGE) -> None:
+    """Print entries with the texts that are hashed, page by page."""
+    from domain.audit import format_time
+    from persistence import audit as stored
+
+    after = 0
+    while entries := await stored.list_page(database, after=after, limit=page, chain=chain):
+        for after, chained in entries:  # noqa: B007  # The next page begins after the last entry.
+            line = _describe_entry(chained)
+            line |= {"time": format_time(chained.entry.time), "detail": chained.detail}
+            print_line(json.dumps(line))
+
+
+async def append_seal(database: Database, key_path: Path, path: Path, *, is_new: bool) -> str:
+    """Append a seal to a file and return a line about it."""
+    from budkavle.clock import measure_clock
+    from budkavle.sealing import read_private_key, seal_audit
+
+    clock = await measure_clock(database)
+    written = await seal_audit(database, read_private_key(key_path), path, clock.now(), is_new=is_new)
+    return f"ok: seal {written.number} of {len(written.chains)} chains"
+
+
+async def verify_entries(
+    database: Database, heads: tuple[str, ...], seals: Sequence[StoredSeal] = (), max_age: timedelta | None = None
+) -> list[str]:
     """Return lines with the head of each chain. Raises an error for the first invalid entry."""
     from persistence import audit as stored
 
+    sealed: Mapping[tuple[str, int], str] = {}
+    if seals:
+        from budkavle.sealing import collect_hashes
+
+        sealed = collect_hashes(seals)
     for head in heads or (None,):
-        ends, broken = await stored.verify(database, head)
+        ends, broken = await stored.verify(database, head, sealed)
         if broken is not None and broken.chain:
             raise BudkavleError(f"the audit is broken: entry {broken.number} of {broken.chain!r}: {broken.reason}")
         if broken is not None:
             raise BudkavleError(f"the audit is broken: {broken.reason}")
     lines = [f"{end.hash} {name} {end.length}" for name, end in sorted(ends.items())]
+    if seals:
+        lines.append(await _verify_seals(database, seals, max_age))
     return [*lines, f"ok: {sum(end.length for end in ends.values())} entries in {len(ends)} chains"]
+
+
+async def _verify_seals(database: Database, seals: Sequence[StoredSeal], max_age: timedelta | None) -> str:
+    """Return a line about seals that the audit has recorded, and whose last one is recent enough."""
+    from budkavle.clock import measure_clock
+    from budkavle.sealing import check_recorded
+    from persistence import audit_seals
+
+    check_recorded(seals, await audit_seals.list_recorded(database))
+    first, last = seals[0].seal, seals[-1].seal
+    clock = await measure_clock(database)
+    if max_age is not None and last.time < clock.now() - max_age:
+        raise BudkavleError(f"the last seal, {last.number} of {write_moment(last.time)}, is too old")
+    return f"ok: seals {first.number} to {last.number}, the last one of {write_moment(last.time)}"
 
 
 def _describe_entry(chained: ChainedEntry) -> dict[str, Any]:

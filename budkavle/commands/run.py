@@ -55,8 +55,10 @@ async def _serve(
         delivering = None
         if with_worker:
             from budkavle.delivering import Delivering
+            from budkavle.sealing import create_regular_seals
 
             delivering = Delivering(settings, database, clock, print_line)
+            members = [*members, *create_regular_seals(settings, database, clock.now)]
         drain = Drain(settings.drain_seconds)
         worker = delivering.worker if delivering else None
         budget = create_body_budget(settings)
@@ -84,6 +86,7 @@ async def _serve(
 async def run_worker(settings: Settings, print_line: PrintLine) -> None:
     """Run a worker until a signal, next to a server for its health and metrics."""
     from budkavle.delivering import Delivering
+    from budkavle.sealing import create_regular_seals
 
     own = {"host": settings.worker_host, "port": settings.worker_port}
     # No caller presents a certificate to this server.
@@ -95,7 +98,11 @@ async def run_worker(settings: Settings, print_line: PrintLine) -> None:
             address = build_address(listener)
             delivering = Delivering(settings, database, clock, print_line)
             await run_servers(
-                [(server, listener)], lambda: print_line(f"The worker listens on {address}"), clock, delivering
+                [(server, listener)],
+                lambda: print_line(f"The worker listens on {address}"),
+                clock,
+                delivering,
+                *create_regular_seals(settings, database, clock.now),
             )
 
 

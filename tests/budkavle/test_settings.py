@@ -84,6 +84,8 @@ UNUSABLE = {
     "DELIVERY_LEASE": ["0", "15", "3601", "secret"],
     "EVENT_RETENTION_HOURS": ["0", "secret"],
     "RECEIPT_DAYS": ["0", "3651", "secret"],
+    "AUDIT_SEAL_KEY": ["/no/such/secret"],
+    "AUDIT_SEAL_HOURS": ["-1", "8761", "secret"],
     "SHUTDOWN_TIMEOUT": ["-1", "secret"],
     "TLS_CERT": ["/no/such/secret", "/"],
     "TLS_KEY": ["/no/such/secret"],

@@ -16,6 +16,7 @@ import pytest
 from delivery.signing import read_secret
 from domain.deliveries import AttemptOutcome, Reason
 from mock_open_e import MockOpenE
+from tests.budkavle.commands.test_audit_seals import Seals
 from tests.budkavle.commands.test_deliveries import settle
 from tests.budkavle.commands.test_web_messages import store_unsettled_messages
 from tests.budkavle.conftest import Invoke
@@ -39,6 +40,7 @@ BLOCKS = {
     ("README.md", "curl"): "tests/test_tutorials.py",
     ("docs/how-to/accept-access-tokens.md", "export"): "tests/budkavle/test_issuers_pages.py",
     ("docs/how-to/accept-access-tokens.md", "TOKEN="): "tests/budkavle/test_issuers_pages.py",
+    ("docs/how-to/audit.md", "openssl"): "tests/budkavle/commands/test_audit_export.py",
     ("docs/how-to/call-with-a-token.md", "TOKEN="): "tests/budkavle/test_issuers_pages.py",
     ("docs/how-to/catalogue.md", "echo"): OPERATOR,
     ("docs/how-to/contract-check.md", "set -euo pipefail"): "tests/contract_tests/test_recipes.py",
@@ -146,13 +148,14 @@ def test_commands_in_the_text_are_known() -> None:
 
 
 @pytest.fixture
-def installation(sqlite_url: str, tmp_path: Path) -> Path:
-    """A folder with a catalogue and a database: two deliveries, one of them parked, and messages in doubt."""
+def installation(sqlite_url: str, tmp_path: Path, invoke: Invoke) -> Path:
+    """A folder with a catalogue, a seal and a database: two deliveries, one of them parked, and messages in doubt."""
     subscribe(sqlite_url, "http://127.0.0.1:9")
     publish(sqlite_url, 2)
     settle(sqlite_url, (SYSTEM_ID, AttemptOutcome.PARK, Reason.HTTP))
     store_unsettled_messages(sqlite_url, [timedelta(minutes=5)])
     put_key(sqlite_url, "tests")
+    assert Seals(sqlite_url, invoke, tmp_path).seal().startswith("ok: ")
     (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
     (tmp_path / "secret").write_text(SECRET)
     return tmp_path

@@ -9,9 +9,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from domain.audit import CATALOGUE, FIRST_HASH, NO_SYSTEM, AuditEntry, hash_entry, write_detail
+from domain.audit import (
+    CATALOGUE,
+    FIRST_HASH,
+    NO_SYSTEM,
+    AuditEntry,
+    BrokenChain,
+    ChainHead,
+    hash_entry,
+    write_detail,
+)
 from persistence import audit
-from persistence.audit import BrokenChain, ChainHead
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.tables import audit_entries

@@ -168,6 +168,7 @@ ARGUMENTS = {
     ("api-key", "create"): ("name", "--scope", "messages"),
     ("api-key", "revoke"): ("name",),
     ("apply",): (CATALOGUE,),
+    ("audit", "seal"): ("seals.jsonl", "--key", "seal-key.pem"),
     ("deliveries", "drop"): ("--all", "--yes"),
     ("deliveries", "replay"): ("--all",),
     ("deliveries", "show"): (str(uuid.UUID(int=1)),),

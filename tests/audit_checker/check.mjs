@@ -1,0 +1,55 @@
+// Verify an export of the audit, and its seals. Written from docs/reference/audit-hashes.md alone.
+// node check.mjs EXPORT SEALS PUBLIC_KEY
+import { createHash, createPublicKey, verify } from "node:crypto";
+import { readFileSync } from "node:fs";
+
+const sha256 = (data) => createHash("sha256").update(data).digest("hex");
+const zeros = "0".repeat(64);
+
+const lines = (path) => readFileSync(path, "utf8").split("\n").slice(0, -1);
+
+function fail(reason) {
+  console.log(reason);
+  process.exit(1);
+}
+
+// JSON.stringify leaves U+007F and all other characters above it as they are.
+const quote = (text) =>
+  JSON.stringify(text).replace(/[\u007f-\uffff]/g, (unit) => "\\u" + unit.charCodeAt(0).toString(16).padStart(4, "0"));
+
+const [exportPath, sealsPath, keyPath] = process.argv.slice(2);
+
+const chains = new Map();
+for (const entry of lines(exportPath).map((line) => JSON.parse(line))) {
+  if (!chains.has(entry.chain)) chains.set(entry.chain, []);
+  const chain = chains.get(entry.chain);
+  if (entry.number !== chain.length + 1) fail(`${entry.chain}: entry ${chain.length + 1} is missing`);
+  const previous = chain.length ? chain.at(-1).hash : zeros;
+  const texts = [entry.kind, entry.time, entry.operation, entry.caller, entry.outcome, entry.requestId];
+  const head = `["${previous}",${quote(entry.chain)},${entry.number},${texts.map(quote).join(",")}]`;
+  if (sha256(`${head}\n${entry.detail}`) !== entry.hash) fail(`${entry.chain}: entry ${entry.number} was changed`);
+  chain.push(entry);
+}
+
+const key = createPublicKey(readFileSync(keyPath));
+const keyHash = sha256(Buffer.from(key.export({ format: "jwk" }).x, "base64url"));
+const seals = [];
+for (const line of lines(sealsPath)) {
+  const space = line.indexOf(" ");
+  const text = line.slice(space + 1);
+  const seal = JSON.parse(text);
+  if (!verify(null, Buffer.from(text), key, Buffer.from(line.slice(0, space), "base64"))) fail("a signature is wrong");
+  if (seal.type !== "budkavle-audit-seal" || seal.version !== 1 || seal.key !== keyHash) fail("not a seal of this key");
+  const last = seals.at(-1);
+  if (last ? seal.number !== last.number + 1 || seal.previous !== last.hash || seal.time < last.time : false)
+    fail(`seal ${seal.number} does not continue the one before`);
+  if (seal.number === 1 && seal.previous !== zeros) fail("the first seal continues another one");
+  for (const [name, [number, hash]] of Object.entries(seal.chains))
+    if (chains.get(name)?.[number - 1]?.hash !== hash) fail(`${name}: entry ${number} is not the sealed one`);
+  seals.push({ ...seal, hash: sha256(text) });
+}
+
+for (const { number, hash } of (chains.get("seals") ?? []).map((entry) => JSON.parse(entry.detail)))
+  if (number >= seals[0].number && seals[number - seals[0].number]?.hash !== hash) fail(`seal ${number} is missing`);
+
+console.log(`ok: ${[...chains.values()].flat().length} entries, ${seals.length} seals`);
