@@ -36,7 +36,7 @@ class FileKeySet:
         self._monotonic = monotonic
         self._signature = _read_signature(path)
         self._keys = read_key_set(path)
-        self._is_current = True
+        self._fault: str | None = None
         self._checked = self._confirmed = monotonic()
         self._report()
 
@@ -75,18 +75,22 @@ class FileKeySet:
             # Take the signature before the content: a file that changes meanwhile is read again.
             self._signature = signature
             self._read()
-        if self._is_current:
+        if self._fault is None:
             self._confirmed = self._checked
 
     def _read(self) -> None:
         try:
             self._keys = read_key_set(self._path)
         except KeySetUnusable as exc:
-            self._is_current = False
             self.failures += 1
-            log.error("key_set_read_failed", key_set=str(self._path), reason=str(exc))  # noqa: TRY400  # The reason suffices.
+            if isinstance(exc.__cause__, OSError):
+                # The file may become readable without a change, for example below the limit of open files.
+                self._signature = ()
+            if self._fault != str(exc):
+                self._fault = str(exc)
+                log.error("key_set_read_failed", key_set=str(self._path), reason=self._fault)  # noqa: TRY400  # The reason suffices.
         else:
-            self._is_current = True
+            self._fault = None
             self._report()
 
     def _report(self) -> None:

@@ -1,9 +1,14 @@
 """JWK Sets in files are read again when they change."""
 
 import json
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from oauth2.file_key_sets import CHECK_SECONDS, FileKeySet
 from oauth2.key_sets import KeySetUnusable
@@ -34,6 +39,19 @@ def replace_file(path: Path, text: str) -> None:
     new = path.with_suffix(".new")
     new.write_text(text)
     new.replace(path)
+
+
+@contextmanager
+def without_file_descriptors() -> Iterator[None]:
+    """Let no file be opened, as while callers use all descriptors of the process."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def find_key_ids(source: FileKeySet) -> list[str | None]:
@@ -71,6 +89,20 @@ def test_last_good_keys_stay_in_use(path: Path, clock: Clock, text: str | None) 
     clock.seconds += 10
     assert find_key_ids(source) == ["old", "new"]
     assert (source.failures, source.get_age()) == (1, 0.0)
+
+
+def test_file_that_could_not_be_opened_is_read_again(path: Path, clock: Clock) -> None:
+    source = FileKeySet(path, clock)
+    replace_file(path, json.dumps(create_key_set(NEW)))
+    with without_file_descriptors(), capture_logs() as entries:
+        for _ in range(3):
+            clock.seconds += CHECK_SECONDS
+            assert find_key_ids(source) == ["old"]
+    assert [entry["event"] for entry in entries] == ["key_set_read_failed"]
+    assert source.failures == 3
+    clock.seconds += CHECK_SECONDS
+    assert find_key_ids(source) == ["new"]
+    assert source.get_age() == 0.0
 
 
 def test_age_without_callers_is_that_of_a_check(path: Path, clock: Clock) -> None:
