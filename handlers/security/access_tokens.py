@@ -129,14 +129,14 @@ class AccessTokens:
         credentials = []
         for name, value in scope["headers"]:
             if name == AUTHORIZATION and issuers.reads_authorization:
-                credentials.append(value)
+                credentials += _JOINED.split(value)
             elif name in issuers.gateway_headers:
                 header = issuers.gateway_headers[name]
                 if self._proxies.contains(scope["client"] and scope["client"][0]):
                     yield value.strip(), header
                 else:
                     self._log_ignored_header(header, scope)
-        tokens = [token for value in credentials for token in _read_bearer_tokens(value)]
+        tokens = [token for value in credentials if (token := _read_bearer_token(value)) is not None]
         if tokens and len(credentials) > 1:
             # Proxies and services may read different ones, also if one has another scheme.
             yield b"", None
@@ -175,15 +175,17 @@ def reject_token(fault: TokenFault | BindingFault, description: str) -> TokenRej
     return TokenRejected(RefusalReason.INVALID_TOKEN, description, fault)
 
 
-def _read_bearer_tokens(value: bytes) -> list[bytes]:
-    """Return the tokens of an `Authorization` header: none for another scheme, two if a proxy joined two headers."""
-    scheme, _, rest = value.partition(b" ")
+def _read_bearer_token(value: bytes) -> bytes | None:
+    """Return the token of one credential, None for another scheme."""
+    # Readers differ in whether a tab ends the scheme, and each token must be verified.
+    scheme, *rest = value.strip().replace(b"\t", b" ").split(b" ", 1)
     if scheme.lower() != b"bearer":
-        return []
-    return [token.strip() for token in _JOINED.split(rest)]
+        return None
+    return rest[0].strip() if rest else b""
 
 
-_JOINED = re.compile(rb",[ \t]*bearer(?=[ \t]|$)", re.IGNORECASE)
+_JOINED = re.compile(rb",[ \t]*(?=[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]|bearer$)", re.IGNORECASE)
+"""The comma with which a proxy joins two headers `Authorization`: a scheme follows, and no parameter of one."""
 
 
 def _build_ambiguity(issuers: AcceptedIssuers, scope: Scope, keyword: str) -> Invalid:

@@ -163,6 +163,9 @@ def test_bad_token_gets_invalid_token(accepting: RunningService) -> None:
         ["Bearer GOOD, Bearer GOOD"],
         ["Bearer GOOD,bearer\tGOOD"],
         ["Bearer ,Bearer"],
+        ["Basic dGVzdDp0ZXN0, Bearer GOOD"],
+        ["Bearer GOOD,Basic dGVzdDp0ZXN0"],
+        ['Digest username="a", qop=auth, Bearer GOOD'],
     ],
 )
 def test_ambiguous_token_gets_invalid_request(accepting: RunningService, values: list[str]) -> None:
@@ -179,7 +182,7 @@ def test_ambiguous_token_gets_invalid_request(accepting: RunningService, values:
     assert 'error="invalid_request"' in read_challenge(response)
 
 
-@pytest.mark.parametrize("template", ["bearer {}", "BEARER  {}"])
+@pytest.mark.parametrize("template", ["bearer {}", "BEARER  {}", "Bearer\t{}", "Bearer \t{}"])
 def test_scheme_is_case_insensitive(accepting: RunningService, template: str) -> None:
     headers = {"Authorization": template.format(create_good_token())}
     assert accepting.client.get(LIST, headers=headers).status_code == 200
@@ -195,7 +198,8 @@ def test_key_and_token_must_both_be_good(accepting: RunningService) -> None:
         "/webmessages", json=message_body(), headers={"apikey": PUBLISH_KEY} | bear(scope="wms:write")
     )
     assert response.status_code == 201
-    for headers in (good | bear("x.y.z"), bad | bear(), bad | bear("x.y.z")):
+    tab = {"Authorization": "Bearer\tx.y.z"}
+    for headers in (good | bear("x.y.z"), bad | bear(), bad | bear("x.y.z"), good | tab):
         assert accepting.client.get(LIST, headers=headers).status_code == 401
 
 
