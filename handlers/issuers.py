@@ -50,7 +50,7 @@ class AcceptedIssuers:
             return None
         # Callers cannot request the tokens of gateways.
         issuers = [issuer for issuer in self.trusted.issuers if issuer.header is None]
-        return {
+        metadata = {
             "resource": self.trusted.resource,
             "resource_name": "Budkavle",
             "authorization_servers": _sort(each.issuer for each in issuers if each.issuer.startswith("https://")),
@@ -63,6 +63,8 @@ class AcceptedIssuers:
             "bearer_methods_supported": ["header"],
             "tls_client_certificate_bound_access_tokens": self.is_certificate_visible,
         }
+        # RFC 9728, section 3.2: parameters without values are omitted.
+        return {name: value for name, value in metadata.items() if value != []}
 
 
 def build_metadata_url(resource: str) -> str:

@@ -335,6 +335,20 @@ def test_get_protected_resource_returns_the_metadata(accepting: RunningService) 
     }
 
 
+def test_metadata_omits_parameters_without_values(sqlite_url: str, tmp_path: Path) -> None:
+    """RFC 9728, section 3.2. The issuer is no URL, and callers cannot request its roles."""
+    roles = {"claim": "roles", "map": {"writer": "messages"}}
+    issuers = write_issuers(tmp_path, issuer="wso2.org/products/am", scopes=roles)
+    with running_service(database_url=sqlite_url, issuers=issuers) as service:
+        metadata = service.client.get("/.well-known/oauth-protected-resource").json()
+    assert sorted(metadata) == [
+        "bearer_methods_supported",
+        "resource",
+        "resource_name",
+        "tls_client_certificate_bound_access_tokens",
+    ]
+
+
 def test_get_protected_resource_without_issuers_is_404(contract: RunningService) -> None:
     response = contract.client.get("/.well-known/oauth-protected-resource")
     assert read_problem(response, 404, "Not Found")["detail"] == "No protected resource is configured"
