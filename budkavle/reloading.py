@@ -38,8 +38,8 @@ class ReloadedFiles(ABC):
         try:
             self.load()
         except SettingsUnusable as exc:
-            if self._reported != files:
-                self._reported = files
+            if self._reported != (files, str(exc)):
+                self._reported = (files, str(exc))
                 self._log.error(f"{self.name}_reload_failed", reason=str(exc))
             return
         self._files, self._reported = files, None

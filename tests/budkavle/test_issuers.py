@@ -112,7 +112,10 @@ def test_unusable_keys_change_nothing(sqlite_url: str, tmp_path: Path) -> None:
         (tmp_path / "other.json").write_text("{}")
         path = tmp_path / "issuers.yaml"
         replace_file(path, path.read_bytes().replace(b"jwks.json", b"other.json"))
-        assert "other.json" in reload(service, "issuers_reload_failed")["reason"]
+        assert "no list of keys" in reload(service, "issuers_reload_failed")["reason"]
+        # The same file of issuers has another fault now.
+        (tmp_path / "other.json").write_text('{"keys": []}')
+        assert "no usable key" in reload(service, "issuers_reload_failed")["reason"]
         assert get_status(service.url, bear()) == 200
 
 
