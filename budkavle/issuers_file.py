@@ -24,6 +24,9 @@ from openapi.yaml_nodes import Nodes, quote_text
 REQUIRED = ("issuer", "audience", "algorithms", "jwks", "scopes")
 OPTIONAL = ("type", "clockToleranceSeconds", "systems", "header")
 
+MAX_BYTES = 64 * 1024
+"""Maximum bytes of the file. A running service serves no caller while it parses the file."""
+
 MAX_TOLERANCE = 300
 MAX_LENGTH = 255
 """Maximum characters of an issuer, an audience and a claim."""
@@ -57,7 +60,7 @@ def read_issuers(path: Path) -> TrustedIssuers:
 
     Raises `FileWrong` with all faults and their lines, or `BudkavleError` if the file cannot be read.
     """
-    nodes, document = Nodes.read(path)
+    nodes, document = Nodes.read(path, MAX_BYTES)
     trusted = None if document is None else _read(nodes, document, path.absolute().parent)
     nodes.raise_faults("the file of issuers is invalid")
     assert trusted is not None  # noqa: S101  # An absent part is a fault, which was raised above.

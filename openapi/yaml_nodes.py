@@ -34,18 +34,18 @@ class Nodes:
         self.faults: list[tuple[str, int, str]] = []
 
     @classmethod
-    def read(cls, path: Path) -> tuple[Self, yaml.Node | None]:
+    def read(cls, path: Path, max_bytes: int = MAX_BYTES) -> tuple[Self, yaml.Node | None]:
         """Return the nodes of a file, and its only document unless that has faults.
 
-        Raises `BudkavleError` if the file cannot be read or is larger than `MAX_BYTES`.
+        Raises `BudkavleError` if the file cannot be read or is larger than `max_bytes`.
         """
         try:
             with path.open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
+                data = file.read(max_bytes + 1)
         except OSError as exc:
             raise BudkavleError(f"{path} cannot be read: {exc.strerror}") from exc
-        if len(data) > MAX_BYTES:
-            raise BudkavleError(f"{path} is larger than {MAX_BYTES} bytes")
+        if len(data) > max_bytes:
+            raise BudkavleError(f"{path} is larger than {max_bytes} bytes")
         nodes = cls(str(path))
         return nodes, nodes._parse(data)
 

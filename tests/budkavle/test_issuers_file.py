@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from budkavle.issuers_file import OPTIONAL, REQUIRED, read_issuers
+from budkavle.issuers_file import MAX_BYTES, OPTIONAL, REQUIRED, read_issuers
 from domain.errors import BudkavleError
 from oauth2.issuers import ALGORITHMS, Issuer, TrustedIssuers
 from openapi.yaml_nodes import FileWrong
@@ -202,3 +202,11 @@ def test_file_of_keys_must_have_a_usable_key(tmp_path: Path) -> None:
 def test_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BudkavleError, match="cannot be read"):
         read_issuers(tmp_path / "issuers.yaml")
+
+
+def test_file_that_takes_seconds_to_parse_is_an_error(tmp_path: Path) -> None:
+    """A running service reads the file in its event loop."""
+    text = SMALL + "#" * (MAX_BYTES - len(SMALL))
+    assert read_issuers(write(tmp_path, text)).issuers
+    with pytest.raises(BudkavleError, match=rf"is larger than {MAX_BYTES} bytes"):
+        read_issuers(write(tmp_path, text + "#"))
