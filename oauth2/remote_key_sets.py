@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import ClientResponseError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
 from domain.errors import BudkavleError
 from oauth2.key_sets import MAX_BYTES, KeySet, KeySetUnusable, parse_key_set
@@ -173,7 +173,8 @@ class RemoteKeySet:
                 if len(data) > MAX_BYTES:
                     raise KeySetUnusable(f"The JWK Set is larger than {MAX_BYTES} bytes")
             cache_control = ",".join(response.headers.getall("Cache-Control", ()))
-        return parse_key_set(bytes(data)), self._compute_age(cache_control)
+        # A set with many unusable keys takes up to a second, during which callers must be served.
+        return await asyncio.to_thread(parse_key_set, bytes(data)), self._compute_age(cache_control)
 
     def _compute_age(self, cache_control: str) -> float:
         """Return the seconds for which a response is fresh (RFC 9111, section 4.2), within the limits."""
@@ -190,4 +191,7 @@ def _describe(error: Exception) -> str:
         return str(error)
     if isinstance(error, TimeoutError):
         return "no complete response in time"
+    if isinstance(error, ClientResponseError):
+        # Its text quotes the response.
+        return "the response is not acceptable HTTP"
     return f"{type(error).__name__}: {error}"[:300]

@@ -4,13 +4,17 @@ import asyncio
 import gzip
 import json
 import ssl
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from oauth2.key_sets import MAX_BYTES
+from oauth2.key_sets import MAX_BYTES, KeySetUnusable, parse_key_set
 from oauth2.remote_key_sets import FetchTimes, RemoteKeySet
+from openapi.observation.logs import set_up_logs
 from tests.certificates import Authority
 from tests.oauth2.key_set_server import (
     Respond,
@@ -192,6 +196,53 @@ async def test_endless_body_is_cut_off_at_the_limit(authority: Authority) -> Non
         source.stop()
     # The buffers of both sides hold a few megabytes.
     assert written < 20 * MAX_BYTES
+
+
+async def test_large_set_does_not_stop_the_event_loop(authority: Authority) -> None:
+    # Points that are not on the curve.
+    unusable = {"kty": "EC", "crv": "P-521", "x": 88 * "A", "y": 88 * "B"}
+    text = json.dumps({"keys": 4500 * [unusable]})
+    began = time.perf_counter()
+    with pytest.raises(KeySetUnusable):
+        parse_key_set(text.encode())
+    duration = time.perf_counter() - began
+    longest_pause = 0.0
+
+    async def measure_pauses() -> None:
+        nonlocal longest_pause
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0)
+            longest_pause = max(longest_pause, time.perf_counter() - before)
+
+    async with running_key_set_server(create_certificate(authority)) as server:
+        server.respond = send(text)
+        measuring = asyncio.create_task(measure_pauses())
+        source = await fetch_once(server.url, authority.context(), times=FetchTimes(timeout=60))
+        measuring.cancel()
+        source.stop()
+    assert source.failures == 1
+    assert longest_pause < duration / 2
+
+
+@pytest.fixture
+def logged_warnings() -> Iterator[None]:
+    """Log warnings, which tests usually omit."""
+    set_up_logs("json", "warning")
+    yield
+    set_up_logs("json", "error")
+
+
+@pytest.mark.usefixtures("logged_warnings")
+async def test_log_does_not_quote_the_response(authority: Authority) -> None:
+    async with running_key_set_server(create_certificate(authority)) as server:
+        server.respond = send_raw(b"secret-of-another-service\r\n")
+        with capture_logs() as lines:
+            source = await fetch_once(server.url, authority.context())
+        source.stop()
+    [line] = lines
+    assert line["event"] == "key_set_fetch_failed"
+    assert "secret" not in str(line)
 
 
 async def test_slow_response_ends_after_the_timeout(authority: Authority) -> None:
