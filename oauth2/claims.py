@@ -13,6 +13,9 @@ MAX_CLIENT = 255
 _CLIENT_CLAIMS = ("client_id", "azp", "sub")
 """Claims that name the client, the first one that is present. A `sub` may be a person, so it comes last."""
 
+MAX_TIME = 253_402_300_799
+"""The last second of the year 9999. Issuers that write milliseconds exceed it: their tokens would never expire."""
+
 _SHA256_BYTES = 32
 
 
@@ -60,7 +63,7 @@ def _read_time(claims: dict[str, Any], name: str) -> float | None:
     given = claims.get(name)
     if given is None and name not in claims:
         return None
-    if isinstance(given, bool) or not isinstance(given, int | float) or given < 0:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= MAX_TIME:
         raise _wrong(name, "must be a number of seconds since 1970")
     return float(given)
 
