@@ -40,7 +40,7 @@ from domain.seals import (
     parse_seal,
     write_seal,
 )
-from persistence import audit, audit_seals
+from persistence import api_keys, audit, audit_seals
 from persistence.database import Database
 
 log = structlog.get_logger("budkavle.sealing")
@@ -118,6 +118,8 @@ async def seal_audit(
         if last is not None and min_age is not None and now - last.seal.time < min_age:
             return last.seal
         previous = await _check_last(database, last, path, is_new=is_new)
+        # Otherwise keys of versions that recorded none would be covered by no seal.
+        await api_keys.record_first(database, now, create_id())
         heads = await audit_seals.read_heads(database)
         key_id = compute_key_id(key.public_key())
         # A clock that was set back must not make the file invalid.

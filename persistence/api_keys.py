@@ -1,20 +1,28 @@
-"""Store API keys and find them by hash."""
+"""Store API keys and find them by hash. The audit records which were created and revoked."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from domain.api_keys import ApiKey
+from domain.audit import API_KEYS, AuditEntry, ChainHead
+from domain.audit_state import describe_key
 from domain.errors import Conflict, NotFound
+from persistence import audit
 from persistence.database import Database
 from persistence.tables import api_keys as table
 from persistence.work import short_read, short_write
 
+NO_CALLER = "-"
+"""The caller in the audit: operators use no certificate."""
 
-async def create(database: Database, key: ApiKey) -> None:
+
+async def create(database: Database, key: ApiKey, request_id: str = "-") -> None:
     """Store a key. Raises `Conflict` if a key with the same name is not revoked."""
     try:
-        await database.write(_insert, key)
+        await database.write(_insert, key, request_id)
     except sa.exc.IntegrityError as exc:
         raise Conflict(f"a key named '{key.name}' is in use; revoke it first") from exc
 
@@ -29,17 +37,23 @@ async def list_all(database: Database) -> list[ApiKey]:
     return await database.read(_list)
 
 
-async def revoke(database: Database, name: str, now: datetime) -> None:
+async def revoke(database: Database, name: str, now: datetime, request_id: str = "-") -> None:
     """Revoke the key with this name that is not revoked. Raises `NotFound` if there is none."""
-    if not await database.write(_revoke, name, now):
+    if not await database.write(_revoke, name, now, request_id):
         raise NotFound(f"no key named '{name}' is in use")
+
+
+async def record_first(database: Database, now: datetime, request_id: str) -> None:
+    """Record the keys of versions that recorded none, if no key has been recorded yet."""
+    await database.write(_record_first, now, request_id)
 
 
 _FIND = table.select().where(table.c.key_hash == sa.bindparam("key_hash"), table.c.revoked.is_(None))
 
 
 @short_write
-def _insert(connection: sa.Connection, key: ApiKey) -> None:
+def _insert(connection: sa.Connection, key: ApiKey, request_id: str) -> None:
+    head = _lock_chain(connection, key.created, request_id)
     connection.execute(
         table.insert().values(
             key_hash=key.key_hash,
@@ -49,6 +63,7 @@ def _insert(connection: sa.Connection, key: ApiKey) -> None:
             expires=key.expires,
         )
     )
+    _append(connection, head, _Recorded("created", [key], key.created, request_id))
 
 
 @short_read
@@ -59,16 +74,64 @@ def _find(connection: sa.Connection, key_hash: str) -> ApiKey | None:
 
 @short_read
 def _list(connection: sa.Connection) -> list[ApiKey]:
-    return [
-        _to_api_key(row)
-        for row in connection.execute(table.select().order_by(table.c.name, table.c.created)).mappings()
-    ]
+    return list_keys(connection)
+
+
+def list_keys(connection: sa.Connection) -> list[ApiKey]:
+    """Return all keys by name, including revoked and expired ones."""
+    rows = connection.execute(table.select().order_by(table.c.name, table.c.created)).mappings()
+    return [_to_api_key(row) for row in rows]
 
 
 @short_write
-def _revoke(connection: sa.Connection, name: str, now: datetime) -> bool:
+def _revoke(connection: sa.Connection, name: str, now: datetime, request_id: str) -> bool:
+    head = _lock_chain(connection, now, request_id)
     statement = table.update().where(table.c.name == name, table.c.revoked.is_(None)).values(revoked=now)
-    return connection.execute(statement).rowcount > 0
+    revoked = [_to_api_key(row) for row in connection.execute(statement.returning(table)).mappings()]
+    if revoked:
+        _append(connection, head, _Recorded("revoked", revoked, now, request_id))
+    return bool(revoked)
+
+
+@short_write
+def _record_first(connection: sa.Connection, now: datetime, request_id: str) -> None:
+    _lock_chain(connection, now, request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """The keys of an entry of the audit, and what happened to them."""
+
+    outcome: str
+    keys: Sequence[ApiKey]
+    time: datetime
+    request_id: str
+
+
+def _lock_chain(connection: sa.Connection, now: datetime, request_id: str) -> ChainHead:
+    """Lock the chain of keys. If it is empty, record the keys that versions without this chain have created."""
+    head = audit.lock_chain(connection, API_KEYS)
+    keys = [key for key in list_keys(connection) if key.revoked is None] if head.length == 0 else []
+    if not keys:
+        return head
+    _append(connection, head, _Recorded("found", keys, now, request_id))
+    return audit.lock_chain(connection, API_KEYS)
+
+
+def _append(connection: sa.Connection, head: ChainHead, recorded: _Recorded) -> None:
+    # Only keys that are revoked have another effect than that they are in use from now on.
+    member = "revoked" if recorded.outcome == "revoked" else "created"
+    entry = AuditEntry(
+        chain=API_KEYS,
+        kind="change",
+        time=recorded.time,
+        operation="api-key",
+        caller=NO_CALLER,
+        outcome=recorded.outcome,
+        request_id=recorded.request_id,
+        detail={member: [describe_key(key) for key in recorded.keys]},
+    )
+    audit.append(connection, API_KEYS, head, [entry])
 
 
 def _to_api_key(row: sa.RowMapping) -> ApiKey:

@@ -101,14 +101,14 @@ def build_rejection_entry(call: Apply, parts: Sequence[PartInUse]) -> AuditEntry
 
 async def read(database: Database) -> Catalogue:
     """Return the whole catalogue."""
-    return await database.read(_read)
+    return await database.read(read_catalogue)
 
 
 @large_write
 def _apply(connection: sa.Connection, call: Apply) -> Applied:
     # Syncs lock this row in shared mode, so no sync sees a partial catalogue or uses a part that is being removed.
     head = audit.lock_chain(connection, CATALOGUE)
-    changes = plan_apply(_read(connection), call.wanted)
+    changes = plan_apply(read_catalogue(connection), call.wanted)
     needed = _count_needed(connection, changes)
     parts = find_parts_in_use(changes, needed)
     if parts and not call.is_pruning:
@@ -202,7 +202,7 @@ def _to_array(row: Any) -> list[Any]:
 
 
 @large_read
-def _read(connection: sa.Connection) -> Catalogue:
+def read_catalogue(connection: sa.Connection) -> Catalogue:
     """Return the whole catalogue."""
     fingerprints: dict[str, set[str]] = defaultdict(set)
     for row in connection.execute(certificates.select()):

@@ -24,6 +24,9 @@ from persistence.work import long_read, long_write, short_read
 PART = 500
 """Rows that are fetched or encoded as JSON together."""
 
+OPERATION = "syncWebhookAbonnementer"
+"""The operation of these entries in the audit log."""
+
 LARGEST_TYPE = 2**31 - 1
 """The largest entityType that the column can store. No catalogue has larger ones."""
 
@@ -109,7 +112,7 @@ def _sync(connection: sa.Connection, call: SyncCall) -> SyncResult:
     if connection.execute(_HAS_ACCESS, _build_caller_parameters(call)).first() is None:
         # The operator may have deleted the system or revoked its certificate while the call waited.
         raise Forbidden(RefusalReason.SYSTEM_NOT_AUTHORISED)
-    current = _read_set(connection, call.system_id)
+    current = read_set(connection, call.system_id)
     offer = _read_offer(connection, _collect_types(call.wanted))
     plan = plan_sync(current.subscriptions, call.wanted, offer, call.now)
     if plan.errors or call.is_refused_anyway:
@@ -182,7 +185,7 @@ def _build_entry(call: SyncCall, kind: str, outcome: str, detail: dict[str, Any]
         chain=call.system_id,
         kind=kind,
         time=call.now,
-        operation="syncWebhookAbonnementer",
+        operation=OPERATION,
         caller=call.caller.name,
         outcome=outcome,
         request_id=call.request_id,
@@ -209,7 +212,7 @@ def _find_systems(connection: sa.Connection, fingerprint: str) -> frozenset[str]
 
 @long_read
 def _list_subscriptions(connection: sa.Connection, system_id: str) -> list[Subscription]:
-    current = _read_set(connection, system_id)
+    current = read_set(connection, system_id)
     return sorted(current.subscriptions.values(), key=lambda subscription: subscription.identity)
 
 
@@ -219,7 +222,7 @@ def _list_allowed(connection: sa.Connection, org_type: int) -> list[MessageType]
     return [MessageType(row.entity_type, row.name, row.start_date, row.end_date) for row in rows]
 
 
-def _read_set(connection: sa.Connection, system_id: str) -> CurrentSet:
+def read_set(connection: sa.Connection, system_id: str) -> CurrentSet:
     """Return the current set of a system by identity."""
     subscriptions, ids = {}, {}
     # Fetch in parts: short-lived rows should not occupy the garbage collector.

@@ -38,6 +38,7 @@ def api_key() -> None:
 def create_api_key(name: str, scopes: tuple[str, ...], expires: timedelta | datetime | None) -> None:
     """Create a key and print it. It cannot be printed again."""
     from budkavle.clock import measure_clock
+    from budkavle.ids import create_id
     from persistence import api_keys
 
     try:
@@ -53,7 +54,7 @@ def create_api_key(name: str, scopes: tuple[str, ...], expires: timedelta | date
         if end is not None and not now < end <= now + timedelta(days=MAX_DAYS):
             raise click.BadParameter(f"must be in the future, and within {MAX_DAYS} days", param_hint="--expires")
         stored = ApiKey(hash_key(key.encode()), name, tuple(sorted(set(scopes))), now, expires=end)
-        await api_keys.create(database, stored)
+        await api_keys.create(database, stored, create_id())
 
     run_with_database(create, may_create=True)
     click.echo(key)
@@ -77,10 +78,11 @@ def list_api_keys() -> None:
 def revoke_api_key(name: str) -> None:
     """Revoke a key. Running services reject it within a second."""
     from budkavle.clock import measure_clock
+    from budkavle.ids import create_id
     from persistence import api_keys
 
     async def revoke(database: "Database") -> None:
         clock = await measure_clock(database)
-        await api_keys.revoke(database, name, clock.now())
+        await api_keys.revoke(database, name, clock.now(), create_id())
 
     run_with_database(revoke)

@@ -32,6 +32,10 @@ _OTHER_CHAINS = (CATALOGUE, API_KEYS, WEB_MESSAGES, SEALS, NO_SYSTEM)
 """The chains that belong to no system."""
 
 
+MAX_DIFFERENCES = 20
+"""Differences between the audit and the state that are printed."""
+
+
 class _Chain(click.ParamType[str]):
     name = "id"
 
@@ -117,12 +121,20 @@ def seal(file: Path | None, key: Path | None, *, new_file: bool) -> None:
     multiple=True,
     help="A PEM file with the public key of the seals; may be repeated.",
 )
+@click.option(
+    "--state",
+    is_flag=True,
+    help="Also compare the catalogue, subscriptions and API keys with the changes in the audit.",
+)
 @click.option("--max-age", type=click.FloatRange(min=0), help="The maximum age of the last seal, in hours.")
-def verify(heads: tuple[str, ...], seals: Path | None, public_keys: tuple[Path, ...], max_age: float | None) -> None:
+def verify(
+    heads: tuple[str, ...], seals: Path | None, public_keys: tuple[Path, ...], max_age: float | None, *, state: bool
+) -> None:
     """Verify that no entry was changed, removed, moved or added; print the hash of the last one of each chain.
 
     With such a hash that was stored elsewhere, --head also detects a rewrite of all entries and of the ends of their
-    chains. So does --seals, for all chains and up to the last seal.
+    chains. So does --seals, for all chains and up to the last seal. --state detects a change that has no entry, and an
+    entry of a change that was never made.
     """
     if (seals is None) != (not public_keys) or (seals is None and max_age is not None):
         raise click.UsageError("--seals needs --public-key, and both options and --max-age need --seals")
@@ -132,7 +144,14 @@ def verify(heads: tuple[str, ...], seals: Path | None, public_keys: tuple[Path, 
 
         stored = read_seals(seals, [read_public_key(path) for path in public_keys])
     age = None if max_age is None else timedelta(hours=max_age)
-    for line in run_with_database(lambda database: verify_entries(database, heads, stored, age)):
+
+    async def verify_all(database: Database) -> list[str]:
+        lines = await verify_entries(database, heads, stored, age)
+        if state:
+            await verify_state(database)
+        return lines
+
+    for line in run_with_database(verify_all):
         click.echo(line)
 
 
@@ -197,6 +216,16 @@ async def verify_entries(
     if seals:
         lines.append(await _verify_seals(database, seals, max_age))
     return [*lines, f"ok: {sum(end.length for end in ends.values())} entries in {len(ends)} chains"]
+
+
+async def verify_state(database: Database) -> None:
+    """Raise an error with the differences between what is stored and what the audit says, unless there are none."""
+    from persistence import audit_state
+
+    found = await audit_state.list_differences(database)
+    if found:
+        more = [f"and {len(found) - MAX_DIFFERENCES} more"] if len(found) > MAX_DIFFERENCES else []
+        raise BudkavleError("\n".join(["the audit does not match the state:", *found[:MAX_DIFFERENCES], *more]))
 
 
 async def _verify_seals(database: Database, seals: Sequence[StoredSeal], max_age: timedelta | None) -> str:

@@ -53,7 +53,8 @@ def rewrite_audit(url: str, change: Callable[[list[Row]], list[Row]]) -> None:
             values |= {"id": id_, "number": number + 1, "hash": hash_, "detail": row.detail}
             connection.execute(audit_entries.insert(), values)
         ends = [{"name": name, "length": length, "head": hash_} for name, (length, hash_) in heads.items()]
-        connection.execute(chains.insert(), ends)
+        if ends:
+            connection.execute(chains.insert(), ends)
 
     def run(database: Database) -> Any:
         return database.write(bulk_write(rewrite))

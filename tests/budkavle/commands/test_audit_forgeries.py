@@ -1,17 +1,34 @@
-"""An insider forges the audit and computes all hashes again: `verify` alone accepts it, seals detect it."""
+"""An insider forges the audit and computes all hashes again: `verify` alone accepts it, seals and state detect it."""
 
+import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from domain.audit import CATALOGUE, NO_SYSTEM, SEALS
+from budkavle.clock import now
+from budkavle.ids import create_id
+from domain.audit import API_KEYS, CATALOGUE, NO_SYSTEM, SEALS
+from domain.callers import build_certificate_caller
+from domain.catalogue import WebMessageEvent
+from domain.subscriptions import Entry
+from persistence import api_keys, audit_state, catalogue, subscriptions
+from persistence.catalogue import Apply
+from persistence.database import Database
+from persistence.subscriptions import SyncCall
+from tests import catalogues
 from tests.budkavle.commands.audit_insider import Row, rewrite_audit
 from tests.budkavle.commands.test_audit_seals import Seals
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import subscribe
-from tests.catalogues import SYSTEM_ID
+from tests.budkavle.services import put_key
+from tests.catalogues import OTHER_ID, SYSTEM_ID
+from tests.databases import with_database
+from tests.factories import NOW
+from tests.persistence.catalogues import END, START
+from tests.persistence.rows import execute
 
 Rewrite = Callable[[list[Row]], list[Row]]
 
@@ -20,6 +37,7 @@ Rewrite = Callable[[list[Row]], list[Row]]
 def sealed(database_url: str, invoke: Invoke, tmp_path: Path) -> Seals:
     """Return a database with three seals, and entries between them."""
     subscribe(database_url)
+    put_key(database_url, "sealed")
     seals = Seals(database_url, invoke, tmp_path)
     for number in range(3):
         for chain in (NO_SYSTEM, SYSTEM_ID):
@@ -83,6 +101,7 @@ FORGERIES: dict[str, tuple[Rewrite, str]] = {
     ),
     "removed chain": (remove_chain(NO_SYSTEM), "entry 1 of '-': it was sealed and is missing"),
     "removed record of seals": (remove_chain(SEALS), "entry 1 of 'seals': it was sealed and is missing"),
+    "removed key creation": (remove_chain(API_KEYS), "entry 1 of 'api-keys': it was sealed and is missing"),
     "recomputed catalogue": (
         lambda rows: [row.change(caller="x") if row.entry.chain == CATALOGUE else row for row in rows],
         "entry 2 of 'catalogue': its hash is not the sealed one",
@@ -138,3 +157,159 @@ def test_seals_of_another_key_are_refused(sealed: Seals) -> None:
     forged = sealed.folder / "forged.jsonl"
     assert sealed.seal(key=key, file=forged).startswith("ok: seal 1 of ")
     assert "is not among the given public keys" in sealed.verify(file=forged)
+
+
+FINGERPRINT = "cd" * 32
+
+
+def invent_sync(rows: list[Row]) -> list[Row]:
+    """Add a sync that deletes a subscription, after the last seal."""
+    call, change = (row for row in rows if row.entry.operation == "syncWebhookAbonnementer")
+    deleted = json.dumps({"created": [], "updated": [], "deleted": json.loads(change.detail)["created"]})
+    invented = (call.change(request_id="r-9"), replace(change.change(request_id="r-9"), detail=deleted))
+    return [*rows, *invented]
+
+
+def invent_call(rows: list[Row]) -> list[Row]:
+    return [*rows, next(row for row in rows if row.entry.operation == "syncWebhookAbonnementer")]
+
+
+def invent_change(rows: list[Row]) -> list[Row]:
+    """Add a change of the catalogue that changes nothing."""
+    change = next(row for row in rows if (row.entry.chain, row.entry.kind) == (CATALOGUE, "change"))
+    return [*rows, change.change(request_id="r-9")]
+
+
+def invent_unreadable(rows: list[Row]) -> list[Row]:
+    return [*rows, replace(invent_change(rows)[-1], detail='{"changes":[1]}')]
+
+
+def invent_key_revocation(rows: list[Row]) -> list[Row]:
+    created = next(row for row in rows if row.entry.chain == API_KEYS)
+    return [*rows, replace(created, detail=created.detail.replace("created", "revoked"))]
+
+
+INVENTED: dict[str, tuple[Rewrite, str]] = {
+    "sync": (invent_sync, f"'{SYSTEM_ID}': subscription 1/101/202 is not in the audit"),
+    "call of a sync": (invent_call, f"'{SYSTEM_ID}': entry 6 reports a change that no entry describes"),
+    "change of the catalogue": (invent_change, "'catalogue': entry 3 describes a change that no call reports"),
+    "unreadable change": (invent_unreadable, "'catalogue': the detail of an entry cannot be read"),
+    "revoked key": (invent_key_revocation, "'api-keys': API key 'sealed' is not in the audit"),
+}
+
+
+@pytest.mark.parametrize("name", INVENTED)
+def test_state_detects_an_invented_last_entry(sealed: Seals, name: str) -> None:
+    """Seals cover no entry after the last one."""
+    forge, reason = INVENTED[name]
+    rewrite_audit(sealed.url, forge)
+    assert sealed.verify().startswith("ok: ")
+    assert reason in sealed.verify("--state")
+
+
+TABLES = {
+    "removed subscription": (
+        "delete from subscriptions",
+        f"'{SYSTEM_ID}': subscription 1/101/202 is in the audit, but is not stored",
+    ),
+    "changed subscription": (
+        "update subscriptions set webhook_url = '/x'",
+        f"'{SYSTEM_ID}': subscription 1/101/202 differs from the audit",
+    ),
+    "added subscription": (
+        """insert into subscriptions (system_id, org_type, org_code, entity_type, webhook_url, start_time)
+        select system_id, org_type, 7, entity_type, webhook_url, start_time from subscriptions""",
+        f"'{SYSTEM_ID}': subscription 1/7/202 is not in the audit",
+    ),
+    "changed system": (
+        "update systems set base_url = 'https://insider.example'",
+        f"'catalogue': system {SYSTEM_ID} differs from the audit",
+    ),
+    "added certificate": (
+        f"insert into certificates (fingerprint, system_id) select '{FINGERPRINT}', id from systems",
+        f"'catalogue': system {SYSTEM_ID} differs from the audit",
+    ),
+    "added type": (
+        "insert into message_types (entity_type, name) values (999, 'x')",
+        "'catalogue': messageType 999 is not in the audit",
+    ),
+    "removed permission": (
+        "delete from allowed_subscriptions where org_type = 2",
+        "'catalogue': allowedSubscription 2 203 is in the audit, but is not stored",
+    ),
+    "added key": (
+        f"""insert into api_keys (key_hash, name, scopes, created)
+        select '{FINGERPRINT}', 'x', scopes, created from api_keys""",
+        "'api-keys': API key 'x' is not in the audit",
+    ),
+    "exchanged key": (
+        f"update api_keys set key_hash = '{FINGERPRINT}'",
+        "'api-keys': API key 'sealed' is not in the audit",
+    ),
+    "wider key": (
+        """update api_keys set scopes = '["messages","publish"]'""",
+        "'api-keys': API key 'sealed' differs from the audit",
+    ),
+    "removed key": ("delete from api_keys", "'api-keys': API key 'sealed' is in the audit, but is not stored"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_state_detects_tables_that_were_changed_without_an_entry(sealed: Seals, name: str) -> None:
+    statement, reason = TABLES[name]
+    assert sealed.verify("--state").startswith("ok: ")
+    with_database(sealed.url, lambda database: execute(database, statement))
+    assert sealed.verify().startswith("ok: ")
+    assert reason in sealed.verify("--state")
+
+
+def test_state_detects_a_revoked_key_that_is_in_use_again(sealed: Seals) -> None:
+    with_database(sealed.url, lambda database: api_keys.revoke(database, "sealed", NOW))
+    assert sealed.verify("--state").startswith("ok: ")
+    with_database(sealed.url, lambda database: execute(database, "update api_keys set revoked = null"))
+    assert "API key 'sealed' is not in the audit" in sealed.verify("--state")
+
+
+def test_state_follows_every_kind_of_change(sealed: Seals) -> None:
+    """Entries that are added, updated and deleted, with an end, by syncs and by an apply that prunes them."""
+    system = catalogues.system(OTHER_ID, ca="file:/ca.pem", webhook_secrets=("env:A",))
+    subscribe(sealed.url, "http://127.0.0.1:9", SYSTEM_ID, OTHER_ID)
+
+    async def change(database: Database) -> None:
+        caller = build_certificate_caller(catalogues.FINGERPRINT)
+        for rows in ([(101, END), (102, None), (103, END)], [(101, None), (103, END)], [(101, END), (104, None)]):
+            entries = [Entry(0, 1, code, 202, f"/{len(rows)}", START, end) for code, end in rows]
+            for system_id in (SYSTEM_ID, OTHER_ID):
+                await subscriptions.sync(database, SyncCall(system_id, entries, now(), caller, create_id()))
+            assert await audit_state.list_differences(database) == []
+        event = WebMessageEvent(1, 101, 203)
+        for wanted in (
+            catalogues.catalogue(system, event=event),
+            catalogues.catalogue(system, types=(203,), allowed=()),
+            catalogues.EMPTY,
+        ):
+            await catalogue.apply(database, Apply(wanted, now(), create_id(), is_pruning=True))
+            assert await audit_state.list_differences(database) == []
+
+    with_database(sealed.url, change)
+    assert sealed.verify("--state").startswith("ok: ")
+
+
+def test_state_needs_keys_of_older_versions_to_be_recorded_once(database_url: str, invoke: Invoke) -> None:
+    put_key(database_url, "old")
+    rewrite_audit(database_url, remove_chain(API_KEYS))
+    result = invoke(database_url, "audit", "verify", "--state")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.endswith("'api-keys': API key 'old' is not in the audit\n")
+    put_key(database_url, "new", "another key")
+    result = invoke(database_url, "audit", "verify", "--state")
+    assert result.stdout.endswith("ok: 2 entries in 1 chains\n")
+
+
+def test_state_prints_only_some_differences(database_url: str, invoke: Invoke) -> None:
+    subscribe(database_url)
+    rows = ", ".join(f"({number}, 'x')" for number in range(1000, 1025))
+    statement = f"insert into message_types (entity_type, name) values {rows}"
+    with_database(database_url, lambda database: execute(database, statement))
+    lines = invoke(database_url, "audit", "verify", "--state").stderr.splitlines()
+    assert (len(lines), lines[0], lines[-1]) == (22, "Error: the audit does not match the state:", "and 5 more")

@@ -1,0 +1,112 @@
+"""Derive the state to which the changes in the audit lead, and compare it with the stored one."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from domain.api_keys import ApiKey
+from domain.catalogue import Catalogue, Item, list_parts
+from domain.subscriptions import Identity, Subscription
+
+CHANGED = "changed"
+"""The outcome of a call that is followed by an entry with its changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedChange:
+    """An entry of a chain that reports a change. Its `kind` is `change`, or `call` with the outcome `changed`."""
+
+    number: int
+    kind: str
+    request_id: str
+    detail: Mapping[str, Any]
+
+
+def describe_key(key: ApiKey) -> dict[str, Any]:
+    """Return a key as the audit stores it."""
+    return {
+        "key": f"sha256:{key.key_hash}",
+        "name": key.name,
+        "scopes": list(key.scopes),
+        "expires": None if key.expires is None else key.expires.isoformat(),
+    }
+
+
+def find_incomplete_calls(entries: Iterable[RecordedChange]) -> list[str]:
+    """Return the calls that report a change without the entry that describes it, and such entries without a call.
+
+    `entries` are those of one chain, in its order.
+    """
+    found = []
+    call: RecordedChange | None = None
+    for entry in entries:
+        is_pair = call is not None and (call.number + 1, call.request_id) == (entry.number, entry.request_id)
+        if entry.kind == "call" or not is_pair:
+            found += [] if call is None else [f"entry {call.number} reports a change that no entry describes"]
+            found += [] if entry.kind == "call" else [f"entry {entry.number} describes a change that no call reports"]
+        call = entry if entry.kind == "call" else None
+    return found + ([] if call is None else [f"entry {call.number} reports a change that no entry describes"])
+
+
+def compare_catalogue(entries: Iterable[RecordedChange], stored: Catalogue) -> list[str]:
+    """Return the differences between a catalogue and the changes in its chain."""
+    parts: dict[Item, dict[str, Any]] = {}
+    for entry in entries:
+        for change in entry.detail.get("changes", ()):
+            item = Item(change["section"], tuple(change["key"]))
+            if change["after"] is None:
+                parts.pop(item, None)
+            else:
+                parts[item] = _omit_absent(change["after"])
+    names = {item: _omit_absent(part) for item, part in list_parts(stored).items()}
+    return _compare(parts, names, lambda item: " ".join(map(str, (item.section, *item.key))))
+
+
+def compare_subscriptions(entries: Iterable[RecordedChange], stored: Mapping[Identity, Subscription]) -> list[str]:
+    """Return the differences between the set of a system and the changes in its chain."""
+    recorded: dict[Identity, Subscription] = {}
+    for entry in entries:
+        deleted, updated = entry.detail.get("deleted", ()), entry.detail.get("updated", ())
+        for row in deleted:
+            recorded.pop(Identity(*row[:3]), None)
+        for row in (*entry.detail.get("created", ()), *(after for _, after in updated)):
+            subscription = _read_subscription(row)
+            recorded[subscription.identity] = subscription
+    return _compare(recorded, stored, lambda identity: f"subscription {'/'.join(map(str, identity))}")
+
+
+def compare_keys(entries: Iterable[RecordedChange], stored: Iterable[ApiKey]) -> list[str]:
+    """Return the differences between the API keys that are not revoked and the changes in their chain."""
+    recorded: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        for key in entry.detail.get("created", ()):
+            recorded[key["key"]] = key
+        for key in entry.detail.get("revoked", ()):
+            recorded.pop(key["key"], None)
+    in_use = {f"sha256:{key.key_hash}": describe_key(key) for key in stored if key.revoked is None}
+    return _compare(recorded, in_use, lambda name: f"API key {(in_use.get(name) or recorded[name])['name']!r}")
+
+
+def _compare(recorded: Mapping[Any, Any], stored: Mapping[Any, Any], describe: Any) -> list[str]:
+    found = []
+    for key in sorted({*recorded, *stored}):
+        if key not in recorded:
+            found.append(f"{describe(key)} is not in the audit")
+        elif key not in stored:
+            found.append(f"{describe(key)} is in the audit, but is not stored")
+        elif recorded[key] != stored[key]:
+            found.append(f"{describe(key)} differs from the audit")
+    return found
+
+
+def _omit_absent(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a part without absent values, which entries of older versions lack."""
+    return {name: value for name, value in part.items() if value not in (None, False, [], {})}
+
+
+def _read_subscription(row: list[Any]) -> Subscription:
+    org_type, org_code, entity_type, webhook_url, start, end = row
+    end_time = None if end is None else datetime.fromisoformat(end)
+    identity = Identity(org_type, org_code, entity_type)
+    return Subscription(identity, webhook_url, datetime.fromisoformat(start), end_time)

@@ -1,0 +1,86 @@
+"""Compare the stored catalogue, subscriptions and API keys with the changes in the audit."""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import sqlalchemy as sa
+
+from domain.audit import API_KEYS, CATALOGUE, NO_SYSTEM, SEALS, WEB_MESSAGES
+from domain.audit_state import (
+    CHANGED,
+    RecordedChange,
+    compare_catalogue,
+    compare_keys,
+    compare_subscriptions,
+    find_incomplete_calls,
+)
+from persistence.api_keys import list_keys
+from persistence.catalogue import OPERATION as APPLY
+from persistence.catalogue import read_catalogue
+from persistence.database import Database
+from persistence.subscriptions import OPERATION as SYNC
+from persistence.subscriptions import read_set
+from persistence.tables import audit_entries, chains, subscriptions
+from persistence.work import long_read
+
+
+async def list_differences(database: Database) -> list[str]:
+    """Return the differences between what is stored and what the audit says, each with its chain."""
+    return await database.read(_list_differences)
+
+
+_CHANGES = (
+    sa.select(
+        audit_entries.c.number,
+        audit_entries.c.kind,
+        audit_entries.c.operation,
+        audit_entries.c.request_id,
+        audit_entries.c.detail,
+    )
+    .where(
+        audit_entries.c.chain == sa.bindparam("chain_name"),
+        (audit_entries.c.kind == "change") | (audit_entries.c.outcome == CHANGED),
+    )
+    .order_by(audit_entries.c.number)
+    # Fetch few rows at a time, because one entry may describe 50,000 changes.
+    .execution_options(yield_per=20)
+)
+_OTHERS = {CATALOGUE, API_KEYS, WEB_MESSAGES, SEALS, NO_SYSTEM}
+"""The chains that belong to no system."""
+
+
+@long_read
+def _list_differences(connection: sa.Connection) -> list[str]:
+    comparisons: list[tuple[str, Callable[[], list[str]]]] = [
+        (CATALOGUE, lambda: compare_catalogue(_iterate(connection, CATALOGUE), read_catalogue(connection))),
+        (CATALOGUE, lambda: find_incomplete_calls(_iterate(connection, CATALOGUE, APPLY))),
+        (API_KEYS, lambda: compare_keys(_iterate(connection, API_KEYS), list_keys(connection))),
+    ]
+    names = set(connection.execute(sa.select(chains.c.name)).scalars()) - _OTHERS
+    names |= set(connection.execute(sa.select(subscriptions.c.system_id).distinct()).scalars())
+    for name in sorted(names):
+        comparisons += [
+            (name, partial(_compare_set, connection, name)),
+            (name, partial(find_incomplete_calls, _iterate(connection, name, SYNC))),
+        ]
+    found = []
+    for name, compare in comparisons:
+        try:
+            found += [f"{name!r}: {text}" for text in compare()]
+        except (AttributeError, KeyError, TypeError, ValueError):
+            # The service writes no such details.
+            found.append(f"{name!r}: the detail of an entry cannot be read")
+    return found
+
+
+def _compare_set(connection: sa.Connection, system_id: str) -> list[str]:
+    return compare_subscriptions(_iterate(connection, system_id), read_set(connection, system_id).subscriptions)
+
+
+def _iterate(connection: sa.Connection, chain: str, operation: str | None = None) -> Iterator[RecordedChange]:
+    """Yield the entries that describe changes; with an operation only its own, and its calls that report changes."""
+    with connection.execute(_CHANGES, {"chain_name": chain}) as rows:
+        for number, kind, its_operation, request_id, detail in rows:
+            if kind == "change" if operation is None else its_operation == operation:
+                yield RecordedChange(number, kind, request_id, json.loads(detail))
