@@ -13,7 +13,7 @@ MAX_CLIENT = 255
 _CLIENT_CLAIMS = ("client_id", "azp", "sub")
 """Claims that name the client, the first one that is present. A `sub` may be a person, so it comes last."""
 
-MAX_TIME = 253_402_300_799
+MAX_END = 253_402_300_799
 """The last second of the year 9999. Issuers that write milliseconds exceed it: their tokens would never expire."""
 
 _SHA256_BYTES = 32
@@ -49,6 +49,8 @@ def _check_times(claims: dict[str, Any], tolerance: int, now: float) -> float:
     expires = _read_time(claims, "exp")
     if expires is None:
         raise _wrong("exp", "is required")
+    if expires > MAX_END:
+        raise _wrong("exp", "must be in seconds since 1970, before the year 10000")
     if now >= expires + tolerance:
         raise TokenRefused(TokenFault.EXPIRED, "The token has expired")
     for name in ("nbf", "iat"):
@@ -63,7 +65,7 @@ def _read_time(claims: dict[str, Any], name: str) -> float | None:
     given = claims.get(name)
     if given is None and name not in claims:
         return None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= MAX_TIME:
+    if isinstance(given, bool) or not isinstance(given, int | float) or given < 0:
         raise _wrong(name, "must be a number of seconds since 1970")
     return float(given)
 
