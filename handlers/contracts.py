@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from handlers import deliveries, events, operations, subscriptions, web_messages
+from handlers import deliveries, events, operations, receipts, subscriptions, web_messages
 from handlers.audit import audit_operation
 from handlers.errors.forms import ERROR_LISTS, PROBLEMS
 from openapi.contracts import Contract
@@ -12,7 +12,7 @@ WEB_MESSAGES = "web-messages"
 CONTRACTS: Mapping[str, Contract] = {
     "operations": Contract(PROBLEMS, (operations,)),
     WEB_MESSAGES: Contract(PROBLEMS, (web_messages,)),
-    "subscriptions": Contract(ERROR_LISTS, (subscriptions, events, deliveries), audit_operation),
+    "subscriptions": Contract(ERROR_LISTS, (subscriptions, events, deliveries, receipts), audit_operation),
 }
 """The contracts by the names of their files."""
 

@@ -22,7 +22,12 @@ def get_position(message: WebMessage) -> Position:
 def encode(message: WebMessage) -> str:
     """Return the cursor after a message: 14 hexadecimal digits of microseconds since 1970, 32 of its id."""
     position = get_position(message)
-    return f"{(position.created - _EPOCH) // _UNITS[_TIME_DIGITS]:0{_TIME_DIGITS}x}{UUID(position.id).hex}"
+    return encode_position(position.created, position.id)
+
+
+def encode_position(time: datetime, id_: str) -> str:
+    """Return the cursor after an object with a time and an id, in the form of `encode`."""
+    return f"{(time - _EPOCH) // _UNITS[_TIME_DIGITS]:0{_TIME_DIGITS}x}{UUID(id_).hex}"
 
 
 def decode(text: str) -> Position:

@@ -1,6 +1,6 @@
 """Insert and delete rows of the operator's catalogue, and read the audit."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -101,6 +101,28 @@ def put_parked_message(url: str, system_id: str, identity: tuple[int, ...], deli
         )
 
     with_database(url, lambda database: database.write(short_write(run)))
+
+
+def put_receipt(url: str, system_id: str, identity: tuple[int, ...], delivery_id: str, time: datetime) -> None:
+    """Store the receipt of a message that a system accepted at a time."""
+    org_type, org_code, entity_type = identity
+    values = {
+        "id": delivery_id,
+        "event_id": str(uuid4()),
+        "system_id": system_id,
+        "org_type": org_type,
+        "org_code": org_code,
+        "entity_type": entity_type,
+        "webhook_url": "/webhook",
+        "accepted": NOW,
+        "first_attempt": time,
+        "last_attempt": time,
+        "attempts": 1,
+        "status": 200,
+        "milliseconds": 20,
+        "hash": "0f" * 32,
+    }
+    execute(url, tables.receipts.insert().values(values))
 
 
 def remove_certificate(url: str, fingerprint: str) -> None:

@@ -28,6 +28,8 @@ _PATTERNS = {
     "identifikation": _TEXT,
     "startDato": _TIME,
     "slutDato": _TIME,
+    "fra": _TIME,
+    "til": _TIME,
 }
 _TYPES = {
     "string": "skal være en tekst",
@@ -135,7 +137,7 @@ def list_parse_violations(fault: Unreadable) -> Sequence[Violation]:
     return [build_contract_violation(f"{_UNREADABLE[fault.reason]}{place}")]
 
 
-def build_nonexistent_time_violation(name: str, index: int) -> Violation:
+def build_nonexistent_time_violation(name: str, index: int | None = None) -> Violation:
     """Return the violation for a well-formed date or time that does not exist in Copenhagen."""
     return build_contract_violation(
         f"{name} findes ikke som dato og klokkeslæt i årene 1900 til 2999 i dansk tid", name, index

@@ -1,18 +1,20 @@
 """Create clients of the subscriptions of a running service, for a system and for a publisher."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 from uuid import UUID, uuid4
 
 from conftest import PUBLISH_KEY, RunningService
-from tests.catalogue_rows import ALLOWED, ORG_TYPE, put_parked_message, put_system
+from tests.catalogue_rows import ALLOWED, NOW, ORG_TYPE, put_parked_message, put_receipt, put_system
 from tests.clients.generating import Generated
 from tests.handlers.callers import Certificate, new_certificate
 
 SYNC, CURRENT, ALLOWED_TYPES = "syncWebhookAbonnementer", "hentAbonnementer", "hentTilladteBeskedtyper"
 PUBLISH, WAITING, REPLAY, TEST = "opretBesked", "hentBeskeder", "genfremsendBeskeder", "sendTestbesked"
-OF_A_SYSTEM = (SYNC, CURRENT, WAITING, REPLAY, TEST)
+RECEIPTS = "hentKvitteringer"
+OF_A_SYSTEM = (SYNC, CURRENT, WAITING, RECEIPTS, REPLAY, TEST)
 IDENTITY = {"org_type": ORG_TYPE, "org_code": 101, "entity_type": ALLOWED}
 
 
@@ -82,6 +84,14 @@ class SubscriptionsApi:
         delivery_id = uuid4()
         identity = (ORG_TYPE, org_code, ALLOWED)
         put_parked_message(self._database_url, str(self.system_id), identity, str(delivery_id))
+        return delivery_id
+
+    def deliver(self, org_code: int) -> UUID:
+        """Store the receipt of a delivery and return its id. Later ones have a greater orgCode."""
+        delivery_id = uuid4()
+        time = NOW + timedelta(seconds=org_code)
+        identity = (ORG_TYPE, org_code, ALLOWED)
+        put_receipt(self._database_url, str(self.system_id), identity, str(delivery_id), time)
         return delivery_id
 
     def waiting(self) -> Any:

@@ -13,6 +13,7 @@ from tests.clients.subscriptions_api import (
     IDENTITY,
     OF_A_SYSTEM,
     PUBLISH,
+    RECEIPTS,
     REPLAY,
     SYNC,
     TEST,
@@ -65,7 +66,7 @@ def incomplete_identification(call: Any, api: SubscriptionsApi) -> Any:
     return response
 
 
-@ERROR_CASES.register(400, CURRENT, WAITING)
+@ERROR_CASES.register(400, CURRENT, WAITING, RECEIPTS)
 def no_system(call: Any, api: SubscriptionsApi) -> Any:
     response = call(system_identifier="no-system")
     assert codes(response) == [(None, "systemIdentifier", 1014)]

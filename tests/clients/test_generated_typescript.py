@@ -39,6 +39,7 @@ OUTCOMES: dict[str, tuple[int, int, str]] = {
     "hentTilladteBeskedtyper": (200, 400, "null orgType 1014"),
     "opretBesked": (202, 409, "null null 150104"),
     "hentBeskeder": (200, 400, "null limit 1014"),
+    "hentKvitteringer": (200, 400, "null til 1014"),
     "genfremsendBeskeder": (200, 400, "null leveringIds 1014"),
     "sendTestbesked": (202, 404, "null null 150105"),
     "getHealthLive": (200, 400, "getHealthLive.verbose"),

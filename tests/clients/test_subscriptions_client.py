@@ -17,6 +17,7 @@ from tests.clients.subscriptions_api import (
     IDENTITY,
     OF_A_SYSTEM,
     PUBLISH,
+    RECEIPTS,
     REPLAY,
     SYNC,
     TEST,
@@ -113,6 +114,17 @@ def pages(call: Any, api: SubscriptionsApi) -> Any:
     assert {delivery.levering_id for delivery in found} == set(parked)
     assert {(delivery.status, delivery.naeste_forsoeg) for delivery in found} == {(status, None)}
     assert len(api.waiting()) == 4
+    return last
+
+
+@RESPONSE_CASES.register(200, RECEIPTS)
+def receipts_of_delivered_messages(call: Any, api: SubscriptionsApi) -> Any:
+    delivered = [api.deliver(org_code) for org_code in (1, 2, 3)]
+    first = call(limit=2, fra="2026-01-01T00:00:00")
+    last = call(limit=2, fra="2026-01-01T00:00:00", after=next_page(first))
+    found = first.parsed.kvitteringer + last.parsed.kvitteringer
+    assert [receipt.levering_id for receipt in found] == delivered
+    assert {(receipt.forsoeg, receipt.http_status, receipt.sha256) for receipt in found} == {(1, 200, "0f" * 32)}
     return last
 
 

@@ -64,6 +64,13 @@ export function subscriptions(given: Given): Record<keyof operations, () => Prom
       const bad = await system.GET("/v1/abonnement/beskeder", { params: { query: { ...query, limit: 0 } } });
       return { good: good.response.status, bad: bad.response.status, told: told(bad.error) };
     },
+    async hentKvitteringer() {
+      const query = { systemIdentifier, fra: "2026-01-01T00:00:00+01:00", limit: 10 } as const;
+      const good = await system.GET("/v1/abonnement/kvitteringer", { params: { query } });
+      check(good.data?.kvitteringer.length === 0, "nothing is delivered yet");
+      const bad = await system.GET("/v1/abonnement/kvitteringer", { params: { query: { ...query, til: "today" } } });
+      return { good: good.response.status, bad: bad.response.status, told: told(bad.error) };
+    },
     async genfremsendBeskeder() {
       const leveringIds = [crypto.randomUUID()];
       const good = await system.POST("/v1/abonnement/beskeder/genfremsend", { body: { systemIdentifier, leveringIds } });
