@@ -43,6 +43,7 @@ def adapt_call(path: str, query: JSONObject, body: Any) -> None:
     """Adapt the values of a call of the subscriptions contract in place."""
     system = _target.queued_system if path in QUEUE_PATHS else _target.system
     _adapt_system(query, system)
+    _adapt_range(query)
     if isinstance(body, dict):
         _adapt_system(body, system)
         _ADAPT_BODY.get(path, _keep_unchanged)(body)
@@ -56,6 +57,14 @@ def _adapt_system(values: JSONObject, system: str | None) -> None:
     value = values.get("systemIdentifier")
     if isinstance(value, str) and _UUID.fullmatch(value) and system is not None:
         values["systemIdentifier"] = system
+
+
+def _adapt_range(query: JSONObject) -> None:
+    """Replace times that conform to the pattern and do not exist."""
+    for name in ("fra", "til"):
+        text = query.get(name)
+        if isinstance(text, str) and _TIME.fullmatch(text) and _parse_moment(text) is None:
+            query[name] = "2026-03-01T12:00:00"
 
 
 def _adapt_sync(body: JSONObject) -> None:

@@ -25,6 +25,7 @@ Without a key, senders and publishers use the token.
 JSON = "application/json"
 FORM = "multipart/form-data; boundary=XX"
 SYNC, EVENT, LIST = "/v1/abonnement/sync", "/v1/besked", "/v1/abonnement/beskeder"
+RECEIPTS = "/v1/abonnement/kvitteringer"
 REPLAY, TEST = f"{LIST}/genfremsend", "/v1/abonnement/testbesked"
 TIMEOUT_SECONDS = 60
 MAX_LEFT = 1000
@@ -156,6 +157,14 @@ class Api:
         found: list[dict[str, Any]] = []
         for response in self.read_pages(f"{LIST}?{urlencode(query)}"):
             found += response.json()["beskeder"]
+        return found
+
+    def receipts(self, **query: Any) -> list[dict[str, Any]]:
+        """Return the receipts of the system, from all pages."""
+        query = {"systemIdentifier": self.target.system, **query}
+        found: list[dict[str, Any]] = []
+        for response in self.read_pages(f"{RECEIPTS}?{urlencode(query)}"):
+            found += response.json()["kvitteringer"]
         return found
 
     def subscriptions(self, system: str | None = None) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from contract_tests.api import LIST, REPLAY, SYNC, TEST, Api
+from contract_tests.api import LIST, RECEIPTS, REPLAY, SYNC, TEST, Api
 from contract_tests.rules.answers import describe_response, expect, expect_errors, expect_other_methods, expect_problem
 from contract_tests.rules.subscription_sets import NOT_VALID, counts, entries
 
@@ -17,6 +17,7 @@ OPERATIONS = [
     ("GET", "/v1/abonnement?systemIdentifier=x"),
     ("GET", "/v1/beskedtype/tilladte"),
     ("GET", LIST),
+    ("GET", RECEIPTS),
     ("POST", REPLAY),
     ("POST", TEST),
 ]
@@ -73,7 +74,7 @@ def test_system_of_another_caller_is_refused_before_its_body_is_validated(own_se
     assert len(answers) == 1, f"all rejections must have the same text, but got {answers}"
 
 
-@pytest.mark.parametrize("path", ["/v1/abonnement", LIST])
+@pytest.mark.parametrize("path", ["/v1/abonnement", LIST, RECEIPTS])
 def test_look_up_of_another_callers_system_is_refused(path: str, api: Api) -> None:
     query = {"systemIdentifier": api.uuid()}
     expect_errors(api.call("GET", path, query=query), 403, (None, None, 1013))
