@@ -10,7 +10,7 @@ import json
 import re
 import string
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape  # This module only writes XML.
 
@@ -41,17 +41,19 @@ _SMALL = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 
 
 class Redactor:
-    """Replaces the secrets of a target by the names of their shell variables."""
+    """Replaces secrets by the names of their shell variables.
 
-    def __init__(self, target: CheckTarget, client_secret: str | None = None) -> None:
-        certificate = "" if target.certificate is None else target.certificate.header.strip(":")
-        self._target = target
+    `secrets` are pairs of a secret, if there is one, and its variable. `list_tokens` returns the tokens so far.
+    """
+
+    def __init__(
+        self, secrets: Iterable[tuple[str | None, str]], list_tokens: Callable[[], Sequence[str]] = tuple
+    ) -> None:
+        self._list_tokens = list_tokens
         self._words: list[tuple[str, str]] = []
         self._tokens = 0
-        self._add(certificate, "$CLIENT_CERT")
-        self._add(client_secret, "$CLIENT_SECRET")
-        self._add(target.publish_key, "$PUBLISH_KEY")
-        self._add(target.api_key, "$API_KEY")
+        for secret, name in secrets:
+            self._add(secret, name)
 
     def _add(self, secret: str | None, name: str) -> None:
         if secret is not None and len(secret) >= _SHORTEST_SECRET:
@@ -59,7 +61,7 @@ class Redactor:
 
     def _add_new_tokens(self) -> None:
         """Add the tokens that were fetched since the last call."""
-        tokens = self._target.tokens
+        tokens = self._list_tokens()
         for token in tokens[self._tokens :]:
             self._add(token, "$TOKEN")
         self._tokens = len(tokens)
@@ -116,6 +118,18 @@ class Redactor:
                     first, last = _extend_match(text, place, word, at, size)
                     yield first, last, last - first < len(word), name
                     place = text.find(word[at : at + size], last)
+
+
+def create_redactor(target: CheckTarget, client_secret: str | None = None) -> Redactor:
+    """Return a redactor of the secrets of a target."""
+    certificate = None if target.certificate is None else target.certificate.header.strip(":")
+    secrets = (
+        (certificate, "$CLIENT_CERT"),
+        (client_secret, "$CLIENT_SECRET"),
+        (target.publish_key, "$PUBLISH_KEY"),
+        (target.api_key, "$API_KEY"),
+    )
+    return Redactor(secrets, lambda: target.tokens)
 
 
 class _View:
@@ -209,7 +223,7 @@ def redact(suite: Suite, target: CheckTarget) -> None:
         # The commands of Schemathesis lack the trusted CA and the client certificate.
         words = " ".join(tls_options(target, with_certificate="subscriptions" in suite.name))
         values["curl -X"] = f"curl -sS -i {words} -X" if words else "curl -sS -i -X"
-    redactor = Redactor(target)
+    redactor = create_redactor(target)
     for path in (suite.junit, suite.junit.with_suffix(".json"), suite.log):
         if path.exists():
             text = path.read_text(encoding="utf-8", errors="replace")

@@ -2,6 +2,8 @@
 
 import shlex
 from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
 
 from contract_tests.suites import Check
 from contract_tests.verdict import Failure, SuiteResult, Verdict
@@ -14,6 +16,22 @@ _SHOWN = 5
 _LINES, _WIDTH, _CALLS, _LONGEST_LINE = 6, 240, 2, 500
 
 
+@dataclass(frozen=True)
+class Heading:
+    """The properties of a check that its summary contains. `variables` explains how to set those of the commands."""
+
+    url: str
+    profile: str
+    seed: int
+    report: Path
+    variables: str
+
+
+def describe_check(check: Check) -> Heading:
+    """Return the heading of a contract check."""
+    return Heading(check.target.url, check.profile, check.target.seed, check.report, _describe_variables(check))
+
+
 def format_result(result: SuiteResult) -> str:
     """Return the summary line of a finished suite."""
     failed = f"{len(result.failures)} failed" if result.failures else "none failed"
@@ -22,22 +40,22 @@ def format_result(result: SuiteResult) -> str:
     return f"{result.name + ':':28} {result.checks:6} checks, {failed}{left_out}{error} ({result.seconds:.0f} s)"
 
 
-def format_screen(verdict: Verdict, check: Check) -> str:
+def format_screen(verdict: Verdict, heading: Heading) -> str:
     """Return the failures with commands for the first of them, and the location of the complete report."""
     groups = _groups(verdict.failures)
-    parts = [_headline(verdict, check)]
+    parts = [_headline(verdict, heading)]
     parts += [_group(number, group) for number, group in enumerate(groups[:_SHOWN], 1)]
     more = sum(len(group) for group in groups[_SHOWN:])
     if more:
         parts.append(f"and {more} more, of {len(groups) - _SHOWN} kinds")
     if any(failure.lines for failure in verdict.failures):
-        parts.append(_describe_variables(check))
+        parts.append(heading.variables)
     parts += verdict.errors
     left_out = Counter(reason for result in verdict.results for reason in result.left_out)
     if left_out:
         parts.append("left out: " + "; ".join(f"{count} checks ({why})" for why, count in sorted(left_out.items())))
     parts += _list_leftovers(verdict)
-    parts.append(f"Complete report: {check.report}/")
+    parts.append(f"Complete report: {heading.report}/")
     return "\n\n".join(parts) + "\n"
 
 
@@ -62,19 +80,19 @@ def _group(number: int, failures: list[Failure]) -> str:
     return text if len(failures) == 1 else f"{text}\n   (and {len(failures) - 1} more like it)"
 
 
-def format_report(verdict: Verdict, check: Check) -> str:
+def format_report(verdict: Verdict, heading: Heading) -> str:
     """Return all failures with their complete messages."""
     lines = [format_result(result) for result in verdict.results]
     failures = [_failure(number, failure, short=False) for number, failure in enumerate(verdict.failures, 1)]
     return (
         "\n\n".join(
             [
-                _headline(verdict, check),
+                _headline(verdict, heading),
                 "\n".join(lines),
                 *failures,
                 *verdict.errors,
                 *_list_leftovers(verdict),
-                _describe_variables(check),
+                heading.variables,
             ]
         )
         + "\n"
@@ -85,17 +103,17 @@ def _list_leftovers(verdict: Verdict) -> list[str]:
     return [f"not cleaned up: {text}" for text in verdict.left]
 
 
-def _headline(verdict: Verdict, check: Check) -> str:
+def _headline(verdict: Verdict, heading: Heading) -> str:
     checks = sum(result.checks for result in verdict.results)
     seconds = sum(result.seconds for result in verdict.results)
-    how = f"{check.profile}, seed {check.target.seed}, {seconds:.0f} s"
+    how = f"{heading.profile}, seed {heading.seed}, {seconds:.0f} s"
     if verdict.is_interrupted:
-        return f"the check of {check.target.url} was interrupted ({how})"
+        return f"the check of {heading.url} was interrupted ({how})"
     if verdict.failures:
-        return f"{check.target.url} BREAKS the contract: {len(verdict.failures)} failures in {checks} checks ({how})"
+        return f"{heading.url} BREAKS the contract: {len(verdict.failures)} failures in {checks} checks ({how})"
     if verdict.errors:
-        return f"{check.target.url} was NOT CHECKED to the end ({how})"
-    return f"{check.target.url} keeps the contract: {checks} checks ({how})"
+        return f"{heading.url} was NOT CHECKED to the end ({how})"
+    return f"{heading.url} keeps the contract: {checks} checks ({how})"
 
 
 def _failure(number: int, failure: Failure, *, short: bool) -> str:

@@ -1,21 +1,17 @@
 """`budkavle contract-check`: check whether a server keeps the contract."""
 
 import importlib.util
-import re
-import shutil
 import signal
 import ssl
-import sys
 import tempfile
-import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 import click
 
-from budkavle.commands.contract_check_tokens import is_loopback, read_token_source
+from budkavle.commands.checking import FILE, CannotCheck, check_url, run_and_report
+from budkavle.commands.contract_check_tokens import read_token_source
 from budkavle.documentation import list_documentation
 from budkavle.specs import find_spec_dir
 
@@ -25,15 +21,6 @@ if TYPE_CHECKING:
 
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 """The system in the examples of the contract."""
-
-
-class CannotCheck(click.ClickException):
-    """The check cannot run. Click prints only the message, without the usage of the command."""
-
-    exit_code = 2
-
-
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("contract-check", epilog=list_documentation("how-to/contract-check.md", "reference/contract-check.md"))
@@ -63,7 +50,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--client-id", envvar="BUDKAVLE_CHECK_CLIENT_ID", show_envvar=True, help="The client, for --token-url.")
 @click.option(
     "--client-secret-file",
-    type=_FILE,
+    type=FILE,
     help="The client's secret; by default it is in BUDKAVLE_CHECK_CLIENT_SECRET.",
 )
 @click.option(
@@ -73,9 +60,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     multiple=True,
     help="Sent to --token-url, such as scope=publish; may be repeated.",
 )
-@click.option("--client-cert", type=_FILE, help="PEM; for an http:// address it is sent in the header of a proxy.")
-@click.option("--client-key", type=_FILE, help="Its private key, if it is in a separate file.")
-@click.option("--ca", type=_FILE, help="The CA of the server's certificate.")
+@click.option("--client-cert", type=FILE, help="PEM; for an http:// address it is sent in the header of a proxy.")
+@click.option("--client-key", type=FILE, help="Its private key, if it is in a separate file.")
+@click.option("--ca", type=FILE, help="The CA of the server's certificate.")
 @click.option(
     "--system", default=SYSTEM, show_default=True, help="The system whose subscriptions are replaced during the check."
 )
@@ -132,7 +119,7 @@ def contract_check(  # Each argument is an option of the command.
     of a mock Open-E, since generated requests may name any case. Exit code: 0 if the server keeps the contract, 1 if it
     breaks it, 2 if the check could not run to its end or not clean up.
     """
-    url = _check_url(base_url, allow_host)
+    check_url(base_url, allow_host, "The check posts thousands of requests and replaces subscriptions", name="BASE_URL")
     if importlib.util.find_spec("schemathesis") is None or importlib.util.find_spec("pytest") is None:
         raise CannotCheck("this command needs more packages: pip install 'budkavle[contract]'")
     if client_key is not None and client_cert is None:
@@ -149,13 +136,13 @@ def contract_check(  # Each argument is an option of the command.
     except (OSError, ValueError) as exc:
         raise click.BadParameter(f"{ca} contains no certificate in PEM format", param_hint="--ca") from exc
     try:
-        if client_cert is not None and url.lower().startswith("https:"):
+        if client_cert is not None and base_url.lower().startswith("https:"):
             # Without a password, OpenSSL would prompt for one.
             trust.load_cert_chain(client_cert, client_key, password="")
     except (OSError, ValueError) as exc:
         raise click.BadParameter(f"cannot be used as a client certificate: {exc}", param_hint="--client-cert") from exc
     target = CheckTarget(
-        url,
+        base_url.rstrip("/"),
         api_key=api_key,
         publish_key=publish_key or api_key,
         certificate=certificate,
@@ -184,7 +171,7 @@ def run_check(check: "Check", source: "TokenSource | None" = None) -> int:
 
     Raises CannotCheck if the target cannot be checked, KeyboardInterrupt if it is interrupted before the first suite.
     """
-    from contract_tests.redacting import Redactor
+    from contract_tests.redacting import create_redactor
     from contract_tests.tokens import TokenError, Tokens
 
     if source is None:
@@ -193,88 +180,20 @@ def run_check(check: "Check", source: "TokenSource | None" = None) -> int:
         try:
             tokens = Tokens(Path(folder) / "tokens", source)
         except TokenError as exc:
-            raise CannotCheck(Redactor(check.target, source.secret).text(str(exc))) from None
+            raise CannotCheck(create_redactor(check.target, source.secret).text(str(exc))) from None
         return _run_check(replace(check, target=replace(check.target, token_file=str(tokens.file)), tokens=tokens))
 
 
 def _run_check(check: "Check") -> int:
     from contract_tests import check as checking
     from contract_tests import summary
-    from contract_tests.preparing import CannotCheckError
-    from contract_tests.redacting import Redactor
+    from contract_tests.redacting import create_redactor
 
-    # All output, and all files written after a suite, pass through this.
-    redactor = Redactor(check.target, None if check.tokens is None else check.tokens.secret)
-
-    def print_text(text: str) -> None:
-        _clear()
-        click.echo(redactor.text(text), nl=False)
-
-    def print_progress(suite: str, done: int, total: int | None, last: str) -> None:
-        _print_progress(suite, done, total, redactor.text(last))
-
-    try:
-        verdict = checking.run(check, print_progress, lambda result: print_text(summary.format_result(result) + "\n"))
-        text = summary.format_screen(verdict, check)
-        written = {
-            summary.REPORT_FILE: summary.format_report(verdict, check),
-            summary.VARIABLES_FILE: summary.format_variables(check),
-        }
-        for name, content in written.items():
-            if content is not None:
-                (check.report / name).write_text(content, encoding="utf-8", errors="backslashreplace")
-    except CannotCheckError as exc:
-        raise CannotCheck(redactor.text(str(exc))) from None
-    except Exception as exc:  # noqa: BLE001  # The outermost place: nothing may print what it has not cleaned.
-        # Print no traceback, which could contain a secret.
-        text = f"the check failed by a fault of its own, {type(exc).__name__}: {exc} ({_locate_exception(exc)})"
-        raise CannotCheck(redactor.text(text)) from None
-    finally:
-        if check.report.is_dir():
-            # The file with the original subscriptions must stay unchanged.
-            redactor.folder(check.report, checking.BEFORE)
-    print_text("\n" + text)
-    if verdict.is_interrupted:
-        return 128 + signal.SIGINT
-    if verdict.failures:
-        return 1
-    return 2 if verdict.errors or verdict.left else 0
-
-
-def _locate_exception(exc: Exception) -> str:
-    """Return the file and line that raised an exception."""
-    frame = traceback.extract_tb(exc.__traceback__)[-1]
-    return f"{Path(frame.filename).name}:{frame.lineno}"
-
-
-def _check_url(base_url: str, allow_host: str | None) -> str:
-    """Return the address without a final slash. Raises UsageError unless the host is allowed."""
-    try:
-        parts = urlsplit(base_url)
-        # Reject addresses that programs may parse differently.
-        is_plain = base_url.isascii() and not re.search(r"[\s\\@\x00-\x1f\x7f]", base_url) and parts.port != 0
-    except ValueError:
-        is_plain = False
-    if not is_plain or parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise click.BadParameter("must be like http://127.0.0.1:8080", param_hint="BASE_URL")
-    host = parts.hostname
-    if not is_loopback(host) and host != (allow_host or "").lower():
-        raise CannotCheck(
-            f"{host} is not this machine. The check posts thousands of requests and replaces subscriptions: "
-            f"if it is a server for tests, add --allow-host {host}"
-        )
-    return base_url.rstrip("/")
-
-
-def _print_progress(suite: str, done: int, total: int | None, last: str) -> None:
-    """Overwrite the progress line, on a terminal only."""
-    if sys.stderr.isatty():
-        of_all = "" if total is None else f" of {total}"
-        count = f" {done}{of_all}" if done else ""
-        text = f"{suite}:{count}  {last}"[: shutil.get_terminal_size().columns - 1]
-        click.echo(f"\r\x1b[K{text}", nl=False, err=True)
-
-
-def _clear() -> None:
-    if sys.stderr.isatty():
-        click.echo("\r\x1b[K", nl=False, err=True)
+    return run_and_report(
+        lambda progress, on_result: checking.run(check, progress, on_result),
+        summary.describe_check(check),
+        create_redactor(check.target, None if check.tokens is None else check.tokens.secret),
+        variables=summary.format_variables(check),
+        # The file with the original subscriptions must stay unchanged.
+        unchanged=(checking.BEFORE,),
+    )

@@ -1,6 +1,5 @@
 """The options of `budkavle contract-check` for access tokens."""
 
-import ipaddress
 import os
 import ssl
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
+
+from budkavle.commands.checking import is_loopback
 
 if TYPE_CHECKING:
     from contract_tests.tokens import TokenSource
@@ -40,16 +41,6 @@ def read_token_source(
     if not all("=" in parameter for parameter in parameters):
         raise click.BadParameter("must be NAME=VALUE", param_hint="--token-parameter")
     return ClientCredentials(token_url, client_id, _read_secret(secret_file), pairs, trust)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is certain to be this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_safe(url: str) -> bool:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY
-from contract_tests.redacting import Redactor
+from contract_tests.redacting import create_redactor
 from contract_tests.suites import SPECS
 from contract_tests.target import Certificate, CheckTarget, read_certificate
 from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
@@ -57,7 +57,7 @@ def parts(secret: str) -> set[str]:
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 @pytest.mark.parametrize("secret", [KEY, CERTIFICATE], ids=["key", "certificate"])
 def test_secret_is_removed_in_every_notation(secret: str, way: Callable[[str], str]) -> None:
-    redactor = Redactor(CheckTarget("http://127.0.0.1", KEY, None, Certificate("", None, f":{CERTIFICATE}:")))
+    redactor = create_redactor(CheckTarget("http://127.0.0.1", KEY, None, Certificate("", None, f":{CERTIFICATE}:")))
     written = way(secret)
 
     left = redactor.text(f"before <{written}> after")
@@ -70,7 +70,7 @@ def test_secret_is_removed_in_every_notation(secret: str, way: Callable[[str], s
 
 
 def test_text_without_secrets_is_unchanged() -> None:
-    redactor = Redactor(CheckTarget("http://127.0.0.1", MESSAGES_KEY, PUBLISH_KEY))
+    redactor = create_redactor(CheckTarget("http://127.0.0.1", MESSAGES_KEY, PUBLISH_KEY))
     text = 'curl %7B%22a%22 \\u0041 &lt;x&gt;\r\n  messages-key publish\\n "tests" \udcff %zz &#99999999; ' * 50
     assert redactor.text(text) == text
 

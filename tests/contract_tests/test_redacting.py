@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from contract_tests.redacting import Redactor, redact
+from contract_tests.redacting import create_redactor, redact
 from contract_tests.suites import Suite
 from contract_tests.target import Certificate, CheckTarget
 
@@ -48,7 +48,7 @@ def test_tokens_and_the_secret_of_the_client_are_redacted(tmp_path: Path) -> Non
     """Tokens that were fetched after the redactor was created are known as well."""
     tokens = tmp_path / "tokens"
     tokens.write_text("")
-    redactor = Redactor(CheckTarget("http://127.0.0.1", token_file=str(tokens)), "s3cret/of+the client")
+    redactor = create_redactor(CheckTarget("http://127.0.0.1", token_file=str(tokens)), "s3cret/of+the client")
     signatures = [letter.join("0123456789" * 4) * 2 for letter in "ab"]
     for signature in signatures:
         token = f"{'eyJhbGciOi' * 9}.{'eyJpc3MiOi' * 9}.{signature}"

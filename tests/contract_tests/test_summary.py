@@ -36,13 +36,13 @@ def new_verdict(count: int) -> Verdict:
 
 def test_successful_run_is_reported(check: Check) -> None:
     verdict = Verdict([SuiteResult("rules", 700, 12.0, left_out=("needs --case", "needs --case"))])
-    text = summary.format_screen(verdict, check)
+    text = summary.format_screen(verdict, summary.describe_check(check))
     assert text.startswith("http://127.0.0.1:8080 keeps the contract: 700 checks (quick, seed 0, 12 s)\n")
     assert "left out: 2 checks (needs --case)" in text
 
 
 def test_thousand_long_failures_fit_on_a_screen(check: Check) -> None:
-    text = summary.format_screen(new_verdict(1000), check)
+    text = summary.format_screen(new_verdict(1000), summary.describe_check(check))
     assert len(text.splitlines()) <= SCREEN
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "BREAKS the contract: 1000 failures in 900 checks" in text
@@ -50,7 +50,7 @@ def test_thousand_long_failures_fit_on_a_screen(check: Check) -> None:
 
 
 def test_full_report_contains_every_failure(check: Check) -> None:
-    text = summary.format_report(new_verdict(30), check)
+    text = summary.format_report(new_verdict(30), summary.describe_check(check))
     assert all(f"words {number}\n" in text for number in range(30))
     assert text.count("curl " + "c" * 5000) == 30 * 12
     assert "not cleaned up: something stayed" in text
@@ -58,7 +58,7 @@ def test_full_report_contains_every_failure(check: Check) -> None:
 
 def test_incomplete_run_is_not_successful(check: Check) -> None:
     verdict = Verdict([SuiteResult("rules", error="ended with -9; see rules.log")])
-    text = summary.format_screen(verdict, check)
+    text = summary.format_screen(verdict, summary.describe_check(check))
     assert "was NOT CHECKED to the end" in text
     assert "rules: ended with -9; see rules.log" in text
 
@@ -66,7 +66,9 @@ def test_incomplete_run_is_not_successful(check: Check) -> None:
 def test_interrupted_run_is_reported_first(check: Check) -> None:
     verdict = new_verdict(3)
     verdict.is_interrupted = True
-    assert summary.format_screen(verdict, check).startswith("the check of http://127.0.0.1:8080 was interrupted")
+    assert summary.format_screen(verdict, summary.describe_check(check)).startswith(
+        "the check of http://127.0.0.1:8080 was interrupted"
+    )
 
 
 def test_shell_variables_are_set_from_the_certificate(check: Check, tmp_path: Path) -> None:
