@@ -24,7 +24,18 @@ from tests.processes import REPOSITORY
 SPECS: dict[str, dict[str, Any]] = {
     path.stem: read_spec(path.parent, path.stem) for path in sorted((REPOSITORY / "spec").glob("*.yaml"))
 }
-PACKAGES = ("budkavle", "handlers", "openapi", "domain", "persistence", "oauth2", "open_e", "delivery", "mock_open_e")
+PACKAGES = (
+    "budkavle",
+    "handlers",
+    "openapi",
+    "domain",
+    "persistence",
+    "oauth2",
+    "open_e",
+    "delivery",
+    "mock_open_e",
+    "receiver_tests",
+)
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
 ERRORS = {"operations": "Problem", "web-messages": "Problem", "subscriptions": "Errors", "mock-open-e": "Errors"}

@@ -24,6 +24,7 @@ PACKAGES = (
     "open_e",
     "openapi",
     "persistence",
+    "receiver_tests",
 )
 EXEMPT = ("persistence/migrations/versions/",)
 """Prefixes of exempt paths: migrations are never edited."""

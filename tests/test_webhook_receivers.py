@@ -1,9 +1,5 @@
 """Run the receivers of the guide, with deliveries that are signed as the worker signs them."""
 
-import base64
-import re
-import shutil
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,38 +7,23 @@ from pathlib import Path
 import httpx
 import pytest
 
-from delivery.signing import build_signature_headers, read_secret
-from tests.processes import REPOSITORY, running
+from delivery.signing import build_signature_headers
+from tests.webhook_receivers import KEY, LANGUAGES, read_inbox, running_receiver
 
-GUIDE = (REPOSITORY / "docs" / "how-to" / "receive-webhooks.md").read_text()
-SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
-KEY = read_secret(SECRET)
 OTHER_KEY = bytes(32)
 ID = "7f1c6c1e-0b6f-4f0c-9a63-0e4f1d2b3c4d"
 BODY = '{"beskedId":"…"}'.encode()
-PROGRAMS = {"python": ("python", "receiver.py", sys.executable), "node": ("js", "receiver.mjs", "node")}
 
 
-@pytest.fixture(params=PROGRAMS)
+@pytest.fixture(params=LANGUAGES)
 def receiver(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Yield the address of a receiver; it stores deliveries in `inbox` below `tmp_path`."""
-    language, name, program = PROGRAMS[request.param]
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed")
-    (code,) = re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-    (tmp_path / name).write_text(code)
-    monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
-    monkeypatch.setenv("PORT", "0")
-    with running(program, name, folder=tmp_path) as process:
-        yield process.wait_for("listening on ")
+    with running_receiver(request.param, tmp_path, monkeypatch) as url:
+        yield url
 
 
 def post(url: str, headers: dict[str, str], body: bytes = BODY) -> int:
     return httpx.post(f"{url}/star/webhook", headers=headers, content=body, trust_env=False, timeout=30).status_code
-
-
-def read_inbox(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (folder / "inbox").iterdir()}
 
 
 def test_receiver_stores_a_delivery_once_for_either_signature(receiver: str, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ _MODULES = {
     "deliveries": "budkavle.commands.deliveries",
     "messages": "budkavle.commands.web_messages",
     "mock-open-e": "budkavle.commands.mock_open_e",
+    "receiver-check": "budkavle.commands.receiver_check",
 }
 """Modules of commands, imported when the command is used, so that other commands start quickly."""
 

@@ -60,9 +60,11 @@ BLOCKS = {
     ("docs/how-to/postgresql.md", "export"): OPERATOR,
     ("docs/how-to/proxies.md", "budkavle serve"): OPERATOR,
     ("docs/how-to/receive-webhooks.md", "curl"): OPERATOR,
+    ("docs/how-to/receive-webhooks.md", "export"): "tests/receiver_tests/test_check_pages.py",
     ("docs/reference/contract-check.md", "pip install"): INSTALL,
     ("docs/reference/contract-check.md", "API_KEY="): "tests/contract_tests/test_check.py",
     ("docs/reference/contract-check.md", "export"): "tests/contract_tests/test_check_tokens.py",
+    ("docs/reference/receiver-check.md", "WEBHOOK_SECRET="): "tests/receiver_tests/test_check_pages.py",
     ("docs/tutorial/first-message.md", "make run"): MAKE,
     ("docs/tutorial/first-message.md", "curl"): "tests/test_tutorials.py",
     ("docs/tutorial/first-subscription.md", "CERT="): "tests/test_tutorials.py",
@@ -84,7 +86,7 @@ LINES = {
 }
 """The same for commands in the text that are not those of `budkavle`, `make` and `python -m MODULE`."""
 
-ENDLESS = {"contract-check", "dev", "mock-open-e", "serve", "worker"}
+ENDLESS = {"contract-check", "dev", "mock-open-e", "receiver-check", "serve", "worker"}
 """Commands that run until they are stopped, or for half a minute. Tests of their own start them with every option."""
 
 WITHOUT_RUN = {"CHANGELOG.md", "commands.md"}

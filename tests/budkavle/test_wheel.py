@@ -219,7 +219,10 @@ def test_importing_the_package_does_not_change_the_import_path(programs: Path, t
     assert run_program(str(programs / "python"), "-c", code, folder=tmp_path).stdout.split() == ["True"]
 
 
-NAMES = ("domain", "handlers", "openapi", "persistence", "oauth2", "open_e", "delivery", "contract_tests")
+NAMES = (
+    *("domain", "handlers", "openapi", "persistence", "oauth2", "open_e", "delivery"),
+    *("contract_tests", "receiver_tests"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +256,7 @@ def test_wheels_work_next_to_a_project_with_packages_of_the_same_names(
     for command in (
         (str(programs / "budkavle"), "migrate"),
         (python, "-m", "budkavle", "contract-check", "--help"),
+        (python, "-m", "budkavle", "receiver-check", "--help"),
         (str(programs / "mock-open-e"), "--help"),
     ):
         assert run_program(*command, folder=work).returncode == 0

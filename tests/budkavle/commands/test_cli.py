@@ -178,7 +178,7 @@ ARGUMENTS = {
 }
 """Arguments with which the commands that need some are tried."""
 
-WITHOUT_DATABASE = {("contract-check",), ("dev",), ("mock-open-e",)}
+WITHOUT_DATABASE = {("contract-check",), ("dev",), ("mock-open-e",), ("receiver-check",)}
 COMMANDS = [(*path, *ARGUMENTS.get(path, ())) for path in LEAF_COMMANDS if path not in WITHOUT_DATABASE]
 RUNNING = [("serve", "--port", "0"), ("worker",)]
 CREATING = [

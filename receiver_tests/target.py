@@ -1,0 +1,61 @@
+"""The receiver that is checked, and the options of its check."""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from delivery.references import read_signing_key
+
+QUICK_SECONDS = 5.0
+"""Maximum seconds for a rejection: it needs no work, and a slow one lets anyone keep the receiver busy."""
+
+
+@dataclass(frozen=True)
+class ReceiverTarget:
+    """A receiver. Without a secret its deliveries are not signed, and cases that need signatures are left out."""
+
+    url: str
+    """The URL that gets the deliveries, exactly as it is sent."""
+    secret: str | None = field(default=None, repr=False)
+    key: bytes | None = field(default=None, repr=False)
+    """The decoded secret."""
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+    ca: Path | None = None
+    look: str | None = None
+    """A URL where the receiver lists the ids of the deliveries that it has done."""
+    examples: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """The examples of the contract: bodies by name."""
+    org_type: int = 1
+    org_code: int = 101
+    entity_type: int = 202
+    timeout: float = 15.0
+    """Maximum seconds of an attempt."""
+
+    @property
+    def is_tls(self) -> bool:
+        return urlsplit(self.url).scheme == "https"
+
+
+@dataclass(frozen=True)
+class ReceiverCheck:
+    """The options of a check."""
+
+    target: ReceiverTarget
+    report: Path
+    profile: Literal["quick", "full"] = "quick"
+    seed: int = 0
+    suites: tuple[str, ...] = ()
+    """Only these suites; all if empty."""
+    only: tuple[str, ...] = ()
+    """Only the cases with these names; all if empty."""
+    fail_fast: bool = False
+
+
+def read_secret(reference: str) -> tuple[str, bytes]:
+    """Return a secret without its prefix, and the key in it. Raises `ReceiverMisconfigured`."""
+    key = read_signing_key(reference)
+    return b64encode(key).decode().rstrip("="), key
