@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MAX_REMEMBERED = 10_000
 """Maximum verified tokens that are remembered. The least recently used one is dropped for a new one."""
 
+MAX_REMEMBERED_SYSTEMS = 32
+"""Maximum systems of a token that is remembered: a token of 8 KiB may name so many that it needs 200 KB."""
+
 _ANY_TYPES = frozenset({None, "jwt", AT_JWT})
 
 
@@ -148,7 +151,7 @@ class TokenVerifier:
         source = self._sources[issuer.jwks]
         key = await _verify_signature(token, unverified, source)
         verified = check_claims(unverified.claims, issuer, self._now().timestamp())
-        if self._issuers is issuers:
+        if self._issuers is issuers and len(verified.systems) <= MAX_REMEMBERED_SYSTEMS:
             self._remember(digest, _Remembered(verified, key, source))
         return verified
 

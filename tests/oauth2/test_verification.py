@@ -11,7 +11,7 @@ import pytest
 from oauth2.issuers import ALGORITHMS
 from oauth2.key_sets import KeySetUnusable
 from oauth2.tokens import TokenFault, TokenRefused, VerifiedToken
-from oauth2.verification import TokenVerifier
+from oauth2.verification import MAX_REMEMBERED_SYSTEMS, TokenVerifier
 from tests.oauth2.conftest import Verify
 from tests.processes import REPOSITORY, python, run_program
 from tests.tokens import (
@@ -176,6 +176,16 @@ def test_least_recently_used_token_is_forgotten_at_the_limit(issuance: Issuance)
     issuance.verify(other)
     assert issuance.verify(used) is first
     assert issuance.verify(unused) is not second
+
+
+def test_token_with_many_systems_is_not_remembered(issuance: Issuance) -> None:
+    """10,000 of them would need 2 GB."""
+    issuance.verifier.replace_issuers([replace(issuance.issuer, system_claim="system")])
+    systems = [f"{number:x}" for number in range(MAX_REMEMBERED_SYSTEMS + 1)]
+    few = create_token(OLD, create_claims(system=systems[1:]))
+    many = create_token(OLD, create_claims(system=systems))
+    assert issuance.verify(few) is issuance.verify(few)
+    assert issuance.verify(many) is not issuance.verify(many)
 
 
 def test_faulty_file_of_keys_leaves_the_issuers_as_they_are(issuance: Issuance, tmp_path: Path) -> None:
