@@ -1,17 +1,20 @@
-"""`budkavle deliveries`: list undelivered deliveries with their reasons, replay and drop them."""
+"""`budkavle deliveries`: list deliveries with their reasons or receipts, replay and drop undelivered ones."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 import click
 
 from budkavle.commands.console import print_line, run_with_database, write_moment
+from budkavle.commands.deliveries_receipts import DELIVERED, print_receipt, print_receipts
 from budkavle.commands.deliveries_selection import Action, Selection, run_action, select
 from budkavle.commands.option_types import Id, Moment
 from budkavle.documentation import list_documentation
 from domain.deliveries import DeliveryState, Obstacle, Reason
+from domain.errors import NotFound
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -38,26 +41,74 @@ _IDS = click.argument("ids", type=Id(), nargs=-1)
 
 @click.group(epilog=list_documentation("how-to/deliveries.md"))
 def deliveries() -> None:
-    """List, show, replay and drop undelivered deliveries."""
+    """List, show, replay and drop undelivered deliveries; list, show and export receipts of delivered ones."""
 
 
 @deliveries.command("list")
 @_SYSTEM
-@_STATE
-@_SINCE
+@click.option(
+    "--state",
+    type=click.Choice([*(str(state) for state in DeliveryState), DELIVERED]),
+    help="Only deliveries in this state; delivered lists receipts. By default all undelivered ones.",
+)
+@click.option("--event", type=Id(), help="Only deliveries of this event.")
+@click.option(
+    "--since",
+    type=Moment(),
+    help="Only events accepted from this time on, or delivered from then on if they are; without an offset, Copenhagen "
+    "time applies.",
+)
+@click.option("--until", type=Moment(), help="The same, but before this time.")
 @_REASON
 @click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="The maximum number of entries.")
 def list_deliveries(
-    system: str | None, state: str | None, since: datetime | None, reason: str | None, limit: int
+    system: str | None,
+    state: str | None,
+    event: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    reason: str | None,
+    limit: int,
 ) -> None:
-    """List undelivered deliveries, the oldest first, one line of JSON each."""
-    run_with_database(lambda database: print_list(database, _build_selection(system, state, since, reason), limit))
+    """List undelivered deliveries or receipts, the oldest first, one line of JSON each."""
+    if state == DELIVERED:
+        if reason is not None:
+            raise click.UsageError("a delivered delivery has no --reason")
+        _print_receipts(system, event, since, until, limit)
+        return
+    selection = replace(_build_selection(system, state, since, reason), event_id=event, until=until)
+    run_with_database(lambda database: print_list(database, selection, limit))
+
+
+@deliveries.command("export")
+@_SYSTEM
+@click.option("--event", type=Id(), help="Only receipts of this event.")
+@click.option(
+    "--since",
+    type=Moment(),
+    help="Only receipts whose last attempt began at this time or later; without an offset, Copenhagen time applies.",
+)
+@click.option("--until", type=Moment(), help="Only receipts whose last attempt began before this time.")
+def export(system: str | None, event: str | None, since: datetime | None, until: datetime | None) -> None:
+    """Print all receipts of delivered deliveries, the oldest first, one line of JSON each."""
+    _print_receipts(system, event, since, until)
+
+
+def _print_receipts(
+    system: str | None, event: str | None, since: datetime | None, until: datetime | None, limit: int | None = None
+) -> None:
+    from persistence.receipts import ReceiptFilter
+
+    run_with_database(lambda database: print_receipts(database, ReceiptFilter(system, event, since, until), limit))
 
 
 @deliveries.command("show")
 @click.argument("delivery_id", metavar="ID", type=Id())
 def show(delivery_id: str) -> None:
-    """Show a delivery and its stored attempts, the oldest first, one line of JSON each."""
+    """Show a delivery or its receipt, and its stored attempts, the oldest first, one line of JSON each.
+
+    ID is what the receiver got as webhook-id.
+    """
     run_with_database(lambda database: _print_one(database, delivery_id))
 
 
@@ -130,7 +181,12 @@ async def print_list(database: Database, selection: Selection, limit: int) -> No
 async def _print_one(database: Database, delivery_id: str) -> None:
     from persistence import deliveries as stored
 
-    item = await stored.get(database, delivery_id)
+    try:
+        item = await stored.get(database, delivery_id)
+    except NotFound:
+        if await print_receipt(database, delivery_id):
+            return
+        raise NotFound(f"There is neither a delivery nor a receipt with id '{delivery_id}'") from None
     print_line(_render_json(_describe_delivery(item)))
     for attempt in await stored.list_attempts(database, item.number):
         print_line(_render_json(_describe_attempt(attempt)))

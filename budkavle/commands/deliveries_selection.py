@@ -38,10 +38,17 @@ class Selection:
     state: DeliveryState | None = None
     since: datetime | None = None
     reason: Reason | None = None
+    event_id: str | None = None
+    until: datetime | None = None
 
     def matches(self, item: QueuedDelivery) -> bool:
         """Return whether a delivery matches those properties that the query does not filter."""
-        return (self.since is None or item.created >= self.since) and self.reason in {None, item.reason}
+        return (
+            (self.since is None or item.created >= self.since)
+            and (self.until is None or item.created < self.until)
+            and self.reason in {None, item.reason}
+            and self.event_id in {None, item.event_id}
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,7 @@ def test_show_prints_a_delivery_and_its_attempts(filled: str, invoke: Invoke) ->
 def test_show_reports_an_unknown_delivery(database_url: str, invoke: Invoke) -> None:
     result = invoke(database_url, "deliveries", "show", SYSTEM_ID)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"Error: There is no delivery with id '{SYSTEM_ID}' on the queue\n"
+    assert result.stderr == f"Error: There is neither a delivery nor a receipt with id '{SYSTEM_ID}'\n"
 
 
 @pytest.mark.parametrize(
