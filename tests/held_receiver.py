@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
+from tests.response_recording import record_delivery
+
 SECONDS = 60
 """Maximum seconds of any wait before the test fails."""
 
@@ -47,7 +49,9 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        status = self.receiver.take(self.rfile.read(int(self.headers["content-length"])))
+        body = self.rfile.read(int(self.headers["content-length"]))
+        record_delivery(self.requestline, self.headers.items(), body)
+        status = self.receiver.take(body)
         self.send_response(status)
         self.send_header("Content-Type", "text/plain")
         self.send_header("Content-Length", "7")

@@ -1,8 +1,10 @@
-"""A pytest plugin that checks each response of our programs in a test against the published contracts.
+"""A pytest plugin that checks each response and each delivery of our programs in a test against the contracts.
 
 Tests need not do anything for it. In this process the outermost layer of each server records its responses; for
 programs that tests start, the HTTP clients do. The responses are checked when the test has ended, and are not changed
 on the way: responses stream as they do outside of tests, and a wrong one fails the test that caused it.
+
+Deliveries are recorded by the receivers of the tests, as they came over the connection.
 
 Every test imports this module, so it imports HTTP clients and validators only when a test needs them.
 """
@@ -19,7 +21,7 @@ import pytest
 from tests.programs import program_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
 
     import httpx
     import requests
@@ -30,9 +32,12 @@ if TYPE_CHECKING:
 _responses: deque[tuple[str, RecordedResponse]] = deque()
 """Responses that are not checked yet, each with its contracts. Servers are in threads of their own."""
 
+_deliveries: deque[tuple[str, list[tuple[str, str]], bytes]] = deque()
+"""Deliveries that are not checked yet: the first line, the headers and the body."""
+
 
 def take_faults() -> list[str]:
-    """Return the faults of the responses since the last call."""
+    """Return the faults of the responses and deliveries since the last call."""
     found = []
     while _responses:
         from tests.response_validation import mock, service, worker
@@ -41,7 +46,19 @@ def take_faults() -> list[str]:
         kind, response = _responses.popleft()
         faults = published[kind]().find_faults(response)
         found += [f"{response}: {fault}" for fault in faults]
+    while _deliveries:
+        from tests.delivery_validation import RecordedDelivery, find_delivery_faults
+
+        delivery = RecordedDelivery(*_deliveries.popleft())
+        found += [f"{delivery}: {fault}" for fault in find_delivery_faults(delivery)]
     return list(dict.fromkeys(found))
+
+
+def record_delivery(start: str, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+    """Record a request to a receiver if it is a delivery. `start` is its first line."""
+    lower = [(name.lower(), value) for name, value in headers]
+    if any(name.startswith("webhook-") for name, _ in lower):
+        _deliveries.append((start, lower, body))
 
 
 class RecordingApp:
@@ -142,7 +159,9 @@ def _check_responses() -> Generator[None, Any, Any]:
 
 
 def _describe(faults: list[str]) -> str:
-    return "\n".join(["responses that violate the published contracts:", *(f"- {fault}" for fault in faults)])
+    return "\n".join(
+        ["responses or deliveries that violate the published contracts:", *(f"- {fault}" for fault in faults)]
+    )
 
 
 @pytest.hookimpl(wrapper=True)

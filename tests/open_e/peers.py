@@ -12,6 +12,7 @@ import pytest
 from domain.web_messages import Attachment, ExternalReference, OepInstance, WebMessage
 from open_e.accounts import Account
 from open_e.client import OpenEClient
+from tests.response_recording import record_delivery
 
 ADDED = datetime(2026, 2, 19, 7, 57, 6, tzinfo=UTC)
 PUBLISHED = (
@@ -85,7 +86,7 @@ def send_message(url, message=None, connect_timeout=0.3, read_timeout=0.3, **acc
 
 
 def read_request(connection):
-    """Read one request to its end, and return head and body."""
+    """Read one request to its end, and return head and body. A delivery is checked against its contract."""
     received = b""
     while b"\r\n\r\n" not in received:
         received += connection.recv(65536) or raise_client_gone()
@@ -93,6 +94,8 @@ def read_request(connection):
     length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
     while len(body) < length:
         body += connection.recv(65536) or raise_client_gone()
+    start, *lines = head.decode().split("\r\n")
+    record_delivery(start, [(name, value) for name, _, value in (line.partition(": ") for line in lines)], body)
     return head.decode(), body
 
 
