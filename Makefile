@@ -82,6 +82,7 @@ lock: $(VENV)/.dev ## Lock the requirements again, with hashes
 	$(LOCK) --extra build --extra contract --extra test --extra check -c requirements/contract.txt -o requirements/dev.txt pyproject.toml
 	$(LOCK) --extra build --extra contract --extra test --extra check --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 	$(LOCK) -c requirements/dev.txt -o requirements/docs.txt requirements/docs.in
+	$(LOCK) -o tests/clients/python_server/requirements.txt tests/clients/python_server/requirements.in
 
 clean: ## Remove the environment and everything that was built
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
