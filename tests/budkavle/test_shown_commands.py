@@ -82,6 +82,7 @@ LINES = {
     ".venv/bin/python -m pytest -q tests/test_guards.py": "runs tests",
     "pip install --no-deps budkavle-*.whl mock_open_e-*.whl": INSTALL,
     "pip install openapi-python-client": "requirements/dev.txt has it",
+    "pip install fastapi fastapi-code-generator": "tests/clients/test_generated_servers.py",
     "pip install ./web-messages-client": "the tests import the project without an installation",
     "pre-commit install": "changes the repository",
     "promtool check rules budkavle-alerts.yml": "tests/test_alerts.py",
