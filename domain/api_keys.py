@@ -37,11 +37,12 @@ class ApiKey:
 
 
 def check_name(name: str) -> None:
-    """Raise `ValueError` unless a new key may have this name, which no caller with a token or certificate has."""
+    """Raise `ValueError` unless a new key may have this name, which nothing else has in the audit log."""
     if not name.strip() or not name.isprintable():
-        raise ValueError("must not be blank")
-    if "#" in name or name.startswith("sha256:"):
-        raise ValueError("must not contain # or begin with sha256: as the names of other callers do")
+        raise ValueError("must not be blank, or contain line breaks or control characters")
+    # `%23` is in the names of keys that were created earlier with `#`.
+    if "#" in name or "%23" in name or name.startswith(("sha256:", "ip:")) or name in {"-", "*"}:
+        raise ValueError("must not be - or *, contain # or %23, or begin with sha256: or ip: as other callers do")
 
 
 def generate_key() -> str:

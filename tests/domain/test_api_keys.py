@@ -32,7 +32,10 @@ def test_check_name_accepts_names(name: str) -> None:
     check_name(name)
 
 
-@pytest.mark.parametrize("name", ["", " ", "a\nb", "\x00", "https://issuer.example#client", "#", "sha256:ab"])
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", "a\nb", "\x00", "https://issuer.example#client", "#", "sha256:ab", "ip:192.0.2.1", "-", "*", "a%23b"],
+)
 def test_check_name_rejects_names_of_other_callers_and_blank_ones(name: str) -> None:
     with pytest.raises(ValueError, match="must not"):
         check_name(name)
