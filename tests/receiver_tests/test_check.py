@@ -119,6 +119,16 @@ def test_receiver_without_a_secret_is_checked_without_signatures(tmp_path: Path)
     assert not (tmp_path / "report" / "variables.sh").exists()
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_other_methods_may_close_the_connection(method: str, tmp_path: Path) -> None:
+    class Closing(RightReceiver):
+        def respond(self, request: Request) -> int | None:
+            return super().respond(request) if request.method == "POST" else None
+
+    with serving(Closing()) as url:
+        assert run_check(url, tmp_path, "--case", method).exit_code == 0
+
+
 def test_the_full_profile_sends_more(tmp_path: Path) -> None:
     receiver = RightReceiver()
     with serving(receiver) as url:
