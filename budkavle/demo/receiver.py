@@ -1,6 +1,7 @@
 """The receiver of `budkavle dev`: receives the events of the demo, verifies their signatures and displays them.
 
-It demonstrates what a receiver must do: verify the signature over the raw bytes, then respond with 2xx at once.
+It demonstrates what a receiver must do: verify the signature over the raw bytes, then respond at once. It also displays
+what it rejects.
 """
 
 import base64
@@ -71,7 +72,7 @@ def create_receiver(now: Callable[[], datetime], secret: str = SECRET) -> ASGIAp
         is_verified = verify(secret, request.headers, bytes(body), moment)
         delivery_id = request.headers.get("webhook-id", "")
         received.appendleft(_Received(moment, request.url.path, delivery_id, is_verified, bytes(body)))
-        return Response(status_code=204)
+        return Response(status_code=204 if is_verified else 401)
 
     return Router(
         [Route("/", show_page, methods=["GET"]), Route("/{path:path}", take, methods=["POST"])], redirect_slashes=False

@@ -3,15 +3,19 @@
 import base64
 import hmac
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
 from standardwebhooks import Webhook
 
 from budkavle.demo.receiver import LARGEST_BODY, SECRET, create_receiver, verify
+from budkavle.settings import Settings
+from conftest import running_server
 from delivery.signing import build_signature_headers, read_secret
 from tests.factories import NOW
+from tests.receiver_tests.checking import run_check
 
 BODY = b'{"a": "<b>"}'
 OTHER_SECRET = "whsec_" + base64.b64encode(b"another").decode()
@@ -64,7 +68,8 @@ def test_page_shows_received_events_newest_first_as_text(run: Callable) -> None:
     async def work(client: httpx.AsyncClient) -> None:
         assert "No event received yet." in (await client.get("/")).text
         assert (await client.post("/webhook", content=BODY, headers=sign_headers())).status_code == 204
-        await client.post("/<i>", content=b"<script>", headers={"webhook-id": "<u>"})
+        forged = await client.post("/<i>", content=b"<script>", headers={"webhook-id": "<u>"})
+        assert forged.status_code == 401
         response = await client.get("/")
         assert response.headers["content-type"] == "text/html; charset=utf-8"
         assert response.headers["content-security-policy"].startswith("default-src 'none'")
@@ -89,6 +94,12 @@ def test_receiver_bounds_its_list_and_its_bodies(run: Callable) -> None:
         assert "/0.:" not in page
 
     run_with_receiver(run, work)
+
+
+def test_receiver_keeps_the_contract_of_deliveries(tmp_path: Path) -> None:
+    with running_server(Settings(), create_receiver(lambda: datetime.now(UTC)), is_service=False) as url:
+        result = run_check(f"{url}/webhook", tmp_path, secret=SECRET)
+    assert result.exit_code == 0
 
 
 def test_secret_is_accepted_by_libraries() -> None:
