@@ -8,14 +8,14 @@ import httpx
 import pytest
 
 from delivery.signing import build_signature_headers
-from tests.webhook_receivers import KEY, LANGUAGES, read_inbox, running_receiver
+from tests.webhook_receivers import KEY, RECEIVERS, read_inbox, running_receiver
 
 OTHER_KEY = bytes(32)
 ID = "7f1c6c1e-0b6f-4f0c-9a63-0e4f1d2b3c4d"
 BODY = '{"beskedId":"…"}'.encode()
 
 
-@pytest.fixture(params=LANGUAGES)
+@pytest.fixture(params=RECEIVERS)
 def receiver(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Yield the address of a receiver; it stores deliveries in `inbox` below `tmp_path`."""
     with running_receiver(request.param, tmp_path, monkeypatch) as url:

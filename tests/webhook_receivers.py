@@ -17,29 +17,32 @@ GUIDE = REPOSITORY / "docs" / "how-to" / "receive-webhooks.md"
 SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
 KEY = read_secret(SECRET)
 
-LANGUAGES = ("python", "node", "php")
-
-_FENCES = {"python": "python", "node": "js", "php": "php"}
-_COMMANDS = {
-    "python": (sys.executable, "receiver.py"),
-    "node": ("node", "receiver.mjs"),
-    # It writes its address to standard error.
-    "php": ("/bin/sh", "-c", "exec php -S 127.0.0.1:0 receiver.php 2>&1"),
+_PROGRAMS = {
+    "Python": (sys.executable, "receiver.py"),
+    "Python with aiohttp": (sys.executable, "receiver_aiohttp.py"),
+    "Node": ("node", "receiver.mjs"),
+    "PHP": ("php", "receiver.php"),
 }
+"""By heading of the guide: the program that runs a receiver, and the name of its file."""
+
+RECEIVERS = tuple(_PROGRAMS)
 
 
 @contextmanager
-def running_receiver(language: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def running_receiver(heading: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Yield the address of a receiver, which stores deliveries in `inbox` in the folder."""
-    if shutil.which(_COMMANDS[language][0]) is None or (language == "php" and shutil.which("php") is None):
-        pytest.skip(f"{language} is not installed")
-    (code,) = re.findall(rf"^```{_FENCES[language]}\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
-    name = {"python": "receiver.py", "node": "receiver.mjs", "php": "receiver.php"}[language]
+    program, name = _PROGRAMS[heading]
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    section = GUIDE.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    (code,) = re.findall(r"^```(?:python|js|php)\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     (folder / name).write_text(code)
     monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
     monkeypatch.setenv("PORT", "0")
-    with running(*_COMMANDS[language], folder=folder) as process:
-        if language == "php":
+    # PHP writes its address to standard error.
+    command = ("/bin/sh", "-c", f"exec php -S 127.0.0.1:0 {name} 2>&1") if program == "php" else (program, name)
+    with running(*command, folder=folder) as process:
+        if program == "php":
             (address,) = re.findall(r"\((http://[^)]+)\) started", process.wait_for("["))
         else:
             address = process.wait_for("listening on ")

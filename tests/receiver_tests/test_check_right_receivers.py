@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from tests.receiver_tests.checking import run_check, serving_list
-from tests.webhook_receivers import LANGUAGES, read_inbox, running_receiver
+from tests.webhook_receivers import RECEIVERS, read_inbox, running_receiver
 
 MAX_SECONDS = 20
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_receiver_of_the_guide_has_no_findings(language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("heading", RECEIVERS)
+def test_receiver_of_the_guide_has_no_findings(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def list_inbox() -> list[dict[str, str]]:
         # The names of files have no order, so the times do.
         files = sorted((tmp_path / "inbox").glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
         return [{"id": file.stem, "sha256": sha256(file.read_bytes()).hexdigest()} for file in files]
 
-    with running_receiver(language, tmp_path, monkeypatch) as url, serving_list(list_inbox) as look:
+    with running_receiver(heading, tmp_path, monkeypatch) as url, serving_list(list_inbox) as look:
         result = run_check(f"{url}/star/webhook", tmp_path, "--look", look)
 
     assert result.exit_code == 0
