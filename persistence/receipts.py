@@ -1,5 +1,7 @@
 """Find receipts of deliveries. `persistence/queue/receipts.py` stores and deletes them."""
 
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -45,25 +47,38 @@ async def find(database: Database, delivery_id: str) -> Receipt | None:
 def _list_page(
     connection: sa.Connection, filter_: ReceiptFilter, after: ReceiptPosition | None, limit: int
 ) -> list[Receipt]:
-    select = receipts.select().order_by(receipts.c.last_attempt, receipts.c.id).limit(limit)
-    if filter_.system_id is not None:
-        select = select.where(receipts.c.system_id == filter_.system_id)
+    return [_to_receipt(row) for row in connection.execute(_build_list(filter_, after, limit)).mappings()]
+
+
+def _build_list(filter_: ReceiptFilter, after: ReceiptPosition | None, limit: int) -> sa.Select[Any]:
+    """Select a page by conditions on a prefix of the columns of one index, which are also its order."""
+    order: tuple[sa.Column[Any], ...] = (receipts.c.last_attempt, receipts.c.id)
+    prefix: tuple[Any, ...] = ()
+    select = receipts.select().limit(limit)
     if filter_.event_id is not None:
         select = select.where(receipts.c.event_id == filter_.event_id)
+    if filter_.system_id is not None and filter_.event_id is not None:
+        select = select.where(receipts.c.system_id == filter_.system_id)
+    elif filter_.system_id is not None:
+        # As a range: with an equation PostgreSQL may choose the index by time, and read the receipts of all systems.
+        order, prefix = (receipts.c.system_id, *order), (filter_.system_id,)
+        select = select.where(receipts.c.system_id >= filter_.system_id, receipts.c.system_id <= filter_.system_id)
     if filter_.since is not None:
-        select = select.where(receipts.c.last_attempt >= filter_.since)
+        select = select.where(_compare(order, operator.ge, *prefix, filter_.since))
     if filter_.until is not None:
-        select = select.where(receipts.c.last_attempt < filter_.until)
+        select = select.where(_compare(order, operator.lt, *prefix, filter_.until))
     if after is not None:
-        # The first condition is for the index: SQLite compares no pairs with it.
-        position = sa.tuple_(
-            sa.literal(after.last_attempt, receipts.c.last_attempt.type), sa.literal(after.id, receipts.c.id.type)
-        )
-        select = select.where(
-            receipts.c.last_attempt >= after.last_attempt,
-            sa.tuple_(receipts.c.last_attempt, receipts.c.id) > position,
-        )
-    return [_to_receipt(row) for row in connection.execute(select).mappings()]
+        select = select.where(_compare(order, operator.gt, *prefix, *after))
+    return select.order_by(*order)
+
+
+def _compare(
+    columns: Sequence[sa.Column[Any]], compare: Callable[[Any, Any], Any], *values: Any
+) -> sa.ColumnElement[bool]:
+    """Return the comparison of the first columns with these values, as a row."""
+    bound = [sa.literal(value, column.type) for column, value in zip(columns, values, strict=False)]
+    condition: sa.ColumnElement[bool] = compare(sa.tuple_(*columns[: len(bound)]), sa.tuple_(*bound))
+    return condition
 
 
 @short_read
