@@ -8,6 +8,9 @@ from handlers.issuers import is_scope
 
 _REALM = 'realm="budkavle"'
 
+MAX_SCOPES = 1024
+"""Maximum characters of all scopes in a challenge: proxies reject a response whose headers exceed some kilobytes."""
+
 KEY = f'ApiKey {_REALM}, header="apikey"'
 CERTIFICATE = f"ClientCertificate {_REALM}"
 
@@ -26,16 +29,23 @@ def build_bearer_challenge(
     """Return the challenge for callers with access tokens (RFC 6750, section 3).
 
     `error` is None if the request has no token. `scopes` are those that would give access; texts that no scope may
-    contain are omitted. `metadata_url` is that of the protected resource (RFC 9728, section 5.1).
+    contain are omitted, and those beyond `MAX_SCOPES`. `metadata_url` is that of the protected resource (RFC 9728,
+    section 5.1).
     """
     parameters = {
         "error": error,
         "error_description": description,
-        "scope": " ".join(scope for scope in scopes if is_scope(scope)),
+        "scope": _join_scopes(filter(is_scope, scopes)),
         "resource_metadata": metadata_url,
     }
     added = [f'{name}="{_FORBIDDEN.sub("?", value)}"' for name, value in parameters.items() if value]
     return ", ".join([f"Bearer {_REALM}", *added])
+
+
+def _join_scopes(scopes: Iterable[str]) -> str:
+    joined = " ".join(scopes)
+    # A scope that is cut through is not one.
+    return joined if len(joined) <= MAX_SCOPES else joined[: MAX_SCOPES + 1].rpartition(" ")[0]
 
 
 _FORBIDDEN = re.compile(r"[^ !#-\[\]-~]")

@@ -1,7 +1,7 @@
 """The challenges of RFC 6750 contain only what its grammar allows."""
 
 from handlers.issuers import build_metadata_url
-from handlers.security.challenges import BearerError, build_bearer_challenge
+from handlers.security.challenges import MAX_SCOPES, BearerError, build_bearer_challenge
 
 URL = "https://budkavle.example/.well-known/oauth-protected-resource"
 
@@ -27,6 +27,18 @@ def test_build_bearer_challenge_replaces_characters_outside_the_grammar() -> Non
 def test_build_bearer_challenge_omits_texts_that_are_no_scopes() -> None:
     challenge = build_bearer_challenge(None, scopes=["two words", 'a"b', "ok", "", "å"])
     assert challenge == 'Bearer realm="budkavle", scope="ok"'
+
+
+def test_build_bearer_challenge_limits_the_scopes() -> None:
+    """Behind nginx, a response with larger headers than one memory page would become a 502."""
+    half = MAX_SCOPES // 2
+    exact = [half * "a", (MAX_SCOPES - half - 1) * "b"]
+    joined = " ".join(exact)
+    assert len(joined) == MAX_SCOPES
+    for scopes in (exact, [*exact, "c"], [*exact, 200 * "c", "d"]):
+        assert build_bearer_challenge(None, scopes=scopes) == f'Bearer realm="budkavle", scope="{joined}"'
+    assert build_bearer_challenge(None, scopes=[exact[0], MAX_SCOPES * "b"]).endswith(f'scope="{exact[0]}"')
+    assert build_bearer_challenge(None, scopes=[(MAX_SCOPES + 1) * "a", "b"]) == 'Bearer realm="budkavle"'
 
 
 def test_build_metadata_url_inserts_the_path_before_that_of_the_resource() -> None:
