@@ -33,6 +33,7 @@ class FileKeySet:
     def __init__(self, path: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.failures = 0
         self._path = path
+        self._location = f"file:{path}"  # As in metrics.
         self._monotonic = monotonic
         self._signature = _read_signature(path)
         self._keys = read_key_set(path)
@@ -88,15 +89,15 @@ class FileKeySet:
                 self._signature = ()
             if self._fault != str(exc):
                 self._fault = str(exc)
-                log.error("key_set_read_failed", key_set=str(self._path), reason=self._fault)  # noqa: TRY400  # The reason suffices.
+                log.error("key_set_read_failed", key_set=self._location, reason=self._fault)  # noqa: TRY400  # The reason suffices.
         else:
             self._fault = None
             self._report()
 
     def _report(self) -> None:
-        log.info("key_set_read", key_set=str(self._path), keys=len(self._keys.keys))
+        log.info("key_set_read", key_set=self._location, keys=len(self._keys.keys))
         if self._keys.ignored:
-            log.warning("keys_ignored", key_set=str(self._path), reasons=list(self._keys.ignored))
+            log.warning("keys_ignored", key_set=self._location, reasons=list(self._keys.ignored))
 
 
 def _read_signature(path: Path) -> tuple[int, ...]:

@@ -98,7 +98,7 @@ def test_file_that_could_not_be_opened_is_read_again(path: Path, clock: Clock) -
         for _ in range(3):
             clock.seconds += CHECK_SECONDS
             assert find_key_ids(source) == ["old"]
-    assert [entry["event"] for entry in entries] == ["key_set_read_failed"]
+    assert [(entry["event"], entry["key_set"]) for entry in entries] == [("key_set_read_failed", f"file:{path}")]
     assert source.failures == 3
     clock.seconds += CHECK_SECONDS
     assert find_key_ids(source) == ["new"]
