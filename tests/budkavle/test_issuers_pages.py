@@ -1,8 +1,12 @@
 """The pages about access tokens: their files are valid, and their commands and code work."""
 
+import base64
+import hashlib
 import json
 import shutil
 import signal
+import ssl
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +14,13 @@ from typing import Any
 
 import pytest
 import requests
+import trustme
 
 from budkavle.clock import now
 from budkavle.demo.issuer import CLIENT, SECRET, DemoIssuer
 from budkavle.issuers_file import read_issuers
 from tests.contract_tests.issuing import running_issuer
-from tests.processes import Process, run_program, running
+from tests.processes import Process, budkavle, run_program, running
 from tests.shown_commands import PAGES, PATH, blocks, read_block, read_block_in
 from tests.tokens import create_token_key, write_key_set
 
@@ -74,6 +79,43 @@ def test_commands_get_a_token_and_use_it(page: str, sqlite_url: str, tmp_path: P
         assert process.wait() == 0
         callers = [json.loads(line).get("caller") for line in process.err if line.startswith("{")]
         assert "https://issuer.example#demo" in callers
+
+
+def test_program_issues_tokens_and_replaces_its_key(sqlite_url: str, tmp_path: Path) -> None:
+    (tmp_path / "issue_token.py").write_text(read_block_in(OPERATORS, "python"))
+
+    def issue(claims: str) -> str:
+        result = run_program(sys.executable, "issue_token.py", claims, folder=tmp_path)
+        assert (result.returncode, result.stderr) == (0, "")
+        return result.stdout.strip()
+
+    script = read_block(OPERATORS, ".venv/bin/python")
+    assert 'issue_token.py \'{"scope": "wms:write"}\'' in script
+    token = issue('{"scope": "wms:write"}')
+    file = next(text for text in FILES.values() if "https://issuer.example/jwks" in text and "wms:events" in text)
+    (tmp_path / "issuers.yaml").write_text(file.replace("https://issuer.example/jwks", "file:jwks.json"))
+    serve = budkavle("serve", "--port", "0")
+    with running(*serve, folder=tmp_path, database_url=sqlite_url, issuers="issuers.yaml") as process:
+        service = process.wait_for("Budkavle listens on ")
+        url = f"{service}/webmessages/external-references/flowInstanceId/1068"
+
+        def call(token: str) -> requests.Response:
+            return requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+
+        assert call(token).status_code == 200
+        assert "The token has expired" in call(issue('{"scope": "wms:write", "exp": 1}')).headers["WWW-Authenticate"]
+        (tmp_path / "issuer-key.pem").unlink()
+        assert call(issue('{"scope": "wms:write"}')).status_code == 200
+        assert call(token).status_code == 401
+
+
+def test_command_prints_the_hash_of_a_certificate(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("client.example").cert_chain_pems[0]
+    certificate.write_to_path(str(tmp_path / "client.pem"))
+    result = run_program("/bin/sh", "-e", "-c", read_block(OPERATORS, "openssl"), folder=tmp_path)
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.bytes().decode())).digest()
+    assert result.stdout.strip() == base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def test_class_for_callers_follows_the_rules(sqlite_url: str, tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ BLOCKS = {
     ("README.md", "curl"): "tests/test_tutorials.py",
     ("docs/how-to/accept-access-tokens.md", "export"): "tests/budkavle/test_issuers_pages.py",
     ("docs/how-to/accept-access-tokens.md", "TOKEN="): "tests/budkavle/test_issuers_pages.py",
+    ("docs/how-to/accept-access-tokens.md", ".venv/bin/python"): "tests/budkavle/test_issuers_pages.py",
+    ("docs/how-to/accept-access-tokens.md", "openssl"): "tests/budkavle/test_issuers_pages.py",
     ("docs/how-to/audit.md", "openssl"): "tests/budkavle/commands/test_audit_export.py",
     ("docs/how-to/call-with-a-token.md", "TOKEN="): "tests/budkavle/test_issuers_pages.py",
     ("docs/how-to/catalogue.md", "echo"): OPERATOR,
