@@ -93,7 +93,10 @@ async def _unknown_properties(trial: Trial) -> None:
 
 
 async def _examples(trial: Trial) -> None:
-    for name, value in trial.sender.target.examples.items():
+    target = trial.sender.target
+    for name, example in target.examples.items():
+        # A receiver may reject deliveries of organisations for which it has no subscription.
+        value = example | {"orgType": target.org_type, "orgCode": target.org_code}
         body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
         await trial.expect_done(trial.deliveries.wrap(body), f"the example {name!r} of the contract")
 

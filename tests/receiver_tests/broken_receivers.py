@@ -1,377 +1,14 @@
-"""A right receiver, and receivers that each break the contract in one way."""
+"""Receivers that each break the contract in one way."""
 
-import hmac
 import json
-import socket
-import ssl
-import threading
-import time
-from base64 import b64decode, b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
-from typing import Any
+from http.server import HTTPServer
 
-from tests.webhook_receivers import KEY
+from tests.receiver_tests.broken_signatures import BROKEN_SIGNATURES
+from tests.receiver_tests.broken_table import BrokenReceivers
+from tests.receiver_tests.right_receiver import Request, RightReceiver
 
-BROKEN: dict[str, "Broken"] = {}
-"""The broken receivers by description."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request as it was received."""
-
-    method: str
-    headers: Any
-    body: bytes
-
-    @property
-    def id(self) -> str:
-        return self.headers.get("webhook-id", "")
-
-    @property
-    def timestamp(self) -> str:
-        return self.headers.get("webhook-timestamp", "")
-
-    @property
-    def signatures(self) -> str:
-        return self.headers.get("webhook-signature", "")
-
-
-class RightReceiver:
-    """A receiver that keeps the contract. `done` has its deliveries in order; `has_ended` ends slow work."""
-
-    server_class: type[HTTPServer] = ThreadingHTTPServer
-
-    def __init__(self) -> None:
-        self.done: list[dict[str, str]] = []
-        self.lock = threading.Lock()
-        self.has_ended = threading.Event()
-
-    def read_body(self, handler: BaseHTTPRequestHandler) -> bytes:
-        return handler.rfile.read(int(handler.headers.get("Content-Length", "0")))
-
-    def respond(self, request: Request) -> int | None:
-        """Return the status, or None to close the connection."""
-        if request.method != "POST":
-            return 405
-        if not self.is_recent(request) or not self.is_authentic(request):
-            return 401
-        return self.accept(request)
-
-    def is_recent(self, request: Request) -> bool:
-        is_number = request.timestamp.isascii() and request.timestamp.isdecimal() and len(request.timestamp) <= 12
-        return is_number and abs(time.time() - int(request.timestamp)) <= 300
-
-    def is_authentic(self, request: Request) -> bool:
-        expected = self.sign(request).encode()
-        return any(
-            hmac.compare_digest(expected, given.removeprefix("v1,").encode("utf-8", "surrogateescape"))
-            for given in request.signatures.split()
-            if given.startswith("v1,")
-        )
-
-    def sign(self, request: Request) -> str:
-        signed = f"{request.id}.{request.timestamp}.".encode() + request.body
-        return b64encode(hmac.digest(KEY, signed, "sha256")).decode()
-
-    def accept(self, request: Request) -> int:
-        with self.lock:
-            if request.id not in self.list_ids():
-                self.store(request)
-        return 204
-
-    def store(self, request: Request) -> None:
-        self.done.append({"id": request.id, "sha256": sha256(request.body).hexdigest()})
-
-    def list_ids(self) -> list[str]:
-        return [entry["id"] for entry in self.done]
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A broken receiver: the case of the check that finds it, and a part of the message."""
-
-    receiver: type[RightReceiver]
-    case: str
-    words: str
-    options: tuple[str, ...] = ()
-
-
-@contextmanager
-def serving(receiver: RightReceiver, tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Yield the URL of the webhook of a receiver, optionally with TLS."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        timeout = 20
-
-        def handle_request(self) -> None:
-            try:
-                body = receiver.read_body(self)
-                status = receiver.respond(Request(self.command, self.headers, body))
-            except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError):
-                status = 500
-            if status is None:
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            self.send_response(status)
-            if status == 307:
-                self.send_header("Location", f"{self.path}/")
-            if status != 204:
-                self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        do_GET = do_HEAD = do_POST = handle_request  # noqa: N815  # The names of the library.
-
-        def log_message(self, *_: object) -> None:
-            """Write nothing."""
-
-    class Server(receiver.server_class):  # type: ignore[name-defined, misc]
-        daemon_threads = True
-        request_queue_size = 128
-
-        def handle_error(self, *_: object) -> None:
-            """Ignore clients that close the connection."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    if tls is not None:
-        # The handshake is made by the thread of the connection.
-        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_port}/star/webhook"
-    finally:
-        receiver.has_ended.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def broken(name: str, case: str, words: str, *options: str) -> Any:
-    """Add a class to the table."""
-
-    def add(receiver: type[RightReceiver]) -> type[RightReceiver]:
-        assert name not in BROKEN
-        BROKEN[name] = Broken(receiver, case, words, options)
-        return receiver
-
-    return add
-
-
-# Signatures.
-
-
-@broken("verifies nothing", "a signature of another secret", "the receiver accepted it (204)")
-class VerifiesNothing(RightReceiver):
-    def respond(self, request):
-        return self.accept(request) if request.method == "POST" else 405
-
-
-@broken("compares hexadecimal with base64", "an event with all properties", "the answer is 401")
-class ComparesHexadecimal(RightReceiver):
-    def sign(self, request):
-        return b64decode(super().sign(request)).hex()
-
-
-@broken("does not decode the secret", "an event with all properties", "the answer is 401")
-class DoesNotDecodeSecret(RightReceiver):
-    def sign(self, request):
-        signed = f"{request.id}.{request.timestamp}.".encode() + request.body
-        return b64encode(hmac.digest(b64encode(KEY), signed, "sha256")).decode()
-
-
-@broken("signs without the id", "an event with all properties", "the answer is 401")
-class SignsWithoutId(RightReceiver):
-    def sign(self, request):
-        signed = f"{request.timestamp}.".encode() + request.body
-        return b64encode(hmac.digest(KEY, signed, "sha256")).decode()
-
-
-@broken("compares the first signature only", "the valid signature second of two", "the answer is 401")
-class ComparesFirst(RightReceiver):
-    def is_authentic(self, request):
-        return request.signatures.split(" ")[0] == f"v1,{self.sign(request)}"
-
-
-@broken("compares the whole header", "the valid signature first of two", "the answer is 401")
-class ComparesHeader(RightReceiver):
-    def is_authentic(self, request):
-        return request.signatures == f"v1,{self.sign(request)}"
-
-
-@broken(
-    "rejects signatures of unknown versions", "the valid signature after one of an unknown version", "the answer is 401"
-)
-class RejectsUnknownVersions(RightReceiver):
-    def is_authentic(self, request):
-        return all(text.startswith("v1,") for text in request.signatures.split()) and super().is_authentic(request)
-
-
-@broken("compares the beginning", "a signature that differs in the last characters only", "accepted it (204)")
-class ComparesBeginning(RightReceiver):
-    def is_authentic(self, request):
-        return any(text[3:40] == self.sign(request)[:37] for text in request.signatures.split())
-
-
-@broken("compares as far as the signature goes", "a signature that is only the beginning of the right one", "accepted")
-class ComparesGivenLength(RightReceiver):
-    def is_authentic(self, request):
-        return any(self.sign(request).startswith(text[3:]) for text in request.signatures.split())
-
-
-@broken("accepts an empty signature", "a signature that is empty", "accepted it (204)")
-class AcceptsEmpty(RightReceiver):
-    def is_authentic(self, request):
-        return request.signatures == "v1," or super().is_authentic(request)
-
-
-@broken("compares without case", "a signature with upper and lower case swapped", "accepted it (204)")
-class ComparesWithoutCase(RightReceiver):
-    def is_authentic(self, request):
-        return f"v1,{self.sign(request)}".lower() in request.signatures.lower().split()
-
-
-@broken("accepts other versions", "a signature of another version", "accepted it (204)")
-class AcceptsVersions(RightReceiver):
-    def is_authentic(self, request):
-        return any(text.partition(",")[2] == self.sign(request) for text in request.signatures.split())
-
-
-@broken("accepts hexadecimal too", "a signature in hexadecimal", "accepted it (204)")
-class AcceptsHexadecimal(RightReceiver):
-    def is_authentic(self, request):
-        return super().is_authentic(request) or request.signatures == f"v1,{b64decode(self.sign(request)).hex()}"
-
-
-@broken("fails on a signature of another length", "a signature that is only the beginning of the right one", "is 500")
-class FailsOnLength(RightReceiver):
-    def is_authentic(self, request):
-        if any(len(text) != 47 for text in request.signatures.split()):
-            raise ValueError("input buffers must have the same byte length")
-        return super().is_authentic(request)
-
-
-@broken("fails on a signature that is not ASCII", "a signature that is not ASCII", "the answer is 500")
-class FailsOnText(RightReceiver):
-    def is_authentic(self, request):
-        return any(hmac.compare_digest(text[3:], self.sign(request)) for text in request.signatures.split())
-
-
-@broken("fails on a signature without a comma", "a signature without a comma", "the answer is 500")
-class FailsWithoutComma(RightReceiver):
-    def is_authentic(self, request):
-        pairs = [text.split(",") for text in request.signatures.split()]
-        return any(pair[1] == self.sign(request) and pair[0] == "v1" for pair in pairs)
-
-
-@broken("accepts unsigned deliveries", "no webhook-signature", "accepted it (204)")
-class AcceptsUnsigned(RightReceiver):
-    def is_authentic(self, request):
-        return not request.signatures or super().is_authentic(request)
-
-
-@broken("accepts a delivery without any header", "none of these headers", "accepted it (204)")
-class AcceptsWithoutHeaders(RightReceiver):
-    def respond(self, request):
-        is_bare = request.method == "POST" and not (request.id or request.timestamp or request.signatures)
-        return 204 if is_bare else super().respond(request)
-
-
-@broken("verifies the beginning of the body", "a byte after the body", "accepted it (204)")
-class VerifiesStripped(RightReceiver):
-    def respond(self, request):
-        return super().respond(Request(request.method, request.headers, request.body.rstrip(b" ")))
-
-
-@broken("accepts what it has verified under another id", "another id", "accepted it (204)")
-class AcceptsOtherId(RightReceiver):
-    def is_authentic(self, request):
-        return super().is_authentic(request) or request.id.startswith("00000000")
-
-
-@broken("ignores the timestamp", "an old timestamp", "accepted it (204)")
-class IgnoresTimestamp(RightReceiver):
-    def is_recent(self, request):
-        return True
-
-
-@broken("accepts the future", "a timestamp in the future", "accepted it (204)")
-class AcceptsFuture(RightReceiver):
-    def is_recent(self, request):
-        return request.timestamp.isdecimal() and time.time() - int(request.timestamp) <= 300
-
-
-@broken("fails on a timestamp that is no number", "a timestamp that is no number", "the answer is 500")
-class FailsOnTimestamp(RightReceiver):
-    def is_recent(self, request):
-        return abs(time.time() - int(request.timestamp)) <= 300
-
-
-@broken(
-    "parses before it verifies", "the signature is verified before the body is parsed", "400 if its body is no JSON"
-)
-class ParsesFirst(RightReceiver):
-    def respond(self, request):
-        if request.method == "POST":
-            try:
-                json.loads(request.body)
-            except ValueError:
-                return 400
-        return super().respond(request)
-
-
-@broken("fails on what it parses before it verifies", "a changed body that is no JSON", "the answer is 500")
-class FailsOnParsing(RightReceiver):
-    def is_authentic(self, request):
-        json.loads(request.body)
-        return super().is_authentic(request)
-
-
-@broken("parses nested JSON before it verifies", "a changed body with 50,000 nested lists", "the answer is 500")
-class FailsOnNesting(RightReceiver):
-    def is_authentic(self, request):
-        try:
-            json.loads(request.body)
-        except ValueError:
-            return False
-        return super().is_authentic(request)
-
-
-@broken("verifies what it has parsed and written again", "JSON in other bytes", "the answer is 401")
-class WritesAgain(RightReceiver):
-    def sign(self, request):
-        body = json.dumps(json.loads(request.body), ensure_ascii=False, separators=(",", ":")).encode()
-        return super().sign(Request(request.method, request.headers, body))
-
-
-@broken("rejects with a status that is retried", "a changed body", "sent again and again")
-class RejectsWith503(RightReceiver):
-    def respond(self, request):
-        return 503 if (status := super().respond(request)) == 401 else status
-
-
-@broken("rejects slowly", "an old timestamp", "must be rejected within 5 s")
-class RejectsSlowly(RightReceiver):
-    def respond(self, request):
-        if (status := super().respond(request)) == 401:
-            self.has_ended.wait(5.1)
-        return status
-
-
-@broken("stores what it rejects", "a changed body", "but the receiver has done it", "--look")
-class StoresRejected(RightReceiver):
-    def respond(self, request):
-        status = super().respond(request)
-        if status == 401:
-            self.store(request)
-        return status
-
+BROKEN = BrokenReceivers(BROKEN_SIGNATURES)
+broken = BROKEN.add
 
 # Repetitions and order.
 
@@ -498,6 +135,54 @@ class ReadsLatin1(RightReceiver):
         super().store(Request(request.method, request.headers, request.body.decode("latin-1").encode()))
 
 
+@broken("requires a body", "an event with the required properties only", "the answer is 400")
+class RequiresBody(RejectsEvents):
+    def rejects(self, event, body):
+        return "body" not in event
+
+
+@broken("requires versions that are numbers", "an updated object", "the answer is 400")
+class RequiresNumber(RejectsEvents):
+    def rejects(self, event, body):
+        return not event.get("versionIdentifier", "1").isdecimal()
+
+
+@broken("rejects the id of no object", "an event about no object", "the answer is 400")
+class RejectsNoObject(RejectsEvents):
+    def rejects(self, event, body):
+        return event.get("eksternIdentifier", "").startswith("00000000-")
+
+
+@broken("requires persons", "an event about an organisation", "the answer is 400")
+class RequiresPersons(RejectsEvents):
+    def rejects(self, event, body):
+        return event.get("identifikationstypeId", 1) != 1
+
+
+@broken("rejects an empty body", "an empty body", "the answer is 400")
+class RejectsEmptyBody(RejectsEvents):
+    def rejects(self, event, body):
+        return event.get("body") == {}
+
+
+@broken("requires fractions of seconds", "the examples of the contract", "the example 'minimal' of the contract")
+class RequiresSeconds(RejectsEvents):
+    def rejects(self, event, body):
+        return "." not in event["tidspunkt"]
+
+
+@broken("requires ASCII in versions", "generated deliveries", "a generated delivery must be answered with 2xx")
+class RequiresAscii(RejectsEvents):
+    def rejects(self, event, body):
+        return not event.get("versionIdentifier", "").isascii()
+
+
+@broken("rejects unknown headers", "headers of a trace and an unknown header", "the answer is 400")
+class RejectsUnknownHeaders(RightReceiver):
+    def accept(self, request):
+        return 400 if "x-unknown" in request.headers else super().accept(request)
+
+
 @broken("requires the headers of a trace", "an event with all properties", "the answer is 400")
 class RequiresTrace(RightReceiver):
     def accept(self, request):
@@ -523,6 +208,12 @@ class AnswersGet(RightReceiver):
 class AnswersHead(RightReceiver):
     def respond(self, request):
         return 200 if request.method == "HEAD" else super().respond(request)
+
+
+@broken("serves one request per connection", "several deliveries on one connection", "no answer")
+class ServesOneRequest(RightReceiver):
+    def respond(self, request):
+        return super().respond(request) if request.number == 1 else None
 
 
 @broken("reads a body in one piece", "a body that arrives slowly", "the answer is 401")

@@ -15,8 +15,9 @@ from budkavle.specs import find_spec_dir
 from receiver_tests.cases import SUITES
 from tests.certificates import Authority
 from tests.processes import budkavle, running
-from tests.receiver_tests.broken_receivers import BROKEN, Request, RightReceiver, serving
+from tests.receiver_tests.broken_receivers import BROKEN
 from tests.receiver_tests.checking import run_check, serving_list
+from tests.receiver_tests.right_receiver import Request, RightReceiver, serving
 from tests.webhook_receivers import KEY, SECRET
 
 SCREEN = 60

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.receiver_tests.broken_receivers import BROKEN, Broken, RightReceiver, serving
+from receiver_tests.cases import SUITES
+from tests.receiver_tests.broken_receivers import BROKEN
+from tests.receiver_tests.broken_table import Broken
 from tests.receiver_tests.checking import run_check, serving_list
+from tests.receiver_tests.right_receiver import RightReceiver, serving
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
@@ -20,6 +23,12 @@ def test_broken_receiver_is_detected(broken: Broken, tmp_path: Path) -> None:
     assert result.exit_code == 1
     for words in ("BREAKS the contract", f": {broken.case}\n", broken.words, "reproduce with:", "curl"):
         assert words in result.output
+
+
+def test_each_case_finds_a_broken_receiver() -> None:
+    cases = {case.name for suite in SUITES.values() for case in suite}
+    # Broken receivers with TLS are in test_check.py.
+    assert cases - {broken.case for broken in BROKEN.values()} == {"no client certificate"}
 
 
 def test_right_receiver_has_no_findings(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from budkavle.commands.receiver_check import SUITES as CHOICES
 from budkavle.commands.receiver_check import receiver_check
 from receiver_tests.cases import SUITES
 from tests.processes import REPOSITORY, run_program
-from tests.receiver_tests.broken_receivers import RightReceiver, serving
+from tests.receiver_tests.right_receiver import RightReceiver, serving
 from tests.shown_commands import PATH, read_block
 
 REFERENCE = "docs/reference/receiver-check.md"

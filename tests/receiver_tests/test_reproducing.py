@@ -16,7 +16,7 @@ from receiver_tests.target import ReceiverTarget
 from receiver_tests.trial import Trial
 from tests.contract_tests.recording import skip_without
 from tests.processes import run_program
-from tests.receiver_tests.broken_receivers import Request, RightReceiver, serving
+from tests.receiver_tests.right_receiver import Request, RightReceiver, serving
 from tests.webhook_receivers import KEY, SECRET
 
 TARGET = ReceiverTarget("http://127.0.0.1:8090/webhook?a=1&b=[2]", SECRET, KEY)
