@@ -62,13 +62,16 @@ def _build_list(filter_: ReceiptFilter, after: ReceiptPosition | None, limit: in
     elif filter_.system_id is not None:
         # As a range: with an equation PostgreSQL may choose the index by time, and read the receipts of all systems.
         order, prefix = (receipts.c.system_id, *order), (filter_.system_id,)
-        select = select.where(receipts.c.system_id >= filter_.system_id, receipts.c.system_id <= filter_.system_id)
-    if filter_.since is not None:
-        select = select.where(_compare(order, operator.ge, *prefix, filter_.since))
+    # One condition at each end: PostgreSQL would multiply the estimates of several, and expect too few rows.
+    if after is not None and (filter_.since is None or after.last_attempt >= filter_.since):
+        select = select.where(_compare(order, operator.gt, *prefix, *after))
+    elif filter_.since is not None or prefix:
+        since = () if filter_.since is None else (filter_.since,)
+        select = select.where(_compare(order, operator.ge, *prefix, *since))
     if filter_.until is not None:
         select = select.where(_compare(order, operator.lt, *prefix, filter_.until))
-    if after is not None:
-        select = select.where(_compare(order, operator.gt, *prefix, *after))
+    elif prefix:
+        select = select.where(_compare(order, operator.le, *prefix))
     return select.order_by(*order)
 
 
