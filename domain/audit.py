@@ -10,7 +10,7 @@ NO_SYSTEM = "-"
 """The chain of calls that concern no system: rejected callers and look-ups of message types."""
 
 WEB_MESSAGES = "web-messages"
-"""The chain of what happened to messages in doubt."""
+"""The chain of what happened to messages in doubt, and of messages that callers deleted."""
 
 CATALOGUE = "catalogue"
 """The chain of changes that operators make."""

@@ -95,7 +95,7 @@ async def delete_web_message_by_id(request: Request) -> Response:
     request.raise_violations()
     message_id = request.parameters["id"].lower()
     try:
-        await stored.delete(request.services.database, message_id)
+        await stored.delete(request.services.database, message_id, _build_deletion_entry(request, "deleted"))
     except NotFound as exc:
         if not await _delete_unreadable(request, message_id):
             raise await _explain_not_found(request, message_id, exc) from exc
@@ -149,25 +149,29 @@ async def _delete_unreadable(request: Request, message_id: str) -> bool:
     """Delete a message in doubt, and record who did it, or one that was settled since. Return whether there was one."""
     services = request.services
     if await publications.is_unsettled(services.database, message_id):
-        now = services.now()
-        entry = AuditEntry(
-            chain=WEB_MESSAGES,
-            kind="change",
-            time=now,
-            operation=request.operation_id,
-            caller=request.caller.name,
-            outcome="deleted_in_doubt",
-            request_id=request.request_id,
-            detail={"remark": "the case in Open-E may have the message"},
-        )
-        before = now - services.call_times.longest_call
+        entry = _build_deletion_entry(request, "deleted_in_doubt", remark="the case in Open-E may have the message")
+        before = entry.time - services.call_times.longest_call
         if await publication_decisions.delete_in_doubt(services.database, message_id, before, entry):
             return True
     with suppress(NotFound):
         # It has become readable since the first attempt.
-        await stored.delete(services.database, message_id)
+        await stored.delete(services.database, message_id, _build_deletion_entry(request, "deleted"))
         return True
     return False
+
+
+def _build_deletion_entry(request: Request, outcome: str, **detail: str) -> AuditEntry:
+    """Return an entry for the audit about a deleted message. The id of the message is added to its detail."""
+    return AuditEntry(
+        chain=WEB_MESSAGES,
+        kind="change",
+        time=request.services.now(),
+        operation=request.operation_id,
+        caller=request.caller.name,
+        outcome=outcome,
+        request_id=request.request_id,
+        detail=detail,
+    )
 
 
 async def _create_once(request: Request, message: WebMessage, key: IdempotencyKey) -> str:

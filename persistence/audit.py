@@ -62,13 +62,14 @@ def lock_chain(connection: sa.Connection, name: str) -> ChainHead:
     The lock serialises the entries of the chain. A transaction that locks several chains locks that of the catalogue
     first.
     """
-    row = connection.execute(_LOCK, {"chain_name": name}).first()
-    if row is None:
+    rows = _LOCK.execute(connection, chain_name=name)
+    if not rows:
         insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
         first = {"name": name, "head": domain.FIRST_HASH, "length": 0}
         connection.execute(insert(chains_table).on_conflict_do_nothing(), first)
-        row = connection.execute(_LOCK, {"chain_name": name}).one()
-    return ChainHead(row.head, row.length)
+        rows = _LOCK.execute(connection, chain_name=name)
+    [(hash_, length)] = rows
+    return ChainHead(hash_, length)
 
 
 def share_catalogue(connection: sa.Connection) -> None:
@@ -87,11 +88,15 @@ def append(connection: sa.Connection, name: str, head: ChainHead, entries: list[
         number += 1
         hash_ = domain.hash_entry(entry, detail, number, hash_)
         rows.append(_to_row(entry, detail, number, hash_))
-    connection.execute(_INSERT, rows)
-    connection.execute(_MOVE_HEAD, {"chain_name": name, "new_head": hash_, "new_length": number})
+    end = {"chain_name": name, "new_head": hash_, "new_length": number}
+    if len(rows) == 1 and connection.dialect.name == "postgresql":
+        _INSERT_AND_MOVE_HEAD.execute(connection, **rows[0], **end)
+    else:
+        _INSERT.execute_many(connection, rows)
+        _MOVE_HEAD.execute(connection, **end)
 
 
-_LOCK = (
+_LOCK = PreparedStatement(
     sa.select(chains_table.c.head, chains_table.c.length)
     .where(chains_table.c.name == sa.bindparam("chain_name"))
     .with_for_update()
@@ -99,7 +104,12 @@ _LOCK = (
 _SHARE = (
     sa.select(chains_table.c.name).where(chains_table.c.name == sa.bindparam("chain_name")).with_for_update(read=True)
 )
-_INSERT = entries_table.insert()
+_INSERT_ENTRY = (
+    entries_table.insert()
+    .values({column: sa.bindparam(column.name) for column in entries_table.c if column.name != "id"})
+    .inline()
+)
+_INSERT = PreparedStatement(_INSERT_ENTRY)
 _OF_A_CHAIN = (
     entries_table.select()
     .where(entries_table.c.chain == sa.bindparam("chain_name"))
@@ -156,11 +166,14 @@ _HASHED_AFTER = {
     for dialect, select in _HASHED.items()
 }
 _DETAIL = sa.select(entries_table.c.detail).where(entries_table.c.id == sa.bindparam("entry_id"))
-_MOVE_HEAD = (
+_MOVE = (
     chains_table.update()
     .where(chains_table.c.name == sa.bindparam("chain_name"))
     .values(head=sa.bindparam("new_head"), length=sa.bindparam("new_length"))
 )
+_MOVE_HEAD = PreparedStatement(_MOVE)
+_INSERT_AND_MOVE_HEAD = PreparedStatement(_INSERT_ENTRY.add_cte(_MOVE.cte("moved")))
+"""PostgreSQL: one statement for one entry."""
 
 
 @short_write

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-Statement = sa.Select[Any] | sa.TextualSelect | sa.Insert | sa.Update | sa.TextClause
+Statement = sa.Select[Any] | sa.TextualSelect | sa.Insert | sa.Update | sa.Delete | sa.TextClause
 Convert = Callable[[Any], Any]
 Row = Sequence[Any]
 

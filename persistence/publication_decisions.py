@@ -6,7 +6,7 @@ or hashes of a message in doubt, until it is known whether Open-E has it.
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -86,11 +86,22 @@ async def remove_old(database: Database, now: datetime) -> None:
     await database.write(_remove_old, now)
 
 
-def trace_published(connection: sa.Connection, row: Row) -> None:
+class DeletedMessage(NamedTuple):
+    """What is known about a deleted message."""
+
+    id: str
+    oep_instance: str
+    flow_instance_id: int | None
+    sent: datetime | None
+    open_e_message_id: int | None
+
+
+def trace_published(connection: sa.Connection, row: DeletedMessage) -> None:
     """Keep the id of a published message that is deleted, so that no other message gets it."""
     if row.open_e_message_id is not None:
-        values = {"message_id": row.id, "oep_instance": row.oep_instance, "flow_instance_id": row.flow_instance_id}
-        values |= {"sent": row.sent, "open_e_message_id": row.open_e_message_id, "fingerprint": None}
+        values: dict[str, Any] = {"message_id": row.id, "oep_instance": row.oep_instance}
+        values |= {"flow_instance_id": row.flow_instance_id, "sent": row.sent}
+        values |= {"open_e_message_id": row.open_e_message_id, "fingerprint": None}
         connection.execute(traces_table.insert(), values)
 
 

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from domain.audit import WEB_MESSAGES, AuditEntry
 from domain.errors import NotFound
 from domain.idempotency_keys import IdempotencyKey
 from domain.web_messages import (
@@ -19,10 +20,11 @@ from domain.web_messages import (
     UnsettledMessage,
     WebMessage,
 )
+from persistence import audit
 from persistence.database import Database
 from persistence.idempotency_keys import free_keys
 from persistence.prepared import PreparedStatement
-from persistence.publication_decisions import trace_published
+from persistence.publication_decisions import DeletedMessage, trace_published
 from persistence.tables import IS_UNSETTLED
 from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
@@ -35,7 +37,15 @@ from persistence.web_message_inserts import (
     insert_references_and_events,
     with_references_and_event,
 )
-from persistence.work import Cost, batched_read, batched_write, read_with_cost, short_read, short_write
+from persistence.work import (
+    Cost,
+    batched_read,
+    batched_transaction,
+    batched_write,
+    read_with_cost,
+    short_read,
+    short_write,
+)
 
 PAGE_BYTES = 512 * 1024
 """Bytes of texts after which a page of a list ends, because reading and encoding them delays other callers."""
@@ -62,6 +72,14 @@ class _PublishedMessage:
     message: WebMessage
     open_e_message_id: int
     created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Deletion:
+    """A message to delete, and the entry for the audit, whose chain and detail are added."""
+
+    message_id: str
+    entry: AuditEntry | None
 
 
 async def store(database: Database, message: WebMessage, key: IdempotencyKey | None = None) -> bool:
@@ -163,9 +181,9 @@ def is_last_page(page: Sequence[WebMessage], limit: int) -> bool:
     return len(page) < limit and sum(map(_compute_max_bytes, page)) < PAGE_BYTES
 
 
-async def delete(database: Database, message_id: str) -> None:
-    """Delete a readable message. Raises `NotFound`."""
-    if not await database.write(_delete, message_id):
+async def delete(database: Database, message_id: str, entry: AuditEntry | None = None) -> None:
+    """Delete a readable message and append an entry about it to the audit. Raises `NotFound`."""
+    if not await database.write(_delete, _Deletion(message_id, entry)):
         raise NotFound(f"WebMessage with id '{message_id}' not found")
 
 
@@ -234,21 +252,29 @@ _IS_SENT = messages_table.c.sent == sa.func.coalesce(
 )
 _MARK_UNKNOWN = messages_table.update().where(_IS_THIS, _IS_SENDING, _IS_SENT).values(state=str(MessageState.UNKNOWN))
 _DROP_REFUSED = messages_table.delete().where(_IS_THIS, _IS_SENDING, _IS_SENT)
-_DELETE = (
-    messages_table.delete()
-    .where(_IS_THIS, _IS_READABLE)
-    .returning(
-        messages_table.c.id,
-        messages_table.c.oep_instance,
-        messages_table.c.flow_instance_id,
-        messages_table.c.sent,
-        messages_table.c.open_e_message_id,
-    )
+_DELETED = (
+    messages_table.c.id,
+    messages_table.c.oep_instance,
+    messages_table.c.flow_instance_id,
+    messages_table.c.sent,
+    messages_table.c.open_e_message_id,
 )
+_DELETE = messages_table.delete().where(_IS_THIS, _IS_READABLE).returning(*_DELETED)
 _SELECT_BY_ID = PreparedStatement(sa.select(*_COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE))
 _SELECT_UNSETTLED = sa.select(*_COLUMNS).where(_IS_THIS, sa.text(IS_UNSETTLED))
 _IDS = sa.bindparam("ids", type_=sa.ARRAY(sa.Uuid(as_uuid=False)))
 _SELECT_BY_IDS = PreparedStatement(sa.select(*_COLUMNS).where(messages_table.c.id == sa.any_(_IDS), _IS_READABLE))
+# Lock in the order of ids, so that batches of several processes cannot deadlock.
+_LOCKED = (
+    sa.select(messages_table.c.id)
+    .where(messages_table.c.id == sa.any_(_IDS), _IS_READABLE)
+    .order_by(messages_table.c.id)
+    .with_for_update()
+    .cte("locked")
+)
+_DELETE_ALL = PreparedStatement(
+    messages_table.delete().where(messages_table.c.id.in_(sa.select(_LOCKED.c.id))).returning(*_DELETED)
+)
 _SELECT_PIECE = sa.select(attachments_table.c.data).where(
     attachments_table.c.id == sa.bindparam("id"), attachments_table.c.piece == sa.bindparam("piece")
 )
@@ -395,12 +421,33 @@ def _drop_refused(connection: sa.Connection, message_id: str, sent: datetime | N
         free_keys(connection, [message_id])
 
 
-@short_write
-def _delete(connection: sa.Connection, message_id: str) -> bool:
-    deleted = connection.execute(_DELETE, {"message_id": message_id}).first()
-    if deleted is not None:
-        trace_published(connection, deleted)
-    return deleted is not None
+@batched_transaction
+def _delete(connection: sa.Connection, items: Sequence[_Deletion]) -> list[bool]:
+    """Delete messages, on PostgreSQL in one statement, and append their entries while the chain is locked once."""
+    ids = sorted({item.message_id for item in items})
+    if connection.dialect.name == "postgresql":
+        rows = [DeletedMessage(str(row[0]), *row[1:]) for row in _DELETE_ALL.execute(connection, ids=ids)]
+    else:
+        rows = [DeletedMessage(*row) for id_ in ids for row in connection.execute(_DELETE, {"message_id": id_})]
+    deleted = {row.id: row for row in rows}
+    entries, results = [], []
+    for item in items:
+        row = deleted.pop(item.message_id, None)
+        results.append(row is not None)
+        if row is None:
+            continue
+        trace_published(connection, row)
+        if item.entry is not None:
+            entries.append(replace(item.entry, detail=_describe_deleted(row)))
+    if entries:
+        audit.append(connection, WEB_MESSAGES, audit.lock_chain(connection, WEB_MESSAGES), entries)
+    return results
+
+
+def _describe_deleted(row: DeletedMessage) -> dict[str, Any]:
+    """Return the detail of the entry about a deleted message: neither its content nor its recipient."""
+    case = {} if row.flow_instance_id is None else {"flowInstanceId": row.flow_instance_id}
+    return {"messageId": row.id, "oepInstance": row.oep_instance} | case
 
 
 def _to_message(row: Sequence[Any]) -> WebMessage:

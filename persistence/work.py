@@ -64,6 +64,8 @@ class Write(_Work[P, T_co]):
     """Work that is one transaction. With `batch`, one call may write the items of several callers."""
 
     batch: BatchFunction | None = None
+    is_one_statement: bool = False
+    """Whether a batch is a single statement on PostgreSQL, which needs no transaction around it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,6 +149,13 @@ def batched_write(function: Callable[[sa.Connection, Sequence[Item]], Sequence[T
     the result of each, in the order of the items. If it raises, it is called again for each item alone, and an error
     reaches only the caller of its item.
     """
+    return Write(_adapt_to_items(function), batch=function, is_one_statement=True)
+
+
+def batched_transaction(
+    function: Callable[[sa.Connection, Sequence[Item]], Sequence[T | Exception]],
+) -> Write[[Item], T]:
+    """Declare a short write as `batched_write` does, but one that needs several statements on PostgreSQL too."""
     return Write(_adapt_to_items(function), batch=function)
 
 

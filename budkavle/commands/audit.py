@@ -70,7 +70,8 @@ def audit() -> None:
     "--system",
     type=_Chain(),
     help=f"Only of this system; {CATALOGUE!r}: changes of the catalogue; {API_KEYS!r}: keys created and revoked; "
-    f"{WEB_MESSAGES!r}: messages in doubt; {SEALS!r}: seals; {NO_SYSTEM!r}: calls refused or without a system.",
+    f"{WEB_MESSAGES!r}: messages deleted or in doubt; {SEALS!r}: seals; "
+    f"{NO_SYSTEM!r}: calls refused or without a system.",
 )
 @click.option("--since", type=Moment(), help="Only from this time on; without an offset, Copenhagen time applies.")
 def list_entries(limit: int | None, system: str | None, since: datetime | None) -> None:

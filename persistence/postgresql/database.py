@@ -156,8 +156,10 @@ class PostgresqlDatabase:
         self._former_modes: list[_RunModes] = []
         self._modes_lock = threading.Lock()
         self._thread = LoopThread("postgresql-long")
-        # Both batchers execute one statement for all items of a batch.
+        # The batchers of writes and reads execute one statement for all items of a batch.
         self._write_batcher = Batcher(self._write_statement, patience=BATCH_SECONDS, enough=ENOUGH)
+        # One batch at a time: its lock, for which others would wait, should take no further connections.
+        self._transaction_batcher = Batcher(self._write_transaction, enough=ENOUGH)
         self._read_batcher = Batcher(self._read_statement, patience=BATCH_SECONDS)
         self._notifier = Notifier(lambda: self.mark(notify), lambda: self.read(web_messages_raise_events))
 
@@ -179,7 +181,8 @@ class PostgresqlDatabase:
 
     async def write(self, work: Write[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if work.batch is not None:
-            return await self._write_batcher.add(work.batch, *args, **kwargs)  # type: ignore[no-any-return]  # A batch has results of any type.
+            batcher = self._write_batcher if work.is_one_statement else self._transaction_batcher
+            return await batcher.add(work.batch, *args, **kwargs)  # type: ignore[no-any-return]  # A batch has results of any type.
         cost = work.find_cost(*args, **kwargs)
         if work.is_of_queue:
             is_large = cost is Cost.LARGE
@@ -260,6 +263,9 @@ class PostgresqlDatabase:
     async def _write_statement(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a write of a single statement, which is its own transaction."""
         return await self._run(lambda modes: modes.single, False, work, *args, **kwargs)
+
+    async def _write_transaction(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._run(lambda modes: modes.transaction, False, work, *args, **kwargs)
 
     async def _run(
         self,

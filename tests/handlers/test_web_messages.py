@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from conftest import RunningService
+from domain.audit import WEB_MESSAGES
 from mock_open_e import MockOpenE
+from tests.catalogue_rows import read_audit
 from tests.factories import PARTY_ID, case_body, message_body
 from tests.handlers.messages import get_message, new_id, post_message, read_problem
 
@@ -168,6 +170,23 @@ def test_delete_web_message_by_id_removes_the_message_from_all_reads(shared: Run
     assert shared.client.get(f"/webmessages/recipients/{party_id}").json() == []
     assert shared.client.get(f"/webmessages/external-references/errand/{value}").json() == []
     assert shared.client.delete(f"/webmessages/{message_id}").status_code == 404
+
+
+def test_delete_web_message_by_id_is_audited_without_the_content(shared: RunningService) -> None:
+    plain = post_message(shared)
+    published = shared.client.post("/webmessages", json=case_body()).headers["location"].rpartition("/")[2]
+    url = shared.settings.database_url.get_secret_value()
+    case = {"flowInstanceId": int(case_body()["externalReferences"][0]["value"])}
+    for message_id, detail in ((plain, {}), (published, case)):
+        response = shared.client.delete(f"/webmessages/{message_id}")
+        assert response.status_code == 204
+        (entry,) = read_audit(url, response.headers["x-request-id"])
+        assert (entry.chain, entry.operation, entry.outcome) == (WEB_MESSAGES, "deleteWebMessageById", "deleted")
+        assert entry.caller == "tests"
+        assert entry.detail == {"messageId": message_id, "oepInstance": "external"} | detail
+    response = shared.client.delete(f"/webmessages/{plain}")
+    assert response.status_code == 404
+    assert read_audit(url, response.headers["x-request-id"]) == []
 
 
 def test_delete_web_message_by_id_does_not_call_open_e(shared: RunningService, shared_open_e: MockOpenE) -> None:

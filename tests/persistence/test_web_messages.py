@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from domain.audit import WEB_MESSAGES, AuditEntry
 from domain.errors import NotFound
 from domain.web_messages import (
     UNSETTLED_STATES,
@@ -17,8 +18,10 @@ from domain.web_messages import (
     UnsettledMessage,
     WebMessage,
 )
+from persistence import audit
 from persistence import web_messages as stored
 from persistence.database import Database
+from persistence.opening import open_database
 from persistence.web_message_inserts import LARGE_BYTES, PIECE_BYTES
 from tests.factories import NOW, PARTY_ID, attachment, web_message
 from tests.persistence.rows import content_of, counts, execute
@@ -251,6 +254,45 @@ async def test_delete_removes_references_and_attachments_of_that_message_only(da
     assert await stored.get(database, second.id) == described(second)
     with pytest.raises(NotFound):
         await stored.delete(database, first.id)
+
+
+async def test_concurrent_deletes_are_audited_once_each(database_url: str) -> None:
+    """Callers of two processes delete the same messages, in batches of different order."""
+    databases = [open_database(database_url) for _ in range(2)]
+    messages = [web_message() for _ in range(40)]
+    for message in messages:
+        await stored.store(databases[0], message)
+
+    async def delete(database: Database, message_id: str) -> int:
+        entry = AuditEntry("", "change", NOW, "deleteWebMessageById", "tests", "deleted", "r-1")
+        try:
+            await stored.delete(database, message_id, entry)
+        except NotFound:
+            return 0
+        return 1
+
+    ids = [message.id for message in messages]
+    calls = [delete(databases[0], id_) for id_ in ids + ids] + [delete(databases[1], id_) for id_ in reversed(ids)]
+    assert sum(await asyncio.gather(*calls)) == len(ids)
+    page = await audit.list_page(databases[0], after=0, limit=100, chain=WEB_MESSAGES)
+    assert sorted(item.entry.detail["messageId"] for _, item in page) == sorted(ids)
+    heads, broken = await audit.verify(databases[0])
+    assert (broken, heads[WEB_MESSAGES].length) == (None, len(ids))
+    for database in databases:
+        await database.close()
+
+
+async def test_delete_whose_entry_cannot_be_written_deletes_nothing(database: Database) -> None:
+    message, other = web_message(), web_message()
+    for each in (message, other):
+        await stored.store(database, each)
+    entry = AuditEntry("", "change", NOW, "deleteWebMessageById", "tests", "deleted", "r-1")
+    invalid = replace(entry, outcome=None)  # type: ignore[arg-type]  # Neither a hash nor a column accepts it.
+    results = await asyncio.gather(
+        stored.delete(database, message.id, invalid), stored.delete(database, other.id, entry), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [TypeError, type(None)]
+    assert await stored.get(database, message.id) == described(message)
 
 
 async def test_delete_accepts_published_messages(database: Database) -> None:
