@@ -202,7 +202,8 @@ async def _verify_signature(token: bytes, unverified: UnverifiedToken, source: K
         await source.wait_for_first()
     keys = _find_keys(source, unverified)
     found = _find_signer(token, unverified, keys)
-    if found is None and (not keys or unverified.key_id is None):
+    if found is None:
+        # The key may be new, also under a key id that another one had.
         await source.look_for_new_keys()
         # A key that has failed needs no second attempt.
         keys = [key for key in _find_keys(source, unverified) if key not in keys] or keys

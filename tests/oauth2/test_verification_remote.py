@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -92,6 +93,19 @@ async def test_token_without_key_id_is_accepted_after_a_rotation(server: KeySetS
         await verifier.verify(create_token(OLD, kid=...).encode())
         server.respond = send_keys(create_key_set(NEW))
         await verifier.verify(create_token(NEW, kid=...).encode())
+    assert len(server.requests) == 2
+
+
+async def test_new_key_with_the_old_key_id_is_accepted_after_one_fetch(
+    server: KeySetServer, authority: Authority
+) -> None:
+    renewed = replace(NEW, key_id=OLD.key_id)
+    async with started_verifier(server, authority) as verifier:
+        await verifier.verify(create_token(OLD).encode())
+        server.respond = send_keys(create_key_set(renewed))
+        await asyncio.gather(*(verifier.verify(create_token(renewed).encode()) for _ in range(50)))
+        with pytest.raises(TokenRefused, match="signature"):
+            await verifier.verify(create_token(OLD).encode())
     assert len(server.requests) == 2
 
 
