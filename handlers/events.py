@@ -48,7 +48,9 @@ def _authorise_publication(request: Request) -> None:
     if request.is_clean("orgType") and request.is_clean("orgCode"):
         org_type, org_code = request.body["orgType"], request.body["orgCode"]
         if not request.caller.may_publish(org_type, org_code):
-            raise PublicationForbidden(RefusalReason.PUBLICATION_NOT_AUTHORISED, scope=f"publish:{org_type}:{org_code}")
+            scope = f"publish:{org_type}:{org_code}"
+            text = f"The {request.caller.kind} lacks the scope {scope}"
+            raise PublicationForbidden(RefusalReason.PUBLICATION_NOT_AUTHORISED, text, scope)
 
 
 def _check_body(content: dict[str, Any]) -> list[Violation]:

@@ -106,7 +106,8 @@ def test_limited_token_publishes_its_events_only(accepting: RunningService) -> N
     response = accepting.client.post("/v1/besked", json=other, headers=limited)
     assert response.status_code in {202, 400}, response.text
     refused = accepting.client.post("/v1/besked", json=EVENT, headers=limited)
-    assert 'scope="events"' in read_challenge(refused)
+    text = f"The token lacks the scope publish:{ORG_TYPE}:101"
+    assert f'error_description="{text}", scope="events"' in read_challenge(refused)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic dGVzdDp0ZXN0"}, {"Authorization": "Digest x"}])
