@@ -224,7 +224,9 @@ def _read_header(nodes: Nodes, node: yaml.Node | None) -> str | None:
     if not _HEADER.fullmatch(header):
         nodes.add_fault(node, "header must be the name of an HTTP header")
     elif header.lower() in RESERVED_HEADERS:
-        nodes.add_fault(node, f"header must not be {header}, which has another meaning; omit it for Authorization")
+        nodes.add_fault(
+            node, f"header must not be {header}; name the header of the gateway, or omit it for Authorization"
+        )
     return header.lower()
 
 

@@ -151,7 +151,7 @@ def test_read_issuers_reports_fault(tmp_path: Path, old: str, new: str, fault: s
         ("systems: {claim: iss}", "the claim of systems must not be iss, which has another meaning"),
         ("clockToleranceSeconds: 301", "clockToleranceSeconds must be an integer from 0 to 300"),
         ("header: a b", "header must be the name of an HTTP header"),
-        ("header: Apikey", "header must not be Apikey, which has another meaning; omit it for Authorization"),
+        ("header: Apikey", "header must not be Apikey; name the header of the gateway, or omit it for Authorization"),
         ("secret: x", f"an issuer has no key 'secret'; it has {', '.join([*REQUIRED, *OPTIONAL])}"),
     ],
 )
