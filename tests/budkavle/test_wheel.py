@@ -23,8 +23,10 @@ from mock_open_e.program import SERVER_MODULES
 from tests.contract_tests.checking import running_target
 from tests.mock_servers import running_mock
 from tests.processes import REPOSITORY, SECONDS, environment, run_program, running
+from tests.receiver_tests.right_receiver import RightReceiver, serving
 from tests.test_documentation import broken_links
 from tests.test_guards import PACKAGES
+from tests.webhook_receivers import SECRET
 
 OWN = ("contract_tests/conftest.py", "contract_tests/test_*.py")
 PRIVATE = "budkavle/_packages"
@@ -349,6 +351,15 @@ def test_dev_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
         assert response.status_code == 201
         process.send(signal.SIGINT)
         assert process.wait() == 0
+
+
+def test_receiver_check_needs_only_the_wheel_of_the_service(service_programs: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    with serving(RightReceiver()) as url:
+        command = (str(service_programs / "budkavle"), "receiver-check", url, "--secret", "file:secret")
+        result = run_program(*command, folder=tmp_path)
+    assert result.returncode == 0
+    assert "keeps the contract" in result.stdout
 
 
 def test_contract_check_works_from_a_folder_with_packages_of_the_same_names(
