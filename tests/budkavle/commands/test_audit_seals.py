@@ -1,5 +1,6 @@
 """`budkavle audit seal` and `verify --seals`: files of seals, their keys, and what is refused."""
 
+import asyncio
 import fcntl
 import json
 from datetime import timedelta
@@ -23,6 +24,8 @@ from tests.catalogues import SYSTEM_ID
 from tests.databases import with_database
 from tests.persistence.rows import execute
 from tests.persistence.test_audit import audit_entry
+from tests.processes import budkavle, running
+from tests.waiting import until
 
 
 class Seals:
@@ -260,3 +263,11 @@ def test_regular_seals_need_a_key_and_a_file(seals: Seals) -> None:
 
 async def _count(database: Database, settings: Settings) -> int:
     return len(create_regular_seals(settings, database, now))
+
+
+@pytest.mark.parametrize("command", [("worker",), ("serve", "--port", "0", "--with-worker")], ids=" ".join)
+def test_workers_seal_regularly(seals: Seals, command: tuple[str, ...]) -> None:
+    given = {"audit_seal_key": seals.key, "audit_seal_file": seals.file, "audit_seal_hours": 1, "worker_port": 0}
+    with running(*budkavle(*command), database_url=seals.url, **given):
+        asyncio.run(until(lambda: seals.file.exists() and len(seals.lines) == 1))
+    assert seals.verify().startswith("ok: seals 1 to 1")
