@@ -39,8 +39,7 @@ async def list_all(database: Database) -> list[ApiKey]:
 
 async def revoke(database: Database, name: str, now: datetime, request_id: str = "-") -> None:
     """Revoke the key with this name that is not revoked. Raises `NotFound` if there is none."""
-    if not await database.write(_revoke, name, now, request_id):
-        raise NotFound(f"no key named '{name}' is in use")
+    await database.write(_revoke, name, now, request_id)
 
 
 async def record_first(database: Database, now: datetime, request_id: str) -> None:
@@ -84,18 +83,21 @@ def list_keys(connection: sa.Connection) -> list[ApiKey]:
 
 
 @short_write
-def _revoke(connection: sa.Connection, name: str, now: datetime, request_id: str) -> bool:
+def _revoke(connection: sa.Connection, name: str, now: datetime, request_id: str) -> None:
     head = _lock_chain(connection, now, request_id)
     statement = table.update().where(table.c.name == name, table.c.revoked.is_(None)).values(revoked=now)
     revoked = [_to_api_key(row) for row in connection.execute(statement.returning(table)).mappings()]
-    if revoked:
-        _append(connection, head, _Recorded("revoked", revoked, now, request_id))
-    return bool(revoked)
+    if not revoked:
+        # Roll back: a chain without entries would be invalid.
+        raise NotFound(f"no key named '{name}' is in use")
+    _append(connection, head, _Recorded("revoked", revoked, now, request_id))
 
 
 @short_write
 def _record_first(connection: sa.Connection, now: datetime, request_id: str) -> None:
-    _lock_chain(connection, now, request_id)
+    # A chain without entries would be invalid.
+    if any(key.revoked is None for key in list_keys(connection)):
+        _lock_chain(connection, now, request_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 
 from domain.api_keys import ApiKey, generate_key, hash_key
 from domain.errors import Conflict, NotFound
-from persistence import api_keys
+from persistence import api_keys, audit
 from persistence.database import Database
 from tests.factories import NOW
 
@@ -91,3 +91,10 @@ async def test_list_all_is_sorted_by_name_then_time(database: Database) -> None:
         await api_keys.create(database, api_key(name))
     listed = await api_keys.list_all(database)
     assert [(key.name, key.revoked) for key in listed] == [("a", None), ("b", NOW), ("b", None), ("c", None)]
+
+
+async def test_chain_of_keys_is_created_with_its_first_entry(database: Database) -> None:
+    with pytest.raises(NotFound):
+        await api_keys.revoke(database, "caller", NOW)
+    await api_keys.record_first(database, NOW, "-")
+    assert await audit.verify(database) == ({}, None)
