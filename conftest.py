@@ -116,7 +116,7 @@ def create_database(request: pytest.FixtureRequest, folder: Path) -> str:
         path.write_bytes(request.getfixturevalue("migrated_sqlite"))
         return f"sqlite:///{path}"
     server: PostgresqlServer = request.getfixturevalue("postgresql_server")
-    return server.new_migrated()
+    return server.create_migrated()
 
 
 @dataclass
@@ -143,7 +143,7 @@ def running_service(**overrides: Any) -> Iterator[RunningService]:
     from budkavle.service import create_service
     from budkavle.settings import Settings
     from domain.api_keys import ApiKey, hash_key
-    from tests.budkavle.services import plain_client
+    from tests.budkavle.services import create_plain_client
     from tests.factories import NOW
 
     # Tests of rejections must not reach the limit of failed authentications, and those of failing calls must not pause
@@ -157,7 +157,7 @@ def running_service(**overrides: Any) -> Iterator[RunningService]:
     application = create_service(settings, extra_keys=keys)
     with (
         running_server(settings, application) as url,
-        plain_client(url, MESSAGES_KEY) as client,
+        create_plain_client(url, MESSAGES_KEY) as client,
     ):
         yield RunningService(url, client, settings)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import asyncpg
 
 from persistence.waits import Waits
-from tests.postgresql_cluster import ACCOUNT, Cluster, clusters, debian_programs
+from tests.postgresql_cluster import ACCOUNT, Cluster, clusters, find_debian_programs
 from tests.tcp_proxy import TcpProxy
 
 DATABASE = "soak"
@@ -78,7 +78,7 @@ class Databases:
         self.url = f"postgresql://postgres@{places}/{DATABASE}?{options}"
         self.primary.create(_CONFIGURATION)
         self.primary.start()
-        self.primary.new_migrated(DATABASE)
+        self.primary.create_migrated(DATABASE)
         self._follow(self._clusters[1])
 
     @property
@@ -271,7 +271,7 @@ FAULTS = {
 @contextmanager
 def databases(pooler: str) -> Iterator[Databases]:
     """Yield running servers for the duration of a campaign, Debian's packages if they are installed."""
-    with clusters(debian_programs()) as new, tempfile.TemporaryDirectory(prefix="budkavle-") as folder:
+    with clusters(find_debian_programs()) as new, tempfile.TemporaryDirectory(prefix="budkavle-") as folder:
         if os.geteuid() == 0:
             account = pwd.getpwnam(ACCOUNT)
             os.chown(folder, account.pw_uid, account.pw_gid)

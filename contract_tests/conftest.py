@@ -16,9 +16,9 @@ from contract_tests.fixtures import api, needs, own_set, sent  # noqa: F401  # T
 from contract_tests.target import CheckTarget
 from contract_tests.unwanted_data import find_unwanted_data
 from mock_open_e import MockOpenE, mock_open_e
-from tests.check_target import new_check_target, put_target_rows, write_issuer_files
+from tests.check_target import create_check_target, put_target_rows, write_issuer_files
 from tests.database_writes import Mark, watching_writes
-from tests.handlers.callers import new_certificate
+from tests.handlers.callers import create_certificate
 from tests.mock_servers import running_mock
 
 OURS = ("http://127.0.0.1",)
@@ -85,7 +85,7 @@ def attacked(
     url = create_database(request, folder)
     issuers, tokens = write_issuer_files(folder)
     external, internal = (f"http://open-e.test/{instance}/api/callback" for instance in ("external", "internal"))
-    certificate = new_certificate()
+    certificate = create_certificate()
     put_target_rows(url, certificate)
     with (
         mock_open_e(url_external=external, url_internal=internal, passthrough=OURS) as open_e,
@@ -98,7 +98,7 @@ def attacked(
         ) as running,
         watching_writes(url) as mark,
     ):
-        target = new_check_target(running.url, certificate, tokens)
+        target = create_check_target(running.url, certificate, tokens)
         adapting.set_target(target)
         backend = Backend(open_e, mark)
         yield target, backend

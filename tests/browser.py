@@ -40,6 +40,6 @@ def wait(browser: Any, script: str) -> Any:
     return WebDriverWait(browser, SECONDS).until(lambda driver: driver.execute_script(f"return {script}"))
 
 
-def errors_of(browser: Any) -> list[str]:
+def read_errors(browser: Any) -> list[str]:
     """Return the errors and warnings since the last call: failures, and resources that a policy blocked."""
     return [entry["message"] for entry in browser.get_log("browser") if entry["level"] in {"SEVERE", "WARNING"}]

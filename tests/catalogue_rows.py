@@ -10,7 +10,7 @@ from domain.audit import CATALOGUE, AuditEntry
 from persistence import audit, tables
 from persistence.database import Database
 from persistence.work import short_write
-from tests.databases import with_database
+from tests.databases import run_with_database
 from tests.factories import NOW
 
 ORG_TYPE = 1
@@ -26,7 +26,7 @@ UNKNOWN = 987
 
 def execute(url: str, *statements: Any) -> None:
     """Execute statements in one transaction."""
-    with_database(url, lambda database: _execute(database, *statements))
+    run_with_database(url, lambda database: _execute(database, *statements))
 
 
 async def _execute(database: Database, *statements: Any) -> None:
@@ -70,11 +70,11 @@ def put_system(url: str, system_id: str, *fingerprints: str) -> None:
     )
 
     async def put(database: Database) -> None:
-        await _execute(database, system, *(_certificate(fingerprint, system_id) for fingerprint in fingerprints))
+        await _execute(database, system, *(_insert_certificate(fingerprint, system_id) for fingerprint in fingerprints))
         # Write the audit entry that `budkavle apply` would write: a system without one makes the audit invalid.
         await audit.record(database, _apply_entry())
 
-    with_database(url, put)
+    run_with_database(url, put)
 
 
 def put_parked_message(url: str, system_id: str, identity: tuple[int, ...], delivery_id: str) -> None:
@@ -100,7 +100,7 @@ def put_parked_message(url: str, system_id: str, identity: tuple[int, ...], deli
             )
         )
 
-    with_database(url, lambda database: database.write(short_write(run)))
+    run_with_database(url, lambda database: database.write(short_write(run)))
 
 
 def put_receipt(url: str, system_id: str, identity: tuple[int, ...], delivery_id: str, time: datetime) -> None:
@@ -132,7 +132,7 @@ def remove_certificate(url: str, fingerprint: str) -> None:
 
 def read_audit(url: str, request_id: str) -> list[Any]:
     """Return the audit entries of one request, oldest first."""
-    pages = with_database(url, lambda database: audit.list_page(database, after=0, limit=100_000))
+    pages = run_with_database(url, lambda database: audit.list_page(database, after=0, limit=100_000))
     return [item.entry for _, item in pages if item.entry.request_id == request_id]
 
 
@@ -149,5 +149,5 @@ def _apply_entry() -> AuditEntry:
     )
 
 
-def _certificate(fingerprint: str, system_id: str) -> Any:
+def _insert_certificate(fingerprint: str, system_id: str) -> Any:
     return tables.certificates.insert().values(fingerprint=fingerprint, system_id=system_id)

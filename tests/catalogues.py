@@ -12,7 +12,7 @@ OTHER_ID = "660e8400-e29b-41d4-a716-446655440000"
 FINGERPRINT = "9f" * 32
 
 
-def system(id_: str = SYSTEM_ID, **changes: Any) -> System:
+def build_system(id_: str = SYSTEM_ID, **changes: Any) -> System:
     values: dict[str, Any] = {
         "id": id_,
         "name": "Fasit",
@@ -22,7 +22,7 @@ def system(id_: str = SYSTEM_ID, **changes: Any) -> System:
     return System(**(values | changes))
 
 
-def catalogue(
+def build_catalogue(
     *systems: System,
     types: Iterable[int | MessageType] = (202, 203),
     allowed: Iterable[tuple[int, int]] = ((1, 202), (2, 203)),
@@ -31,14 +31,14 @@ def catalogue(
     """Return a catalogue with two types, each allowed to one orgType by default."""
     all_types = [MessageType(item, f"Type {item}") if isinstance(item, int) else item for item in types]
     return Catalogue(
-        systems={item.id: item for item in systems or (system(),)},
+        systems={item.id: item for item in systems or (build_system(),)},
         message_types={item.entity_type: item for item in all_types},
         allowed=frozenset(Allowed(*pair) for pair in allowed),
         web_message_event=event,
     )
 
 
-def message_type(entity_type: int = 202, name: str = "Type 202", **dates: date) -> MessageType:
+def build_message_type(entity_type: int = 202, name: str = "Type 202", **dates: date) -> MessageType:
     return MessageType(entity_type, name, **dates)
 
 

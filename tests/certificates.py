@@ -71,7 +71,7 @@ class Authority:
         der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
         return Issued(file, pem.decode(), der)
 
-    def context(self, shown: Issued | None = None) -> ssl.SSLContext:
+    def create_context(self, shown: Issued | None = None) -> ssl.SSLContext:
         """Return an SSL context that trusts this CA, with an optional client certificate."""
         context = ssl.create_default_context(cafile=str(self.file))
         if shown is not None:
@@ -81,5 +81,5 @@ class Authority:
     @contextmanager
     def client(self, url: str, shown: Issued | None = None) -> Iterator[httpx.Client]:
         """Yield an HTTP client that trusts this CA, with an optional client certificate."""
-        with httpx.Client(base_url=url, verify=self.context(shown), timeout=60, trust_env=False) as client:
+        with httpx.Client(base_url=url, verify=self.create_context(shown), timeout=60, trust_env=False) as client:
             yield client

@@ -43,7 +43,7 @@ def put_target_rows(database_url: str, certificate: callers.Certificate) -> None
     put_parked_message(database_url, QUEUED_SYSTEM, tuple(ATTACKED.json().values()), ATTACKED_DELIVERY)
 
 
-def new_check_target(url: str, certificate: callers.Certificate, tokens: Path | None = None) -> CheckTarget:
+def create_check_target(url: str, certificate: callers.Certificate, tokens: Path | None = None) -> CheckTarget:
     """Return the target for the service at that address. `tokens` is a file with a token of all scopes, if any."""
     return CheckTarget(
         url,

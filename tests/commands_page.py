@@ -25,10 +25,10 @@ print the help of every command. [Settings](settings.md) come from environment v
 def render() -> str:
     """Return the page: a section for each command, in the order of `--help`."""
     root = click.Context(main, info_name="budkavle", **main.context_settings)
-    return "\n".join([_HEAD, *_index(root), "", *_sections(root)])
+    return "\n".join([_HEAD, *_render_index(root), "", *_render_sections(root)])
 
 
-def _leaves(context: click.Context) -> Iterator[click.Context]:
+def _iterate_leaves(context: click.Context) -> Iterator[click.Context]:
     """Yield a context for each command, without the groups."""
     if not isinstance(context.command, click.Group):
         yield context
@@ -36,26 +36,26 @@ def _leaves(context: click.Context) -> Iterator[click.Context]:
     for name in context.command.list_commands(context):
         command = context.command.get_command(context, name)
         assert command is not None
-        yield from _leaves(click.Context(command, parent=context, info_name=name))
+        yield from _iterate_leaves(click.Context(command, parent=context, info_name=name))
 
 
-def _index(root: click.Context) -> Iterator[str]:
+def _render_index(root: click.Context) -> Iterator[str]:
     yield "| command | purpose |"
     yield "|---|---|"
-    for context in _leaves(root):
+    for context in _iterate_leaves(root):
         path = context.command_path
         yield f"| [`{path}`](#{path.replace(' ', '-')}) | {context.command.get_short_help_str(200)} |"
 
 
-def _sections(root: click.Context) -> Iterator[str]:
-    for context in _leaves(root):
+def _render_sections(root: click.Context) -> Iterator[str]:
+    for context in _iterate_leaves(root):
         yield f"## {context.command_path}\n"
         usage = " ".join([context.command_path, *context.command.collect_usage_pieces(context)])
         yield f"```text\n{usage}\n```\n"
         # A line break within a paragraph of the docstring is not significant.
         for paragraph in (context.command.help or "").split("\n\n"):
             yield f"{' '.join(paragraph.split())}\n"
-        yield from _pages(context.command.epilog)
+        yield from _render_page_links(context.command.epilog)
         records = [
             record
             for parameter in context.command.params
@@ -65,11 +65,11 @@ def _sections(root: click.Context) -> Iterator[str]:
             yield "| option | meaning |"
             yield "|---|---|"
             for option, text in records:
-                yield f"| `{_cell(option)}` | {_cell(text)} |"
+                yield f"| `{_escape_cell(option)}` | {_escape_cell(text)} |"
             yield ""
 
 
-def _pages(epilog: str | None) -> Iterator[str]:
+def _render_page_links(epilog: str | None) -> Iterator[str]:
     """Yield a line with links to the pages to which a command's help refers."""
     paths = [Path(line.strip()) for line in (epilog or "").splitlines() if "/" in line]
     links = [f"[{path.relative_to(find_docs_dir())}]({os.path.relpath(path, PAGE.parent)})" for path in paths]
@@ -77,7 +77,7 @@ def _pages(epilog: str | None) -> Iterator[str]:
         yield f"See {', '.join(links)}.\n"
 
 
-def _cell(text: str) -> str:
+def _escape_cell(text: str) -> str:
     return re.sub(r"\s+", " ", text).replace("|", "\\|").strip()
 
 

@@ -29,8 +29,8 @@ from contract_tests.target import VARIABLE
 from mock_open_e import MockOpenE, mock_open_e
 from openapi.observation.logs import set_up_logs
 from persistence.opening import open_database
-from tests.check_target import new_check_target, put_target_rows
-from tests.handlers.callers import new_certificate
+from tests.check_target import create_check_target, put_target_rows
+from tests.handlers.callers import create_certificate
 from tests.mock_servers import running_mock
 
 ROOT = Path(__file__).parent.parent
@@ -48,7 +48,7 @@ COMMAND = "import tracecov.schemathesis as t; t.install(); from schemathesis.cli
 @contextmanager
 def running_targets() -> Iterator[tuple[Path, dict[str, tuple[str, tuple[str, ...]]]]]:
     """Write the file that describes the service. Return the URL of each contract, and the headers that callers send."""
-    certificate = new_certificate()
+    certificate = create_certificate()
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/coverage.db"
         asyncio.run(_migrate(url))
@@ -65,7 +65,7 @@ def running_targets() -> Iterator[tuple[Path, dict[str, tuple[str, tuple[str, ..
             running_mock(MockOpenE()) as mock_url,
         ):
             target = Path(folder) / "target.json"
-            new_check_target(service.url, certificate).write(target)
+            create_check_target(service.url, certificate).write(target)
             messages = (f"apikey: {MESSAGES_KEY}",)
             yield (
                 target,
@@ -117,7 +117,7 @@ def attack(name: str, target: Path, url: str, headers: tuple[str, ...], folder: 
     return report
 
 
-def uncovered(report: dict[str, Any]) -> set[str]:
+def find_uncovered(report: dict[str, Any]) -> set[str]:
     """Return the places of a contract that were not tested both ways, each with what is missing."""
     found = set()
     for operation in report["operations"]:
@@ -133,7 +133,7 @@ def uncovered(report: dict[str, Any]) -> set[str]:
     return found
 
 
-def differences(name: str, found: set[str], explained: dict[str, str]) -> list[str]:
+def explain_differences(name: str, found: set[str], explained: dict[str, str]) -> list[str]:
     """Return sentences about uncovered places without a reason, and about reasons without an uncovered place."""
     unexplained = [place for place in sorted(found) if find_reason(place, explained) is None]
     unused = [pattern for pattern in sorted(explained) if not any(fnmatchcase(place, pattern) for place in found)]
@@ -147,7 +147,7 @@ def find_reason(place: str, explained: dict[str, str]) -> str | None:
     return explained.get(place) or next(patterns, None)
 
 
-def row(name: str, report: dict[str, Any]) -> str:
+def render_row(name: str, report: dict[str, Any]) -> str:
     """Return a row of the table."""
     counts = (report["summary"][dimension] for dimension in DIMENSIONS)
     return " | ".join([f"| {name}", *(f"{count['covered']} of {count['total']}" for count in counts)]) + " |"
@@ -164,14 +164,14 @@ def main(folder: Path) -> int:
     click.echo(f"| | {' | '.join(DIMENSIONS)} |\n|---|{'---|' * len(DIMENSIONS)}")
     wrong = []
     for name, report in reports.items():
-        found = uncovered(report)
+        found = find_uncovered(report)
         reasons = explained.get(name) or {}
-        wrong += differences(name, found, reasons)
-        click.echo(row(name, report))
+        wrong += explain_differences(name, found, reasons)
+        click.echo(render_row(name, report))
     click.echo()
     for name, report in reports.items():
         reasons = explained.get(name) or {}
-        for place in sorted(uncovered(report)):
+        for place in sorted(find_uncovered(report)):
             click.echo(f"{name}: {place}\n    {find_reason(place, reasons) or 'NOT EXPLAINED'}")
     click.echo(f"\nThe reports are in {folder}")
     if wrong:

@@ -9,7 +9,7 @@ from persistence.opening import open_database
 from persistence.waits import Waits
 
 
-def with_database(url: str, work: Callable[[Database], Awaitable[Any]], waits: Waits | None = None) -> Any:
+def run_with_database(url: str, work: Callable[[Database], Awaitable[Any]], waits: Waits | None = None) -> Any:
     """Open a database, run `work` on it, and return the result."""
 
     async def run() -> Any:

@@ -12,7 +12,7 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
 PARTY_ID = "81471222-5798-11e9-ae24-57fa13b361e1"
 
 
-def message_body(**changes: Any) -> dict[str, Any]:
+def build_message_body(**changes: Any) -> dict[str, Any]:
     """Return the JSON of a message without a case; None removes a property."""
     body = {
         "partyId": PARTY_ID,
@@ -22,12 +22,14 @@ def message_body(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in (body | changes).items() if value is not None}
 
 
-def case_body(case: int = 1068, **changes: Any) -> dict[str, Any]:
+def build_case_body(case: int = 1068, **changes: Any) -> dict[str, Any]:
     """Return the JSON of a message to a case."""
-    return message_body(externalReferences=[{"key": "flowInstanceId", "value": str(case)}], **changes)
+    return build_message_body(externalReferences=[{"key": "flowInstanceId", "value": str(case)}], **changes)
 
 
-def attachment(data: bytes = b"Hello\n", file_name: str = "hello.txt", mime_type: str = "text/plain") -> Attachment:
+def build_attachment(
+    data: bytes = b"Hello\n", file_name: str = "hello.txt", mime_type: str = "text/plain"
+) -> Attachment:
     return Attachment(
         id=str(uuid.uuid4()),
         file_name=file_name,
@@ -38,7 +40,7 @@ def attachment(data: bytes = b"Hello\n", file_name: str = "hello.txt", mime_type
     )
 
 
-def web_message(**changes: Any) -> WebMessage:
+def build_web_message(**changes: Any) -> WebMessage:
     """Return a message without a case."""
     values: dict[str, Any] = {
         "id": str(uuid.uuid4()),

@@ -25,14 +25,14 @@ def block(language: str) -> str:
     return str(found)
 
 
-def _nginx() -> str:
+def _find_nginx() -> str:
     found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if found is None:
         pytest.skip("nginx is not installed")
     return found
 
 
-def _javascript(nginx: str, folder: Path) -> str:
+def _build_javascript(nginx: str, folder: Path) -> str:
     """Return the configuration that loads nginx's JavaScript module and our script."""
     result = subprocess.run([nginx, "-V"], capture_output=True, text=True, check=True)
     path = re.search(r"--modules-path=(\S+)", result.stderr)
@@ -58,13 +58,13 @@ def nginx_before(
     With `javascript` it writes RFC 9440; without `tls` it forwards the callers' own headers. The services do not know
     the `base_path`; with `rewrites_locations` nginx adds it to their locations.
     """
-    nginx = _nginx()
+    nginx = _find_nginx()
     load, setup = "", ""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         server = block("nginx")
         if javascript:
-            load = _javascript(nginx, folder)
+            load = _build_javascript(nginx, folder)
             (setup,) = re.findall(r"`(js_import .*?;)`", GUIDE)
             (line,) = re.findall(r"`(proxy_set_header Client-Cert \$client_cert;)`", GUIDE)
             server = server.replace("proxy_set_header Client-Cert $ssl_client_escaped_cert;", line)

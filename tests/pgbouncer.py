@@ -26,7 +26,7 @@ GUIDE = REPOSITORY / "docs" / "how-to" / "pgbouncer.md"
 PASSWORD = "password-of-the-tests"
 
 
-def configuration_for(mode: str) -> str:
+def build_configuration(mode: str) -> str:
     """Return the guide's complete configuration for a pool mode."""
     blocks = re.findall(r"```ini\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     (found,) = (block for block in blocks if f"\npool_mode = {mode}\n" in block)
@@ -111,7 +111,7 @@ def _configure(database_url: str, mode: str, folder: Path, changes: dict[str, ob
     target = urlsplit(database_url)
     host = parse_qs(target.query).get("host", [target.hostname])[0]
     (folder / "userlist.txt").write_text(f'"postgres" "{PASSWORD}"\n')
-    configuration = configuration_for(mode)
+    configuration = build_configuration(mode)
     places = {
         "budkavle = host=db.example.org port=5432": (
             f"{target.path.removeprefix('/')} = host={host} port={target.port or 5432}"

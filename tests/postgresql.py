@@ -38,7 +38,7 @@ class PostgresqlServer:
         for setting in ("fsync", "full_page_writes"):
             self.execute(f"alter system set {setting} = off")
         self.execute("select pg_reload_conf()")
-        asyncio.run(_migrate(self.new_empty(TEMPLATE)))
+        asyncio.run(_migrate(self.create_empty(TEMPLATE)))
         self._shape = self._fetch(self.url(TEMPLATE), _SHAPE)
 
     def url(self, name: str) -> str:
@@ -51,12 +51,12 @@ class PostgresqlServer:
         folder = parse_qs(urlsplit(self._server.get_uri()).query)["host"][0]
         return f"{folder}/.s.PGSQL.5432"
 
-    def new_empty(self, name: str) -> str:
+    def create_empty(self, name: str) -> str:
         """Return a database without tables."""
         self.execute(f"create database {name}")
         return self.url(name)
 
-    def new_migrated(self) -> str:
+    def create_migrated(self) -> str:
         """Return a database with all tables and no rows."""
         if self._free:
             return self._free.pop()

@@ -85,7 +85,7 @@ class Cluster:
     def promote(self) -> None:
         self._pg_ctl("promote")
 
-    def new_migrated(self, name: str) -> str:
+    def create_migrated(self, name: str) -> str:
         """Create a database with all tables."""
         self.execute(f"create database {name}")
 
@@ -133,7 +133,7 @@ class Cluster:
             assert result.returncode == 0, f"{program}: {output.read()}"
 
 
-def debian_programs() -> Path | None:
+def find_debian_programs() -> Path | None:
     """Return the programs of Debian's latest PostgreSQL, which speaks TLS."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     return found[-1].parent if found else None

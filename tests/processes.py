@@ -18,7 +18,7 @@ SECONDS = 60
 """Maximum seconds of any wait before the test fails."""
 
 
-def environment(**settings: object) -> dict[str, str]:
+def build_environment(**settings: object) -> dict[str, str]:
     """Return this environment without settings of the service except these, given in lower case."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BUDKAVLE_")}
     variables = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in settings.items()}
@@ -127,7 +127,7 @@ def _start(
 @contextmanager
 def running(*arguments: str, folder: Path | None = None, **settings: object) -> Iterator[Process]:
     """Run a program until the end of the context."""
-    process = Process(list(arguments), environment(**settings), folder)
+    process = Process(list(arguments), build_environment(**settings), folder)
     try:
         yield process
     finally:
@@ -146,7 +146,7 @@ def python(code: str) -> tuple[str, ...]:
 
 def run_program(*arguments: str, folder: Path | None = None, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, and return the result; its output is shown when the test fails."""
-    env = environment(**settings)
+    env = build_environment(**settings)
     run = run_warm if is_warm(arguments, env) else _run_cold
     result = run(arguments, env, folder, SECONDS)
     head = f"--- {' '.join(arguments)}: exit code {result.returncode}"

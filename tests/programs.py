@@ -26,6 +26,6 @@ def forget_ports(process: object) -> None:
             del _programs[port]
 
 
-def program_at(port: int) -> str | None:
+def get_program(port: int) -> str | None:
     """Return the contracts at a port; None if no program of ours listens there."""
     return _programs[port][1] if port in _programs else None

@@ -65,7 +65,7 @@ class RawConnection:
         return self._file.read(1) == b""
 
 
-def request(port: int, data: bytes, *, has_body: bool = True) -> RawResponse:
+def send_request(port: int, data: bytes, *, has_body: bool = True) -> RawResponse:
     """Send bytes, and return the first response. `has_body` is false if HTTP does not allow a body."""
     with RawConnection(port) as connection:
         connection.send(data)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.programs import program_at
+from tests.programs import get_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -107,7 +107,7 @@ def _record_program_response(
     method: str | None, url: str, status: int, headers: Any, body: Callable[[], bytes]
 ) -> None:
     parts = urlsplit(url)
-    kind = program_at(parts.port or 0)
+    kind = get_program(parts.port or 0)
     if kind is not None:
         from tests.response_validation import RecordedResponse
 

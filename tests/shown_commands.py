@@ -37,7 +37,7 @@ def read_prose(path: Path) -> str:
     return FENCE.sub("", path.read_text())
 
 
-def blocks(path: Path) -> list[Block]:
+def read_blocks(path: Path) -> list[Block]:
     """Return the code blocks of a page."""
     page = str(path.relative_to(REPOSITORY))
     return [Block(page, match[2], match[3]) for match in FENCE.finditer(path.read_text())]
@@ -45,25 +45,25 @@ def blocks(path: Path) -> list[Block]:
 
 def read_block(page: str, beginning: str) -> str:
     """Return the text of the only block with commands of a page that begins so."""
-    found = [block.text for block in blocks(REPOSITORY / page) if block.has_commands]
+    found = [block.text for block in read_blocks(REPOSITORY / page) if block.has_commands]
     (text,) = [text for text in found if text.startswith(beginning)]
     return text
 
 
 def read_block_in(page: str, language: str) -> str:
     """Return the text of the only block of a page in a language."""
-    (text,) = [block.text for block in blocks(REPOSITORY / page) if block.language == language]
+    (text,) = [block.text for block in read_blocks(REPOSITORY / page) if block.language == language]
     return text
 
 
-def commands_in_text(path: Path) -> list[str]:
+def list_commands_in_text(path: Path) -> list[str]:
     """Return the command lines with arguments that a page names outside of its blocks."""
     return _INLINE.findall(read_prose(path))
 
 
-def budkavle_commands(path: Path) -> set[str]:
+def list_budkavle_commands(path: Path) -> set[str]:
     """Return the command lines of `budkavle` that a page shows, in blocks and in the text, without comments."""
-    text = "\n".join(block.text for block in blocks(path)).replace("\\\n", " ")
+    text = "\n".join(block.text for block in read_blocks(path)).replace("\\\n", " ")
     lines = re.findall(r"^ *(?:- )?budkavle ([a-z-].*)$", text, re.MULTILINE)
     lines += re.findall(r"`budkavle ([^`]+)`", read_prose(path))
     return {re.split(r"\s+#|\s+&|\s+>|\s+\||;", line)[0].strip() for line in lines} - {"COMMAND"}

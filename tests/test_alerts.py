@@ -14,7 +14,7 @@ RULES = REPOSITORY / "docs" / "alerts" / "budkavle-alerts.yml"
 SCENARIOS = REPOSITORY / "tests" / "budkavle-alerts.test.yml"
 
 
-def rules() -> list[dict[str, Any]]:
+def read_rules() -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 
 
@@ -33,7 +33,7 @@ def test_rules_use_only_documented_metrics() -> None:
         (name, frozenset(labels.replace(",", "").split()))
         for name, labels in re.findall(r"^\| `(budkavle_\w+)` \| ([\w, ]*)\|", reference, re.MULTILINE)
     }
-    for rule in rules():
+    for rule in read_rules():
         for name, selector in re.findall(r"(budkavle_\w+)(\{[^}]*\})?", rule["expr"]):
             (labels,) = [labels for known_name, labels in known if known_name == name]
             assert set(re.findall(r"(\w+)[=!]", selector)) <= labels, rule["alert"]
@@ -41,7 +41,7 @@ def test_rules_use_only_documented_metrics() -> None:
 
 def test_guide_explains_every_alert_and_every_alert_has_a_scenario() -> None:
     guide = (REPOSITORY / "docs" / "how-to" / "alerts.md").read_text()
-    names = [rule["alert"] for rule in rules()]
+    names = [rule["alert"] for rule in read_rules()]
     assert re.findall(r"^\| `(Budkavle\w+)` \|", guide, re.MULTILINE) == names
     scenarios = yaml.safe_load(SCENARIOS.read_text())["tests"]
     fired = {

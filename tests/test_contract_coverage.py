@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.contract_coverage import EXPLAINED, ROOT, SPECS, differences, find_reason, row, uncovered
+from tests.contract_coverage import EXPLAINED, ROOT, SPECS, explain_differences, find_reason, find_uncovered, render_row
 
 REASONS = [
     (name, place, reason)
@@ -26,17 +26,17 @@ def report(*keywords: dict[str, Any], hits: int = 1) -> dict[str, Any]:
     }
 
 
-def keyword(name: str, state: str, valid: int, invalid: int) -> dict[str, Any]:
+def build_keyword(name: str, state: str, valid: int, invalid: int) -> dict[str, Any]:
     return {"schema_path": f"/{name}", "state": state, "valid": valid, "invalid": invalid}
 
 
 def test_uncovered_lists_missing_tests_by_place() -> None:
-    found = uncovered(
+    found = find_uncovered(
         report(
-            keyword("type", "full", 2, 1),
-            keyword("minLength", "partial", 2, 0),
-            keyword("pattern", "partial", 0, 1),
-            keyword("enum", "miss", 0, 0),
+            build_keyword("type", "full", 2, 1),
+            build_keyword("minLength", "partial", 2, 0),
+            build_keyword("pattern", "partial", 0, 1),
+            build_keyword("enum", "miss", 0, 0),
         )
     )
     assert found == {
@@ -44,28 +44,28 @@ def test_uncovered_lists_missing_tests_by_place() -> None:
         f"{PLACE} /pattern: no valid value",
         f"{PLACE} /enum: no valid and no invalid value",
     }
-    assert uncovered(report(hits=0)) == {"POST /x: never called"}
+    assert find_uncovered(report(hits=0)) == {"POST /x: never called"}
 
 
 def test_differences_are_reported_in_both_directions() -> None:
     found = {"known", "new"}
-    new, old = differences("x", found, {"known": "for a reason", "old": "for a reason"})
+    new, old = explain_differences("x", found, {"known": "for a reason", "old": "for a reason"})
     assert new.startswith("x: new; cover it")
     assert old.startswith("x: old is covered")
-    assert differences("x", found, dict.fromkeys(found, "for a reason")) == []
+    assert explain_differences("x", found, dict.fromkeys(found, "for a reason")) == []
 
 
 def test_reason_may_explain_all_places_of_a_pattern() -> None:
     found = {"form a/type: no", "form b/type: no", "form b/minLength: no"}
     explained = {"form */type: no": "all", "form b/type: no": "its own", "body */type: no": "none"}
     assert [find_reason(place, explained) for place in sorted(found)] == ["all", None, "its own"]
-    new, old = differences("x", found, explained)
+    new, old = explain_differences("x", found, explained)
     assert new.startswith("x: form b/minLength: no; cover it")
     assert old.startswith("x: body */type: no is covered")
 
 
 def test_row_counts_covered_keywords() -> None:
-    assert row("x", report()) == f"| x{' | 1 of 2' * 5} |"
+    assert render_row("x", report()) == f"| x{' | 1 of 2' * 5} |"
 
 
 @pytest.mark.parametrize(("name", "place", "reason"), REASONS)

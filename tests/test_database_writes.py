@@ -2,8 +2,8 @@
 
 from tests.catalogue_rows import put_message_types
 from tests.database_writes import watching_writes
-from tests.databases import with_database
-from tests.persistence.rows import counts
+from tests.databases import run_with_database
+from tests.persistence.rows import count_rows
 
 
 def test_mark_changes_with_a_write(database_url: str) -> None:
@@ -20,5 +20,5 @@ def test_mark_of_sqlite_does_not_change_with_a_read(migrated_sqlite: bytes, tmp_
     url = f"sqlite:///{tmp_path / 'test.db'}"
     with watching_writes(url) as mark:
         before = mark()
-        with_database(url, counts)
+        run_with_database(url, count_rows)
         assert mark() == before

@@ -14,13 +14,13 @@ from budkavle.commands.cli import main
 from tests.commands_page import PAGE as COMMANDS_PAGE
 from tests.commands_page import render
 from tests.processes import REPOSITORY
-from tests.shown_commands import PAGES, budkavle_commands, read_prose
+from tests.shown_commands import PAGES, list_budkavle_commands, read_prose
 
 MAX_README_LINES = 120
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
-def anchors(path: Path) -> set[str]:
+def list_anchors(path: Path) -> set[str]:
     """Return the anchors of a page, as GitHub derives them from its headings."""
     found: set[str] = set()
     for heading in re.findall(r"^#+ +(.*)$", read_prose(path), re.MULTILINE):
@@ -30,7 +30,7 @@ def anchors(path: Path) -> set[str]:
     return found
 
 
-def broken_links(page: Path) -> list[str]:
+def find_broken_links(page: Path) -> list[str]:
     """Return the relative links of a page to a missing file or heading."""
     broken = []
     for target in _LINK.findall(read_prose(page)):
@@ -38,14 +38,14 @@ def broken_links(page: Path) -> list[str]:
             continue
         name, _, anchor = target.partition("#")
         path = (page.parent / name).resolve() if name else page
-        if not path.exists() or (anchor and anchor not in anchors(path)):
+        if not path.exists() or (anchor and anchor not in list_anchors(path)):
             broken.append(target)
     return broken
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_each_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
-    assert broken_links(page) == []
+    assert find_broken_links(page) == []
 
 
 def test_broken_links_are_found(tmp_path: Path) -> None:
@@ -54,18 +54,18 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
         "# A page: it's *one*\n[a](#a-page-its-one) [b](page.md#a-page-its-one) [c](https://example.org/none)\n"
         "[d](none.md) [e](#none) [f](page.md#none)\n```\n[g](none.md)\n```\n"
     )
-    assert broken_links(page) == ["none.md", "#none", "page.md#none"]
+    assert find_broken_links(page) == ["none.md", "#none", "page.md#none"]
 
 
-def linked_pages(page: Path) -> set[Path]:
+def list_linked_pages(page: Path) -> set[Path]:
     """Return the pages that a page links."""
     names = (target.partition("#")[0] for target in _LINK.findall(read_prose(page)))
     return {(page.parent / name).resolve() for name in names if name} & set(PAGES)
 
 
 def test_each_page_can_be_reached_from_the_readme_in_two_clicks() -> None:
-    first = linked_pages(REPOSITORY / "README.md")
-    reached = first.union(*map(linked_pages, first)) | {REPOSITORY / "README.md"}
+    first = list_linked_pages(REPOSITORY / "README.md")
+    reached = first.union(*map(list_linked_pages, first)) | {REPOSITORY / "README.md"}
     missing = [str(page.relative_to(REPOSITORY)) for page in PAGES if page not in reached]
     assert missing == [], "link these pages from the README or from a page that the README links"
 
@@ -78,7 +78,7 @@ def test_page_of_commands_is_up_to_date() -> None:
     assert COMMANDS_PAGE.read_text() == render(), "run: make commands-page"
 
 
-def decision_row(page: Path) -> tuple[str, str, str, str, str]:
+def read_decision_row(page: Path) -> tuple[str, str, str, str, str]:
     """Return number, file name, title, date and status of a decision, from the first lines of its page."""
     head = re.match(r"# (\d{4}) (.+)\n\n- Status: (.+)\n- Date: (\d{4}-\d\d-\d\d)\n\n", page.read_text())
     assert head is not None, f"{page.name} must begin with number, title, status and date"
@@ -90,7 +90,7 @@ def test_index_of_decisions_has_title_date_and_status_of_each_page() -> None:
     folder = REPOSITORY / "docs" / "decisions"
     row = r"^\| \[(\d{4})\]\((.*?)\) \| (.*?) \| (.*?) \| (.*?) \|$"
     rows = re.findall(row, (folder / "README.md").read_text(), re.MULTILINE)
-    assert rows == [decision_row(page) for page in sorted(folder.glob("[0-9]*.md"))]
+    assert rows == [read_decision_row(page) for page in sorted(folder.glob("[0-9]*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
@@ -104,7 +104,7 @@ def test_each_module_and_function_that_a_page_names_exists(page: Path) -> None:
         assert not function or re.search(rf"\b{function}\b", path.read_text()), f"{name}: {function}"
 
 
-def unknown_words(command_line: str) -> list[str]:
+def find_unknown_words(command_line: str) -> list[str]:
     """Return the words of a command line that are neither a command nor one of its options; arguments are skipped."""
     command: click.Command = main
     context = click.Context(command)
@@ -122,16 +122,16 @@ def unknown_words(command_line: str) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_each_command_that_a_page_shows_exists_with_its_options(page: Path) -> None:
-    assert {line: words for line in budkavle_commands(page) if (words := unknown_words(line))} == {}
+    assert {line: words for line in list_budkavle_commands(page) if (words := find_unknown_words(line))} == {}
 
 
 def test_unknown_commands_and_options_are_found() -> None:
-    assert unknown_words("deliveries list --state parked") == []
-    assert unknown_words("deliveries lost") == ["lost"]
-    assert unknown_words("audit list --systems ID") == ["--systems"]
+    assert find_unknown_words("deliveries list --state parked") == []
+    assert find_unknown_words("deliveries lost") == ["lost"]
+    assert find_unknown_words("audit list --systems ID") == ["--systems"]
 
 
-def dialect_words(text: str) -> list[str]:
+def find_dialect_words(text: str) -> list[str]:
     """Return the words outside code for which the field has a standard word."""
     pattern = r"\b(?:told|tells?|stands?|beside|nobody|somebody|whoever)\b"
     return re.findall(pattern, re.sub(r"`[^`]*`", "", text), re.IGNORECASE)
@@ -144,22 +144,22 @@ def dialect_words(text: str) -> list[str]:
     ids=lambda page: str(page.relative_to(REPOSITORY)),
 )
 def test_pages_use_the_standard_words_of_the_field(page: Path) -> None:
-    assert dialect_words(read_prose(page)) == []
+    assert find_dialect_words(read_prose(page)) == []
 
 
-def descriptions(node: Any) -> Iterator[str]:
+def iterate_descriptions(node: Any) -> Iterator[str]:
     """Yield the descriptions and summaries of a contract."""
     if isinstance(node, dict):
         yield from (node[key] for key in ("description", "summary") if isinstance(node.get(key), str))
         for child in node.values():
-            yield from descriptions(child)
+            yield from iterate_descriptions(child)
     elif isinstance(node, list):
         for child in node:
-            yield from descriptions(child)
+            yield from iterate_descriptions(child)
 
 
 @pytest.mark.parametrize("contract", sorted((REPOSITORY / "spec").glob("*.yaml")), ids=lambda path: path.stem)
 def test_contracts_use_the_standard_words_of_the_field(contract: Path) -> None:
-    texts = list(descriptions(yaml.safe_load(contract.read_text())))
+    texts = list(iterate_descriptions(yaml.safe_load(contract.read_text())))
     assert texts
-    assert dialect_words("\n".join(texts)) == []
+    assert find_dialect_words("\n".join(texts)) == []

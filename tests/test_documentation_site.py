@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser import SECONDS, errors_of, needs_browser, running_browser, wait
+from tests.browser import SECONDS, needs_browser, read_errors, running_browser, wait
 from tests.processes import REPOSITORY, run_program
 
 pytestmark = needs_browser
@@ -69,14 +69,14 @@ def set_width(browser: Any, width: int) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
-def faults_of(browser: Any, page: dict[str, list[str]]) -> dict[str, Any]:
+def find_faults(browser: Any, page: dict[str, list[str]]) -> dict[str, Any]:
     """Return the faults of the page in the browser, with `PAGE` for its address."""
     faults: dict[str, Any] = {name: page[name] for name in ("foreign", "images")}
     for name, width in WIDTHS.items():
         set_width(browser, width)
         excess = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
         faults[f"pixels too wide on a {name}"] = max(excess, 0)
-    faults["errors"] = errors_of(browser)
+    faults["errors"] = read_errors(browser)
     return {name: fault for name, fault in faults.items() if fault}
 
 
@@ -88,7 +88,7 @@ def test_every_page_can_be_reached_from_the_start_page_and_fits(browser: Any, ur
         address = waiting.pop()
         browser.get(address)
         page = browser.execute_script(PAGE)
-        if found := faults_of(browser, page):
+        if found := find_faults(browser, page):
             faults[address.removeprefix(url)] = found
         news = set(page["links"]) - reached
         reached |= news
@@ -140,7 +140,7 @@ def test_menu_leads_to_a_page_and_its_contents_to_a_heading(browser: Any, url: s
         click(browser, ".navbar-toggler[data-bs-target='#toc-collapse']")
     click(browser, ".bs-sidebar a", "The clock")
     assert is_below_the_menu(browser, "#the-clock")
-    assert errors_of(browser) == []
+    assert read_errors(browser) == []
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -157,4 +157,4 @@ def test_search_finds_a_page(browser: Any, url: str, width: str) -> None:
     click(browser, "#properdocs-search-results a", "Transaction mode")
     assert wait(browser, "location.pathname === '/how-to/pgbouncer.html'")
     assert is_below_the_menu(browser, "#transaction-mode")
-    assert errors_of(browser) == []
+    assert read_errors(browser) == []

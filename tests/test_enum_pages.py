@@ -20,13 +20,13 @@ from tests.processes import REPOSITORY
 DOCS = REPOSITORY / "docs"
 
 
-def cells(page: str, header: str, column: int) -> list[str]:
+def read_cells(page: str, header: str, column: int) -> list[str]:
     """Return the codes of one column of the table with this header, in order."""
     (table,) = re.findall(rf"^{re.escape(header)}\n\|[-|]+\n((?:\|.*\n)+)", (DOCS / page).read_text(), re.MULTILINE)
     return [row.split("|")[column].strip(" `") for row in table.splitlines()]
 
 
-def codes_of_metric(name: str) -> list[str]:
+def read_metric_codes(name: str) -> list[str]:
     """Return the codes in the description of a metric."""
     (text,) = re.findall(rf"^\| `{name}` \|.*?\|(.*)\|$", (DOCS / "reference" / "metrics.md").read_text(), re.MULTILINE)
     return re.findall(r"`(\w+)`", text)
@@ -45,7 +45,7 @@ def codes_of_metric(name: str) -> list[str]:
     ],
 )
 def test_metrics_page_lists_each_label(metric: str, codes: Iterable[str]) -> None:
-    assert codes_of_metric(metric) == list(codes), f"the labels of {metric} in docs/reference/metrics.md"
+    assert read_metric_codes(metric) == list(codes), f"the labels of {metric} in docs/reference/metrics.md"
 
 
 def test_page_of_messages_in_doubt_describes_each_state() -> None:
@@ -56,9 +56,11 @@ def test_page_of_messages_in_doubt_describes_each_state() -> None:
 
 def test_deliveries_page_lists_each_reason_and_obstacle() -> None:
     page = "how-to/deliveries.md"
-    reasons = cells(page, "| `reason` of the last attempt | cause | what to do |", 1)
+    reasons = read_cells(page, "| `reason` of the last attempt | cause | what to do |", 1)
     assert reasons == list(Reason), f"the table of reasons in docs/{page}"
-    assert cells(page, "| command | answer | meaning |", 2) == list(Obstacle), f"the table of answers in docs/{page}"
+    assert read_cells(page, "| command | answer | meaning |", 2) == list(Obstacle), (
+        f"the table of answers in docs/{page}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_audit_page_lists_each_reason_and_the_limit_of_entries() -> None:
         for reason in RefusalReason
         if find_missing_credential(reason) is ErrorCode.NO_CERTIFICATE or reason is RefusalReason.INVALID_TOKEN
     ]
-    found = cells("how-to/audit.md", "| reason | meaning |", 1)
+    found = read_cells("how-to/audit.md", "| reason | meaning |", 1)
     assert found == [*reasons, NOT_CHECKED], "the table of reasons in docs/how-to/audit.md"
     unknown = [reason for reason in (*reasons, None) if get_max_callers(reason) == MAX_CALLERS]
     assert f"at most {len(unknown) * (2 * MAX_CALLERS + 1)} entries" in (DOCS / "how-to" / "audit.md").read_text()

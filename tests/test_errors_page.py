@@ -46,7 +46,7 @@ CALLS: tuple[BudkavleError, ...] = (
 """An error of each kind in responses of the subscriptions, except violations."""
 
 
-def expected_errors() -> Iterator[tuple[int, int, str]]:
+def list_expected_errors() -> Iterator[tuple[int, int, str]]:
     """Yield status, number and text of every error of the subscriptions."""
     for error in CALLS:
         response = error_lists.render_error(error)
@@ -62,7 +62,7 @@ def matches(row: list[str], status: int, code: int, text: str) -> bool:
     return row[:2] == [str(status), str(code)] and re.fullmatch(pattern, text) is not None
 
 
-def statuses_of(contract: str) -> set[str]:
+def list_statuses(contract: str) -> set[str]:
     """Return the statuses of errors that a contract documents."""
     spec = yaml.safe_load((REPOSITORY / "spec" / f"{contract}.yaml").read_text())
     operations = (operation for path in spec["paths"].values() for operation in path.values())
@@ -70,7 +70,7 @@ def statuses_of(contract: str) -> set[str]:
 
 
 def test_page_lists_exactly_the_errors_of_the_subscriptions() -> None:
-    expected = set(expected_errors())
+    expected = set(list_expected_errors())
     for each in expected:
         assert [row for row in SUBSCRIPTIONS if matches(row, *each)], f"add a row to docs/reference/errors.md: {each}"
     for row in SUBSCRIPTIONS:
@@ -83,13 +83,13 @@ def test_page_shows_each_number_and_status() -> None:
     assert {row[1] for row in SUBSCRIPTIONS} == {str(int(code)) for code in ErrorCode}, (
         "rows of docs/reference/errors.md"
     )
-    assert {row[0] for row in SUBSCRIPTIONS} == statuses_of("subscriptions"), "statuses in docs/reference/errors.md"
+    assert {row[0] for row in SUBSCRIPTIONS} == list_statuses("subscriptions"), "statuses in docs/reference/errors.md"
     assert set(error_lists._KIND) <= {type(error) for error in CALLS}, "add an error of the new kind to CALLS"
 
 
 def test_page_shows_each_status_of_web_messages() -> None:
     # No operation documents 405, the response to an unsupported method.
-    assert {row[0] for row in MESSAGES} == statuses_of("web-messages") | {"405"}
+    assert {row[0] for row in MESSAGES} == list_statuses("web-messages") | {"405"}
 
 
 @pytest.mark.parametrize("row", MESSAGES, ids=lambda row: row[0])

@@ -61,7 +61,7 @@ NOT_OF_A_MODULE = {
 """Tests of a package that have no module's name, each with the reason."""
 
 
-def operations() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+def iterate_operations() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
     for name, spec in SPECS.items():
         for path, methods in spec["paths"].items():
             for method, operation in methods.items():
@@ -69,12 +69,12 @@ def operations() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
                     yield name, path, method, operation
 
 
-OPERATIONS = {operation["operationId"]: (name, operation) for name, _, _, operation in operations()}
+OPERATIONS = {operation["operationId"]: (name, operation) for name, _, _, operation in iterate_operations()}
 SERVED = {id_: (name, operation) for id_, (name, operation) in OPERATIONS.items() if not SPECS[name].get("x-outgoing")}
 """The operations that our programs serve. The others are those of receivers, which our programs call."""
 
 
-def resolved(spec: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+def resolve_reference(spec: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     while "$ref" in node:
         target: Any = spec
         for name in node["$ref"].removeprefix("#/").split("/"):
@@ -138,7 +138,7 @@ def test_only_operations_without_data_are_open_to_all() -> None:
 
 def test_operation_ids_are_unique() -> None:
     """Connexion keys security by operation id: with a duplicate, one operation responds without authentication."""
-    counts = Counter(operation["operationId"] for _, _, _, operation in operations())
+    counts = Counter(operation["operationId"] for _, _, _, operation in iterate_operations())
     assert [operation_id for operation_id, count in counts.items() if count > 1] == []
 
 
@@ -153,7 +153,7 @@ def test_all_errors_have_one_schema(operation_id: str) -> None:
     for status, response in operation["responses"].items():
         if status == "503" or status < "400":
             continue
-        content = resolved(SPECS[name], response)["content"]
+        content = resolve_reference(SPECS[name], response)["content"]
         for media_type in content.values():
             assert media_type["schema"] == {"$ref": f"#/components/schemas/{ERRORS[name]}"}, status
 
@@ -162,22 +162,22 @@ def test_all_errors_have_one_schema(operation_id: str) -> None:
 def test_every_response_has_the_request_id(operation_id: str) -> None:
     name, operation = SERVED[operation_id]
     for status, response in operation["responses"].items():
-        headers = {header.lower() for header in resolved(SPECS[name], response).get("headers", {})}
+        headers = {header.lower() for header in resolve_reference(SPECS[name], response).get("headers", {})}
         assert REQUEST_ID[name] in headers, status
 
 
-def validator(name: str, pointer: str) -> OAS30Validator:
+def create_validator(name: str, pointer: str) -> OAS30Validator:
     """Return a validator for the schema at a JSON pointer of a contract."""
     resource = Resource.from_contents(SPECS[name], default_specification=DRAFT4)
     registry = Registry().with_resource("urn:spec", resource)
     return OAS30Validator({"$ref": f"urn:spec#{pointer}"}, registry=registry, format_checker=oas30_format_checker)
 
 
-def examples(node: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
+def iterate_examples(node: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the examples in a part of a contract, each with the pointer of its schema."""
     if isinstance(node, list):
         for index, item in enumerate(node):
-            yield from examples(item, f"{pointer}/{index}")
+            yield from iterate_examples(item, f"{pointer}/{index}")
     if not isinstance(node, dict):
         return
     if "schema" in node:
@@ -189,22 +189,22 @@ def examples(node: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
         yield pointer, node["example"]
     for key, value in node.items():
         if key not in {"example", "examples"}:
-            yield from examples(value, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
+            yield from iterate_examples(value, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_every_example_fits_its_schema(name: str) -> None:
-    found = list(examples(SPECS[name]))
+    found = list(iterate_examples(SPECS[name]))
     assert len(found) >= 5
     for pointer, example in found:
-        errors = [error.message for error in validator(name, pointer).iter_errors(example)]
+        errors = [error.message for error in create_validator(name, pointer).iter_errors(example)]
         assert errors == [], f"{pointer}: {example!r}"
 
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)
 def test_each_operation_has_an_example(operation_id: str) -> None:
     name, operation = OPERATIONS[operation_id]
-    for parameter in (resolved(SPECS[name], node) for node in operation.get("parameters", [])):
+    for parameter in (resolve_reference(SPECS[name], node) for node in operation.get("parameters", [])):
         assert "example" in parameter, parameter["name"]
     for content in operation.get("requestBody", {}).get("content", {}).values():
         assert content.get("examples") or "example" in content
@@ -217,16 +217,16 @@ def test_each_body_documents_its_limit(operation_id: str) -> None:
         assert operation["requestBody"]["x-max-bytes"] > 0
 
 
-def python_files(*folders: str) -> list[Path]:
+def list_python_files(*folders: str) -> list[Path]:
     found = [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("*.py"))]
     return [path for path in found if not {"node_modules", "__pycache__"} & set(path.parts)]
 
 
-def relative(path: Path) -> str:
+def to_relative(path: Path) -> str:
     return path.relative_to(REPOSITORY).as_posix()
 
 
-def modules_of(folder: Path) -> set[str]:
+def list_modules(folder: Path) -> set[str]:
     """Return the names of the modules and packages in a folder."""
     names = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
     return names - {"__init__", "__main__"}
@@ -235,38 +235,38 @@ def modules_of(folder: Path) -> set[str]:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_each_test_of_a_package_is_named_after_a_module(package: str) -> None:
     """The folders of `tests/` are those of the packages; a test may also have the name of the folder."""
-    for path in python_files(f"tests/{package}"):
-        if not path.name.startswith("test_") or relative(path) in NOT_OF_A_MODULE:
+    for path in list_python_files(f"tests/{package}"):
+        if not path.name.startswith("test_") or to_relative(path) in NOT_OF_A_MODULE:
             continue
         folder = REPOSITORY / path.parent.relative_to(REPOSITORY / "tests")
         name = path.stem.removeprefix("test_")
-        modules = {*modules_of(folder), folder.name}
-        assert any(name == module or name.startswith(f"{module}_") for module in modules), relative(path)
+        modules = {*list_modules(folder), folder.name}
+        assert any(name == module or name.startswith(f"{module}_") for module in modules), to_relative(path)
 
 
 FLOORS = ("spec", "handlers", "domain", "persistence", "budkavle/commands", "budkavle/demo")
 """The packages in which a noun of the service has a file."""
 
 
-def files_of_floor(floor: str) -> set[str]:
+def list_floor_files(floor: str) -> set[str]:
     """Return the names of the modules of a floor and of all folders in it."""
     if floor == "spec":
         return {name.replace("-", "_") for name in SPECS}
     root = REPOSITORY / floor
-    return set().union(*(modules_of(path) for path in (root, *root.rglob("*")) if path.is_dir()))
+    return set().union(*(list_modules(path) for path in (root, *root.rglob("*")) if path.is_dir()))
 
 
-def other_names(noun: str, files: Collection[str]) -> list[str]:
+def find_other_names(noun: str, files: Collection[str]) -> list[str]:
     """Return the files that are named after a noun in another way: singular, plural, joined, or its last word alone."""
     same = {inflection.singularize(noun).replace("_", ""), inflection.singularize(noun.rpartition("_")[2])}
     return sorted(file for file in files if file != noun and inflection.singularize(file).replace("_", "") in same)
 
 
 def test_noun_has_one_file_name_on_every_floor() -> None:
-    floors = {floor: files_of_floor(floor) for floor in FLOORS}
+    floors = {floor: list_floor_files(floor) for floor in FLOORS}
     nouns = {noun for noun in floors["domain"] if sum(noun in files for files in floors.values()) > 1}
     assert nouns >= {"web_messages", "subscriptions", "deliveries", "events", "api_keys", "audit", "catalogue"}
-    found = {(floor, noun): other_names(noun, files) for floor, files in floors.items() for noun in nouns}
+    found = {(floor, noun): find_other_names(noun, files) for floor, files in floors.items() for noun in nouns}
     assert {place: names for place, names in found.items() if names} == {}
 
 
@@ -277,28 +277,28 @@ def test_noun_of_each_operation_is_in_the_domain() -> None:
         for module in contract.modules
     }
     # Health and metrics belong to the process.
-    assert nouns - files_of_floor("domain") == {"operations"}
+    assert nouns - list_floor_files("domain") == {"operations"}
 
 
 def test_other_names_of_a_noun_are_found() -> None:
     files = {"web_message", "webmessages", "messages", "message", "web_messages", "web_message_rows", "page"}
-    assert other_names("web_messages", files) == ["message", "messages", "web_message", "webmessages"]
+    assert find_other_names("web_messages", files) == ["message", "messages", "web_message", "webmessages"]
 
 
 def test_tests_neither_sleep_nor_replace_our_functions() -> None:
     forbidden = re.compile(r"\btime\.sleep|from time import .*sleep|\bmock\.patch|MagicMock|mocker\.|@patch")
-    for path in [REPOSITORY / "conftest.py", *python_files("tests", "contract_tests")]:
+    for path in [REPOSITORY / "conftest.py", *list_python_files("tests", "contract_tests")]:
         if path == Path(__file__):
             continue
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            assert not forbidden.search(line), f"{relative(path)}:{number}: {line.strip()}"
+            assert not forbidden.search(line), f"{to_relative(path)}:{number}: {line.strip()}"
 
 
 def test_every_suppressed_check_has_a_reason() -> None:
     """`noqa`, `type: ignore` and `fmt` have a reason on the line, and name a rule."""
-    for path in python_files(*PACKAGES):
+    for path in list_python_files(*PACKAGES):
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            where = f"{relative(path)}:{number}: {line.strip()}"
+            where = f"{to_relative(path)}:{number}: {line.strip()}"
             for mark in ("# noqa", "# type: ignore"):
                 if mark in line:
                     rest = line.split(mark, 1)[1]
@@ -306,7 +306,7 @@ def test_every_suppressed_check_has_a_reason() -> None:
                     assert len(re.findall(r"[a-zA-Z]+", rest)) >= 4, where
 
 
-def committed_files() -> list[Path]:
+def list_committed_files() -> list[Path]:
     if shutil.which("git") is None or not (REPOSITORY / ".git").exists():
         pytest.skip("this is no clone, or git is missing")
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
@@ -325,7 +325,7 @@ def test_no_line_contains_a_machine_path_or_a_package_registry() -> None:
         "index-url [^-]*http",
     ]
     forbidden = re.compile("|".join([rf"(?<![\w.]){path}" for path in paths] + hosts))
-    for path in committed_files():
+    for path in list_committed_files():
         if not path.is_file():
             continue
         try:
@@ -333,7 +333,7 @@ def test_no_line_contains_a_machine_path_or_a_package_registry() -> None:
         except UnicodeDecodeError:
             continue
         for number, line in enumerate(text.splitlines(), 1):
-            assert not forbidden.search(line), f"{relative(path)}:{number}: {line.strip()[:200]}"
+            assert not forbidden.search(line), f"{to_relative(path)}:{number}: {line.strip()[:200]}"
 
 
 def test_decisions_are_numbered_without_gaps() -> None:

@@ -20,8 +20,8 @@ from tests.budkavle.test_wheel import (  # The fixtures build the wheels.
     wheel,  # noqa: F401
 )
 from tests.contract_tests.recipes import OWN, parse_pipelines
-from tests.processes import REPOSITORY, environment, running
-from tests.shown_commands import commands_in_text, read_block
+from tests.processes import REPOSITORY, build_environment, running
+from tests.shown_commands import list_commands_in_text, read_block
 
 SECONDS = 120
 REFERENCE = "docs/reference/contract-check.md"
@@ -47,8 +47,8 @@ class Environment:
             link_distribution(name, packages)
         self.programs = folder / "bin"
         self._put("pip", "exec python -m pip --disable-pip-version-check")
-        self._settings = environment() | {
-            "PATH": f"{self.programs}:{environment()['PATH']}",
+        self._settings = build_environment() | {
+            "PATH": f"{self.programs}:{build_environment()['PATH']}",
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": "dist",
         }
@@ -71,7 +71,7 @@ class Environment:
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
-    def installed(self) -> set[str]:
+    def list_installed(self) -> set[str]:
         """Return which of our distributions are installed."""
         (packages,) = self.programs.parent.glob("lib/python*/site-packages")
         return {found.name for found in metadata.distributions(path=[str(packages)])} & OURS
@@ -85,14 +85,14 @@ def empty(tmp_path: Path) -> Environment:
 def test_service_is_installed_as_the_guide_shows(empty: Environment, checkout: Path) -> None:
     out = empty.paste(read_block("docs/how-to/deploy.md", "pip install") + "budkavle --version\n", checkout)
     assert "Collecting" not in out
-    assert empty.installed() == {"budkavle"}
+    assert empty.list_installed() == {"budkavle"}
     assert out.splitlines()[-1] == f"budkavle, version {metadata.version('budkavle')}"
 
 
 def test_mock_is_installed_and_started_as_the_guide_shows(empty: Environment, checkout: Path) -> None:
     *install, start = read_block("docs/how-to/mock-open-e.md", "pip install").splitlines()
     empty.paste("\n".join(install), checkout)
-    assert empty.installed() == {"mock-open-e"}
+    assert empty.list_installed() == {"mock-open-e"}
     assert start == "mock-open-e --port 8081"
     program = str(empty.programs / "mock-open-e")
     with running(program, "--port", "0", folder=checkout) as process:
@@ -102,7 +102,7 @@ def test_mock_is_installed_and_started_as_the_guide_shows(empty: Environment, ch
 def test_contract_check_is_installed_as_the_reference_shows(empty: Environment, checkout: Path) -> None:
     install = read_block(REFERENCE, "pip install").splitlines()[0]
     out = empty.paste(f"{install}\nbudkavle contract-check --help\n", checkout)
-    assert empty.installed() == {"budkavle"}
+    assert empty.list_installed() == {"budkavle"}
     assert "Check whether the server" in out
 
 
@@ -110,8 +110,8 @@ def test_pipeline_installs_the_checkout_or_the_wheels(empty: Environment, checko
     github, _ = parse_pipelines(OWN)
     (install,) = [step["run"] for step in github["steps"] if step.get("name") == "Install"]
     empty.paste(install, checkout)
-    assert empty.installed() == OURS
-    (other,) = [line for line in commands_in_text(REPOSITORY / "docs/how-to/contract-check.md") if "*.whl" in line]
+    assert empty.list_installed() == OURS
+    (other,) = [line for line in list_commands_in_text(REPOSITORY / "docs/how-to/contract-check.md") if "*.whl" in line]
     empty.paste(f"pip uninstall --yes {' '.join(OURS)}", checkout)
     empty.paste(other, checkout / "dist")
-    assert empty.installed() == OURS
+    assert empty.list_installed() == OURS

@@ -49,12 +49,12 @@ MIN_WORDS = 2000
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def python_files(package: str) -> list[Path]:
+def list_python_files(package: str) -> list[Path]:
     files = sorted((REPOSITORY / package).rglob("*.py"))
     return [file for file in files if not file.relative_to(REPOSITORY).as_posix().startswith(EXEMPT)]
 
 
-def docstrings(tree: ast.Module) -> Iterator[str]:
+def iterate_docstrings(tree: ast.Module) -> Iterator[str]:
     """Yield the docstrings of modules, classes, functions and assignments."""
     for node in ast.walk(tree):
         if not isinstance(node, _DOCUMENTED):
@@ -66,7 +66,7 @@ def docstrings(tree: ast.Module) -> Iterator[str]:
                 yield statement.value.value
 
 
-def comments(source: str) -> Iterator[str]:
+def iterate_comments(source: str) -> Iterator[str]:
     """Yield blocks of comment lines, each as one text."""
     block: list[str] = []
     last = 0
@@ -104,9 +104,9 @@ def find_excess(documentation: list[str], remarks: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("package", [*PACKAGES, "tests"])
 def test_texts_of_a_package_use_standard_words(package: str) -> None:
-    sources = [file.read_text(encoding="utf-8") for file in python_files(package)]
-    documentation = [text for source in sources for text in docstrings(ast.parse(source))]
-    remarks = [text for source in sources for text in comments(source)]
+    sources = [file.read_text(encoding="utf-8") for file in list_python_files(package)]
+    documentation = [text for source in sources for text in iterate_docstrings(ast.parse(source))]
+    remarks = [text for source in sources for text in iterate_comments(source)]
     assert find_excess(documentation, remarks) == []
 
 
@@ -126,7 +126,7 @@ def test_find_excess_reports_each_limit() -> None:
 def test_public_class_names_are_unique() -> None:
     files_by_name = defaultdict(list)
     for package in PACKAGES:
-        for file in python_files(package):
+        for file in list_python_files(package):
             path = file.relative_to(REPOSITORY).as_posix()
             for node in ast.parse(file.read_text(encoding="utf-8")).body:
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not path.startswith(PEERS):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_guards import SPECS, validator
+from tests.test_guards import SPECS, create_validator
 
 SYNC = SPECS["subscriptions"]["paths"]["/v1/abonnement/sync"]["post"]
 ERROR = SPECS["subscriptions"]["components"]["schemas"]["Error"]["properties"]
@@ -42,7 +42,7 @@ def test_sync_is_posted_only_as_json() -> None:
 
 def test_published_request_of_the_sync_is_valid() -> None:
     request = PUBLISHED_SYSTEM | {"abonnementer": PUBLISHED_ENTRIES}
-    assert list(validator("subscriptions", "/components/schemas/SyncRequest").iter_errors(request)) == []
+    assert list(create_validator("subscriptions", "/components/schemas/SyncRequest").iter_errors(request)) == []
 
 
 def test_example_of_the_sync_is_the_published_request_with_unlimited_dates() -> None:

@@ -14,8 +14,8 @@ from budkavle.settings import Settings
 from conftest import running_server
 from tests import response_validation
 from tests.processes import REPOSITORY, python, run_program, running
-from tests.programs import forget_ports, program_at, register_address
-from tests.raw_http import request
+from tests.programs import forget_ports, get_program, register_address
+from tests.raw_http import send_request
 from tests.response_recording import take_faults
 from tests.response_validation import RecordedResponse
 
@@ -41,12 +41,12 @@ DELIVERY: dict[str, Any] = {
 CREATED = ("location", "/webmessages/7d1a8f10-5798-41e9-ae24-57fa13b361e1")
 
 
-def deliveries(**changes: Any) -> RecordedResponse:
+def build_deliveries_response(**changes: Any) -> RecordedResponse:
     body = json.dumps({"beskeder": [DELIVERY | changes]}).encode()
     return RecordedResponse("GET", "/v1/abonnement/beskeder?limit=1", 200, [V1_ID, JSON], body)
 
 
-def live(
+def build_live_response(
     *headers: tuple[str, str], status: int = 200, body: bytes | None = LIVE, method: str = "GET"
 ) -> RecordedResponse:
     return RecordedResponse(method, "/health/live", status, headers or [ID, JSON], body)
@@ -55,13 +55,13 @@ def live(
 @pytest.mark.parametrize(
     "response",
     [
-        live(),
-        live(body=None),
-        deliveries(),
-        deliveries(naesteForsoeg="2026-03-01T13:00:00+01:00", aarsag="http", httpStatus=503),
+        build_live_response(),
+        build_live_response(body=None),
+        build_deliveries_response(),
+        build_deliveries_response(naesteForsoeg="2026-03-01T13:00:00+01:00", aarsag="http", httpStatus=503),
         RecordedResponse("POST", "/webmessages", 201, [ID, CREATED], b""),
         RecordedResponse("DELETE", f"{CREATED[1]}", 204, [ID], b""),
-        live(ID, PROBLEM, ("allow", "GET"), status=405, body=b"{}", method="POST"),
+        build_live_response(ID, PROBLEM, ("allow", "GET"), status=405, body=b"{}", method="POST"),
         RecordedResponse("GET", "/nowhere", 404, [ID, PROBLEM], b"{}"),
         RecordedResponse("OPTIONS", "*", 404, [ID, PROBLEM], b"{}"),
         RecordedResponse("GET", "/v1/nowhere", 404, [V1_ID, PROBLEM], b"{}"),
@@ -75,33 +75,36 @@ def test_valid_response_has_no_faults(response: RecordedResponse) -> None:
 @pytest.mark.parametrize(
     ("response", "expected"),
     [
-        (live(status=418), "the status is none of 200, 400, 500"),
-        (live(ID, ("content-type", "text/plain")), "'text/plain' is none of application/json"),
-        (live(ID), "the content types are [], but exactly one is required"),
-        (live(JSON), "the header x-request-id is missing"),
-        (live(ID, ID, JSON), "the header x-request-id occurs 2 times"),
-        (live(("x-request-id", "a b"), JSON), "the header x-request-id is 'a b'"),
-        (live(ID, JSON, ("x-secret", "1")), "the header x-secret is not documented"),
-        (live(body=b'{"status":"UP"'), "the body is not application/json"),
-        (live(body=b'{"status":NaN}'), "NaN is not JSON"),
-        (live(body=b'{"status":"\xff"}'), "the body is not application/json"),
-        (live(body=b'{"status":"DOWN"}'), "the body: status"),
-        (live(body=b'{"status":"UP","more":1}'), "the body: the whole value"),
-        (live(body=b""), "the body is not application/json"),
-        (deliveries(oprettet="2026-03-01"), "beskeder/0/oprettet"),
-        (deliveries(leveringId="1"), "beskeder/0/leveringId"),
-        (deliveries(orgType=2**31), "beskeder/0/orgType"),
-        (deliveries(webhookUrl="//"), "beskeder/0/webhookUrl"),
-        (deliveries(forsoeg=None), "beskeder/0/forsoeg"),
+        (build_live_response(status=418), "the status is none of 200, 400, 500"),
+        (build_live_response(ID, ("content-type", "text/plain")), "'text/plain' is none of application/json"),
+        (build_live_response(ID), "the content types are [], but exactly one is required"),
+        (build_live_response(JSON), "the header x-request-id is missing"),
+        (build_live_response(ID, ID, JSON), "the header x-request-id occurs 2 times"),
+        (build_live_response(("x-request-id", "a b"), JSON), "the header x-request-id is 'a b'"),
+        (build_live_response(ID, JSON, ("x-secret", "1")), "the header x-secret is not documented"),
+        (build_live_response(body=b'{"status":"UP"'), "the body is not application/json"),
+        (build_live_response(body=b'{"status":NaN}'), "NaN is not JSON"),
+        (build_live_response(body=b'{"status":"\xff"}'), "the body is not application/json"),
+        (build_live_response(body=b'{"status":"DOWN"}'), "the body: status"),
+        (build_live_response(body=b'{"status":"UP","more":1}'), "the body: the whole value"),
+        (build_live_response(body=b""), "the body is not application/json"),
+        (build_deliveries_response(oprettet="2026-03-01"), "beskeder/0/oprettet"),
+        (build_deliveries_response(leveringId="1"), "beskeder/0/leveringId"),
+        (build_deliveries_response(orgType=2**31), "beskeder/0/orgType"),
+        (build_deliveries_response(webhookUrl="//"), "beskeder/0/webhookUrl"),
+        (build_deliveries_response(forsoeg=None), "beskeder/0/forsoeg"),
         (RecordedResponse("POST", "/webmessages", 201, [ID], b""), "the header location is missing"),
         (RecordedResponse("POST", "/webmessages", 201, [ID, CREATED], b"{}"), "but none is allowed"),
         (RecordedResponse("DELETE", CREATED[1], 204, [ID], b"x"), "but none is allowed"),
         (RecordedResponse("DELETE", CREATED[1], 204, [ID, JSON], b""), "but none is allowed"),
         (RecordedResponse("GET", "/nowhere", 200, [ID, JSON], b"{}"), "the status is not 404"),
         (RecordedResponse("GET", "/nowhere", 404, [ID, ("content-type", "text/html")], b"-"), "'text/html' is none of"),
-        (live(method="POST"), "the status is not 405"),
-        (live(ID, PROBLEM, status=405, body=b"{}", method="POST"), "the header allow is missing"),
-        (live(ID, PROBLEM, ("allow", "PUT"), status=405, body=b"{}", method="POST"), "Allow lists ['PUT']"),
+        (build_live_response(method="POST"), "the status is not 405"),
+        (build_live_response(ID, PROBLEM, status=405, body=b"{}", method="POST"), "the header allow is missing"),
+        (
+            build_live_response(ID, PROBLEM, ("allow", "PUT"), status=405, body=b"{}", method="POST"),
+            "Allow lists ['PUT']",
+        ),
     ],
 )
 def test_faults_of_an_invalid_response_are_reported(response: RecordedResponse, expected: str) -> None:
@@ -120,7 +123,7 @@ def test_faults_of_a_response_of_the_mock_are_reported_in_each_world(prefix: str
     )
 
 
-def wrong(status: int, *, ends: bool = True) -> ASGIApp:
+def build_wrong_application(status: int, *, ends: bool = True) -> ASGIApp:
     """Return an application that sends this in two chunks, or breaks off."""
 
     async def response(scope: Scope, _receive: Receive, send: Send) -> None:
@@ -140,18 +143,24 @@ FAULTS = ["GET /health/live -> 418: the status is none of 200, 400, 500"]
 
 
 def test_recording_app_records_all_responses_without_changing_them() -> None:
-    with running_server(SETTINGS, wrong(418)) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with (
+        running_server(SETTINGS, build_wrong_application(418)) as url,
+        httpx.Client(base_url=url, trust_env=False) as client,
+    ):
         response = client.get("/health/live")
         assert (response.status_code, response.content) == (418, LIVE)
         assert take_faults() == FAULTS
-        raw = request(httpx.URL(url).port or 0, b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        raw = send_request(httpx.URL(url).port or 0, b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (raw.status, raw.body) == (418, LIVE)
         assert take_faults() == FAULTS
         assert take_faults() == []
 
 
 def test_recording_app_records_the_head_of_a_truncated_response() -> None:
-    with running_server(SETTINGS, wrong(418, ends=False)) as url, pytest.raises(httpx.RemoteProtocolError):
+    with (
+        running_server(SETTINGS, build_wrong_application(418, ends=False)) as url,
+        pytest.raises(httpx.RemoteProtocolError),
+    ):
         httpx.get(f"{url}/health/live", trust_env=False)
     assert take_faults() == FAULTS
 
@@ -224,6 +233,6 @@ def test_forget_ports_removes_an_ended_program() -> None:
     register_address("Budkavle listens on http://127.0.0.1:1\n", former)
     register_address("The worker listens on http://127.0.0.1:1\n", present)
     forget_ports(former)
-    assert program_at(1) == "worker"
+    assert get_program(1) == "worker"
     forget_ports(present)
-    assert program_at(1) is None
+    assert get_program(1) is None

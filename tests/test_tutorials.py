@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.processes import REPOSITORY, budkavle, running
-from tests.shown_commands import PATH, blocks, read_block
+from tests.shown_commands import PATH, read_block, read_blocks
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the commands use curl, which is missing")
 
@@ -24,7 +24,7 @@ class Shell:
 
     def paste(self, page: str) -> list[str]:
         """Return the output of each command of a page; the commands share one shell."""
-        shell = [block.text for block in blocks(REPOSITORY / page) if block.language == "sh"]
+        shell = [block.text for block in read_blocks(REPOSITORY / page) if block.language == "sh"]
         # The demo of `make run` runs already.
         lines = "".join(text for text in shell if not text.startswith("make ")).splitlines()
         for port, address in self.addresses.items():

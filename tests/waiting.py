@@ -6,7 +6,7 @@ from collections.abc import Callable
 LIMIT_SECONDS = 60
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     """Return when the condition is true. Fail after `LIMIT_SECONDS`."""
     async with asyncio.timeout(LIMIT_SECONDS):
         while not condition():  # noqa: ASYNC110  # There is no event.

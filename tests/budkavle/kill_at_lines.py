@@ -18,7 +18,7 @@ import httpx
 from budkavle.service import create_service
 from budkavle.settings import Settings
 from domain.api_keys import ApiKey, hash_key
-from tests.factories import NOW, case_body, message_body
+from tests.factories import NOW, build_case_body, build_message_body
 
 ROOT = Path(__file__).parents[2]
 WATCHED = {
@@ -39,7 +39,11 @@ FIRST_CASE = 1000
 def build_body(kind: str, number: int) -> dict[str, Any]:
     """Return the body of a post, which is different for each number."""
     party_id = f"81471222-5798-11e9-ae24-{number:012x}"
-    return case_body(FIRST_CASE + number, partyId=party_id) if kind == "to a case" else message_body(partyId=party_id)
+    return (
+        build_case_body(FIRST_CASE + number, partyId=party_id)
+        if kind == "to a case"
+        else build_message_body(partyId=party_id)
+    )
 
 
 class Killer:

@@ -17,7 +17,7 @@ from persistence.outbox import Publication
 from persistence.subscriptions import SyncCall
 from tests import catalogues
 from tests.catalogues import SYSTEM_ID
-from tests.databases import with_database
+from tests.databases import run_with_database
 from tests.persistence.catalogues import START
 
 
@@ -26,14 +26,16 @@ def subscribe(url: str, base_url: str = "http://127.0.0.1:9", *system_ids: str, 
 
     async def put(database: Database) -> None:
         ids = system_ids or (SYSTEM_ID,)
-        systems = [catalogues.system(id_, base_url=base_url, allow_private_addresses=True, **changes) for id_ in ids]
-        await catalogue.apply(database, Apply(catalogues.catalogue(*systems), now(), create_id()))
+        systems = [
+            catalogues.build_system(id_, base_url=base_url, allow_private_addresses=True, **changes) for id_ in ids
+        ]
+        await catalogue.apply(database, Apply(catalogues.build_catalogue(*systems), now(), create_id()))
         for id_ in ids:
             entry = Entry(0, 1, 101, 202, "/webhook", START)
             caller = build_certificate_caller(min(systems[0].certificates))
             await subscriptions.sync(database, SyncCall(id_, [entry], now(), caller, create_id()))
 
-    with_database(url, put)
+    run_with_database(url, put)
 
 
 def publish(url: str, count: int = 1, created: datetime | None = None, **changes: Any) -> list[str]:
@@ -46,13 +48,13 @@ def publish(url: str, count: int = 1, created: datetime | None = None, **changes
             await outbox.publish(database, Publication(event, "tests", create_id()))
         return [event.id for event in events]
 
-    ids: list[str] = with_database(url, put)
+    ids: list[str] = run_with_database(url, put)
     return ids
 
 
 def list_queue(url: str) -> list[QueuedDelivery]:
     """Return the queued deliveries, oldest first."""
-    found: list[QueuedDelivery] = with_database(
+    found: list[QueuedDelivery] = run_with_database(
         url, lambda database: deliveries.list_page(database, None, None, 0, 10_000)
     )
     return found

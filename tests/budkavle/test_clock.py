@@ -22,8 +22,8 @@ from persistence.waits import Waits
 from tests.budkavle.queues import list_queue, publish, subscribe
 from tests.budkavle.services import KEY, put_key
 from tests.budkavle.test_delivering import RunningWorker
-from tests.databases import with_database
-from tests.factories import message_body
+from tests.databases import run_with_database
+from tests.factories import build_message_body
 from tests.held_receiver import held_receiver
 from tests.postgresql import PostgresqlServer
 from tests.processes import budkavle, run_program, running
@@ -66,7 +66,7 @@ def is_true(moment: datetime) -> bool:
 @pytest.fixture
 def proxied(postgresql_server: PostgresqlServer) -> Iterator[tuple[TcpProxy, str]]:
     """Yield a proxy in front of a migrated database, and the URL through it."""
-    url = postgresql_server.new_migrated()
+    url = postgresql_server.create_migrated()
     name = url.split("?", maxsplit=1)[0].rpartition("/")[2]
     with tcp_proxy(postgresql_server.socket) as proxy:
         yield proxy, f"postgresql://postgres@127.0.0.1:{proxy.port}/{name}?sslmode=disable"
@@ -279,12 +279,12 @@ def test_service_behind_the_database_uses_its_clock_and_delivers_at_once(databas
         subscribe(database_url, receiver.url)
         publish(database_url)
         receiver.wait_for_calls(1)
-        created = client.post("/webmessages", json=message_body(), headers={"apikey": KEY})
+        created = client.post("/webmessages", json=build_message_body(), headers={"apikey": KEY})
         assert created.status_code == 201
         process.send(signal.SIGTERM)
         assert process.wait() == 0
     message_id = created.headers["location"].rpartition("/")[2]
-    message = with_database(database_url, lambda database: web_messages.get(database, message_id))
+    message = run_with_database(database_url, lambda database: web_messages.get(database, message_id))
     assert is_true(message.created)
     assert_found(process.err, -3600)
 

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from domain.web_messages import UNSETTLED_STATES
 from persistence.web_messages import list_unsettled
 from tests.budkavle.services import RunningProgram, put_key, running_program
-from tests.databases import with_database
-from tests.factories import PARTY_ID, case_body, message_body
+from tests.databases import run_with_database
+from tests.factories import PARTY_ID, build_case_body, build_message_body
 from tests.held_open_e import HeldOpenE
 from tests.processes import SECONDS
 
@@ -42,14 +42,14 @@ def assert_stored_but_hidden(database_url: str, held: HeldOpenE) -> None:
     with running_program(database_url, open_e_external_url=held.url) as service:
         assert service.client.get(f"/webmessages/recipients/{PARTY_ID}").json() == []
         assert service.client.get("/webmessages/external-references/flowInstanceId/1068").json() == []
-        (message,) = with_database(database_url, lambda database: list_unsettled(database, UNSETTLED_STATES, 10))
+        (message,) = run_with_database(database_url, lambda database: list_unsettled(database, UNSETTLED_STATES, 10))
         assert (message.state, message.oep_instance, message.flow_instance_id) == ("sending", "external", 1068)
         for method in ("GET", "DELETE"):
             assert service.client.request(method, f"/webmessages/{message.id}").status_code == 404
         # The service does not send it again on its own, and handles new messages.
         assert held.calls == 1
         held.release_calls()
-        assert service.client.post("/webmessages", json=case_body()).status_code == 201
+        assert service.client.post("/webmessages", json=build_case_body()).status_code == 201
         assert held.calls == 2
     assert [message["flowInstanceID"] for message in held.mock.messages] == [1068, 1068]
 
@@ -57,7 +57,7 @@ def assert_stored_but_hidden(database_url: str, held: HeldOpenE) -> None:
 def test_service_killed_during_an_open_e_call_keeps_the_message(database_url: str, held: HeldOpenE) -> None:
     put_key(database_url)
     with running_program(database_url, open_e_external_url=held.url) as service:
-        body = case_body(attachments=[{"fileName": "a.txt", "base64Data": "YQ=="}])
+        body = build_case_body(attachments=[{"fileName": "a.txt", "base64Data": "YQ=="}])
         post_until_killed(service, body, contextlib.nullcontext(), held)
     assert_stored_but_hidden(database_url, held)
 
@@ -100,7 +100,7 @@ def block_storing(database_url: str, held: HeldOpenE) -> Iterator[None]:
 def test_service_killed_after_the_open_e_response_keeps_the_message(database_url: str, held: HeldOpenE) -> None:
     put_key(database_url)
     with running_program(database_url, open_e_external_url=held.url) as service:
-        post_until_killed(service, case_body(), block_storing(database_url, held), held)
+        post_until_killed(service, build_case_body(), block_storing(database_url, held), held)
     assert_stored_but_hidden(database_url, held)
 
 
@@ -112,14 +112,14 @@ def test_acknowledged_messages_survive_a_kill_during_many_posts(database_url: st
     def post(service: RunningProgram) -> None:
         with contextlib.suppress(httpx.TransportError):
             while True:
-                response = service.client.post("/webmessages", json=message_body())
+                response = service.client.post("/webmessages", json=build_message_body())
                 assert response.status_code == 201
                 locations.append(response.headers["location"])
                 many.release()
 
     large = [{"fileName": "a.bin", "base64Data": "QUJD" * 100_000}]
     with running_program(database_url) as service, ThreadPoolExecutor(8) as callers:
-        with_file = service.client.post("/webmessages", json=message_body(attachments=large)).headers["location"]
+        with_file = service.client.post("/webmessages", json=build_message_body(attachments=large)).headers["location"]
         posts = [callers.submit(post, service) for _ in range(8)]
         for _ in range(100):
             assert many.acquire(timeout=SECONDS)

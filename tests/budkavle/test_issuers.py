@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from budkavle.issuers import Issuers
 from budkavle.settings import Settings, SettingsUnusable
 from openapi.observation.source_limits import LINES_PER_SECOND
-from tests.budkavle.services import plain_client, running_program
+from tests.budkavle.services import create_plain_client, running_program
 from tests.budkavle.test_tls_reload import reload, replace_file
 from tests.certificates import Authority
 from tests.issuers import HEADER, bear, write_issuers
@@ -36,7 +36,7 @@ def read_clock() -> datetime:
 
 def get_status(url: str, headers: dict[str, str]) -> int:
     """Return the status of a request on a new connection."""
-    with plain_client(url, "-") as client:
+    with create_plain_client(url, "-") as client:
         del client.headers["apikey"]
         return client.get(LIST, headers=headers).status_code
 

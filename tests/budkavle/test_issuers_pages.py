@@ -21,7 +21,7 @@ from budkavle.demo.issuer import CLIENT, SECRET, DemoIssuer
 from budkavle.issuers_file import read_issuers
 from tests.contract_tests.issuing import running_issuer
 from tests.processes import Process, budkavle, run_program, running
-from tests.shown_commands import PAGES, PATH, blocks, read_block, read_block_in
+from tests.shown_commands import PAGES, PATH, read_block, read_block_in, read_blocks
 from tests.tokens import create_token_key, write_key_set
 
 OPERATORS = "docs/how-to/accept-access-tokens.md"
@@ -30,7 +30,7 @@ CALLERS = "docs/how-to/call-with-a-token.md"
 FILES = {
     f"{page.name} {number}": block.text
     for page in PAGES
-    for number, block in enumerate(blocks(page))
+    for number, block in enumerate(read_blocks(page))
     if block.language == "yaml" and "issuers:\n" in block.text
 }
 

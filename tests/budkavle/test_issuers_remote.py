@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.budkavle.services import plain_client
+from tests.budkavle.services import create_plain_client
 from tests.certificates import Authority, Issued
 from tests.issuers import bear, write_issuers
 from tests.oauth2.key_set_server import create_certificate, key_set_server_in_thread, send_keys
@@ -30,7 +30,7 @@ def _trusted_authority(authority: Authority, monkeypatch: pytest.MonkeyPatch) ->
 
 def get(url: str, token: str) -> httpx.Response:
     """Send a request with a token on a new connection."""
-    with plain_client(url, "-") as client:
+    with create_plain_client(url, "-") as client:
         del client.headers["apikey"]
         return client.get(LIST, headers=bear(token))
 

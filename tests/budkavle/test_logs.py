@@ -18,8 +18,8 @@ from openapi.observation.source_limits import LINES_PER_SECOND
 from persistence.database import Database
 from persistence.work import short_write
 from tests.budkavle.services import KEY, RunningProgram, put_key, running_program
-from tests.databases import with_database
-from tests.factories import case_body, message_body
+from tests.databases import run_with_database
+from tests.factories import build_case_body, build_message_body
 from tests.held_open_e import held_open_e
 from tests.open_e.peers import NEVER, Peer, read_request, serve_responses
 from tests.postgresql import PostgresqlServer
@@ -90,11 +90,11 @@ def test_each_request_is_logged_in_one_line_with_ids_only(sqlite_url: str) -> No
             call = service.client
             named = {"x-request-id": "named-0001"}
             stored = call.post(
-                "/webmessages", json=message_body(externalReferences=REFERENCES, **CONTENTS), headers=named
+                "/webmessages", json=build_message_body(externalReferences=REFERENCES, **CONTENTS), headers=named
             )
             location = stored.headers["location"]
-            published = call.post("/webmessages", json=case_body(**CONTENTS))
-            call.post("/webmessages", json=message_body(unknown=VALUE, **CONTENTS))
+            published = call.post("/webmessages", json=build_case_body(**CONTENTS))
+            call.post("/webmessages", json=build_message_body(unknown=VALUE, **CONTENTS))
             call.post("/webmessages", content=f'{{"message": "{TEXT}'.encode())
             call.get(location)
             call.get(f"{location}/attachments/{call.get(location).json()['attachments'][0]['id']}")
@@ -187,13 +187,13 @@ def break_rows(database_url: str) -> None:
     async def work(database: Database) -> None:
         await database.write(run)
 
-    with_database(database_url, work)
+    run_with_database(database_url, work)
 
 
 def test_unexpected_error_is_logged_with_its_traceback_but_without_request_data(sqlite_url: str) -> None:
     put_key(sqlite_url)
     with running_program(sqlite_url) as service:
-        body = message_body(externalReferences=REFERENCES, **CONTENTS)
+        body = build_message_body(externalReferences=REFERENCES, **CONTENTS)
         location = service.client.post("/webmessages", json=body).headers["location"]
         break_rows(sqlite_url)
         response = service.client.get(location, headers={"x-request-id": "named-0002"})
@@ -220,15 +220,15 @@ def refuse_all(connection: sa.Connection) -> None:
 
 
 def test_database_error_is_logged_without_the_row(postgresql_server: PostgresqlServer) -> None:
-    database_url = postgresql_server.new_migrated()
+    database_url = postgresql_server.create_migrated()
     put_key(database_url)
 
     async def work(database: Database) -> None:
         await database.write(refuse_all)
 
-    with_database(database_url, work)
+    run_with_database(database_url, work)
     with running_program(database_url) as service:
-        body = message_body(externalReferences=REFERENCES, **CONTENTS)
+        body = build_message_body(externalReferences=REFERENCES, **CONTENTS)
         response = service.client.post("/webmessages", json=body)
         assert response.status_code == 500
         assert TEXT not in response.text
@@ -238,15 +238,15 @@ def test_database_error_is_logged_without_the_row(postgresql_server: PostgresqlS
 
 
 def test_console_format_logs_no_row_either(postgresql_server: PostgresqlServer) -> None:
-    url = postgresql_server.new_migrated()
+    url = postgresql_server.create_migrated()
     put_key(url)
 
     async def work(database: Database) -> None:
         await database.write(refuse_all)
 
-    with_database(url, work)
+    run_with_database(url, work)
     with running_program(url, log_format="console") as service:
-        body = message_body(externalReferences=REFERENCES, **CONTENTS)
+        body = build_message_body(externalReferences=REFERENCES, **CONTENTS)
         assert service.client.post("/webmessages", json=body).status_code == 500
         service.process.send(signal.SIGTERM)
         assert service.process.wait() == 0
@@ -266,7 +266,7 @@ def test_failure_of_open_e_is_one_warning_without_request_data(sqlite_url: str) 
             statuses = []
             for fault in ("NoDetail", "AccessDenied", "FlowInstanceNotFound"):
                 held.mock.fail(fault)
-                statuses.append(service.client.post("/webmessages", json=case_body(**CONTENTS)).status_code)
+                statuses.append(service.client.post("/webmessages", json=build_case_body(**CONTENTS)).status_code)
             assert statuses == [500, 500, 404]
             log = stop(service)
     events = ["open_e_call_failed", "request_failed", "request"] * 2 + ["request"]
@@ -306,7 +306,7 @@ def test_fault_with_a_secret_is_returned_but_not_logged(sqlite_url: str, code: b
     put_key(sqlite_url)
     peer = Peer(serve_responses(FAULT % (code, TEXT.encode(), b"word " * 200), "500 Error"))
     with running_program(sqlite_url, open_e_external_url=peer.url) as service:
-        response = service.client.post("/webmessages", json=case_body(**CONTENTS))
+        response = service.client.post("/webmessages", json=build_case_body(**CONTENTS))
         assert response.status_code == 500
         assert ("password=hunter2" in response.json()["detail"]) is (code == b"Client")
         log = stop(service)
@@ -337,7 +337,7 @@ def test_open_e_call_without_a_response_is_logged_with_its_cause(
     if serve is None:
         peer.close()
     with running_program(sqlite_url, open_e_external_url=peer.url, open_e_read_timeout=0.3) as service:
-        assert service.client.post("/webmessages", json=case_body(**CONTENTS)).status_code == 500
+        assert service.client.post("/webmessages", json=build_case_body(**CONTENTS)).status_code == 500
         log = stop(service)
     peer.close()
     (call,) = (entry for entry in log if entry["event"] == "open_e_call_failed")
@@ -354,8 +354,8 @@ def test_missing_table_is_logged_without_request_data(sqlite_url: str) -> None:
                 short_write(lambda connection: connection.execute(sa.text("drop table web_message_references")))
             )
 
-        with_database(sqlite_url, work)
-        body = message_body(externalReferences=REFERENCES, **CONTENTS)
+        run_with_database(sqlite_url, work)
+        body = build_message_body(externalReferences=REFERENCES, **CONTENTS)
         assert service.client.post("/webmessages", json=body).status_code == 500
         log = stop(service)
     assert find_requests(log) == [("createwebmessage", 500)]
@@ -382,10 +382,10 @@ def test_repeated_post_is_logged_with_the_first_message_and_without_its_key(sqli
         responses = [
             service.client.post("/webmessages", json=body, headers={"Idempotency-Key": key})
             for body, key in (
-                (message_body(), VALUE),
-                (message_body(), VALUE),
-                (message_body(message="Other"), VALUE),
-                (message_body(), f'"{VALUE}'),
+                (build_message_body(), VALUE),
+                (build_message_body(), VALUE),
+                (build_message_body(message="Other"), VALUE),
+                (build_message_body(), f'"{VALUE}'),
             )
         ]
         assert [response.status_code for response in responses] == [201, 201, 422, 400]

@@ -17,9 +17,9 @@ from persistence.database import Database
 from persistence.work import short_write
 from tests.budkavle.queues import list_queue, subscribe
 from tests.catalogues import SYSTEM_ID
-from tests.databases import with_database
-from tests.factories import NOW, message_body
-from tests.waiting import LIMIT_SECONDS, until
+from tests.databases import run_with_database
+from tests.factories import NOW, build_message_body
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 
 def test_spec_dir_contains_the_contracts() -> None:
@@ -67,7 +67,7 @@ def test_create_service_wakes_its_worker_after_new_deliveries(sqlite_url: str) -
         assert post("/v1/abonnement/testbesked", test) == (202, 2)
         replay = {"systemIdentifier": SYSTEM_ID, "leveringIds": [list_queue(sqlite_url)[0].id]}
         assert post("/v1/abonnement/beskeder/genfremsend", replay) == (200, 3)
-        assert post("/webmessages", message_body()) == (201, 4)
+        assert post("/webmessages", build_message_body()) == (201, 4)
         assert client.get("/health/live").status_code == 200
     assert sleeper.woken == 4
 
@@ -77,7 +77,7 @@ def test_create_service_wakes_the_worker_of_another_process(database_url: str, p
     subscribe(database_url)
     bodies: dict[str, Any] = {
         "/v1/besked": {"orgType": 1, "orgCode": 101, "entityType": 202, "aendringstype": 1},
-        "/webmessages": message_body(),
+        "/webmessages": build_message_body(),
     }
     mapping = sa.text(
         "insert into web_message_events (number, org_type, org_code, entity_type) values (1, 1, 101, 202)"
@@ -91,7 +91,7 @@ def test_create_service_wakes_the_worker_of_another_process(database_url: str, p
         woken = asyncio.Event()
         await database.write(short_write(lambda connection: connection.execute(mapping)))
         async with asyncio.timeout(LIMIT_SECONDS), database.watch_deliveries(woken.set) as is_watched:
-            await until(is_watched)
+            await wait_until(is_watched)
             woken.clear()
             response = await asyncio.to_thread(client.post, path, json=bodies[path])
             assert response.is_success
@@ -101,4 +101,4 @@ def test_create_service_wakes_the_worker_of_another_process(database_url: str, p
         running_server(settings, application) as url,
         httpx.Client(base_url=url, headers={"apikey": "key"}, trust_env=False) as client,
     ):
-        with_database(database_url, watch)
+        run_with_database(database_url, watch)

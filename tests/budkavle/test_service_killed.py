@@ -15,9 +15,9 @@ from conftest import MESSAGES_KEY, running_service
 from mock_open_e import MockOpenE
 from tests.budkavle.kill_at_lines import FIRST_CASE, build_body
 from tests.budkavle.services import KEY, put_key, running_program
-from tests.factories import case_body, message_body
+from tests.factories import build_case_body, build_message_body
 from tests.mock_servers import running_mock
-from tests.processes import REPOSITORY, SECONDS, environment
+from tests.processes import REPOSITORY, SECONDS, build_environment
 
 FAST = {"open_e_connect_timeout": 1, "open_e_read_timeout": 1, "settle_margin": 1, "settle_interval": 0.2}
 """Settings with which a message that is not on its case is settled within seconds."""
@@ -25,7 +25,7 @@ FAST = {"open_e_connect_timeout": 1, "open_e_read_timeout": 1, "settle_margin": 
 POLL_SECONDS = 0.05
 """Seconds between two looks at what another process does."""
 
-KINDS = {"to a case": case_body, "stored only": message_body}
+KINDS = {"to a case": build_case_body, "stored only": build_message_body}
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_post_that_is_killed_at_any_line_can_be_repeated(
     settings = {"database_url": database_url, "open_e_external_url": callback} | FAST
     killed = subprocess.run(
         [sys.executable, "-m", "tests.budkavle.kill_at_lines", kind],
-        env=environment(**settings),
+        env=build_environment(**settings),
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -87,7 +87,7 @@ def test_post_that_is_killed_during_the_call_is_not_published_again(
     mock.fail("Slow", seconds=3600)
     with running_program(database_url, open_e_external_url=callback) as service, ThreadPoolExecutor(1) as caller:
         response = caller.submit(
-            service.client.post, "/webmessages", json=case_body(), headers={"Idempotency-Key": "1"}
+            service.client.post, "/webmessages", json=build_case_body(), headers={"Idempotency-Key": "1"}
         )
         while not mock.messages:
             threading.Event().wait(POLL_SECONDS)
@@ -96,7 +96,7 @@ def test_post_that_is_killed_during_the_call_is_not_published_again(
         with pytest.raises(httpx.TransportError):
             response.result(SECONDS)
     with running_program(database_url, open_e_external_url=callback, **FAST) as service:
-        repeated = repeat(service.client, "1", case_body())
+        repeated = repeat(service.client, "1", build_case_body())
         assert repeated.headers["Idempotency-Replayed"] == "true"
         assert service.client.get(repeated.headers["Location"]).status_code == 200
     assert len(mock.messages) == 1

@@ -4,7 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from open_e.metrics import OUTCOMES
 from tests.budkavle.services import put_key, running_program
-from tests.factories import case_body
+from tests.factories import build_case_body
 from tests.held_open_e import held_open_e
 
 
@@ -16,7 +16,7 @@ def test_get_metrics_counts_calls_to_open_e_by_outcome(sqlite_url: str) -> None:
             for fault in (None, "NoDetail", "AccessDenied", "FlowInstanceNotFound"):
                 if fault is not None:
                     held.mock.fail(fault)
-                service.client.post("/webmessages", json=case_body())
+                service.client.post("/webmessages", json=build_case_body())
             text = service.client.get("/metrics").text
     found = {
         (sample.name, *sample.labels.values()): sample.value

@@ -15,7 +15,7 @@ from budkavle.demo.subscriptions import CLIENT_CERT, FINGERPRINT
 from tests.budkavle.catalogue.catalogue_files import write
 from tests.budkavle.conftest import Invoke
 from tests.catalogues import SYSTEM_ID
-from tests.factories import message_body
+from tests.factories import build_message_body
 from tests.held_receiver import HeldReceiver, held_receiver
 from tests.pgbouncer import PgBouncer, pgbouncer_before
 from tests.postgresql import PostgresqlServer
@@ -50,7 +50,7 @@ allowedSubscriptions:
 
 
 def post_and_get(client: httpx.Client, number: int) -> None:
-    body = message_body(message=f"Message {number}")
+    body = build_message_body(message=f"Message {number}")
     posted = client.post("/webmessages", json=body)
     assert posted.status_code == 201, posted.text
     found = client.get(posted.headers["location"])
@@ -153,7 +153,7 @@ def test_service_works_behind_a_pooler(
     few = {"default_pool_size": 4, "server_round_robin": 1} if mode == "transaction" else {}
     with (
         held_receiver(is_held=False) as receiver,
-        pgbouncer_before(postgresql_server.new_empty(name), mode, **few) as bouncer,
+        pgbouncer_before(postgresql_server.create_empty(name), mode, **few) as bouncer,
     ):
         url = bouncer.url()
 

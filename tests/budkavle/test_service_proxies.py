@@ -15,7 +15,7 @@ from domain.subscriptions import MAX_SUBSCRIPTIONS
 from tests.budkavle.services import KEY, put_key, running_program
 from tests.catalogue_rows import ALLOWED, ORG_TYPE, put_message_types, put_system, read_audit
 from tests.certificates import Authority, Issued
-from tests.factories import message_body
+from tests.factories import build_message_body
 from tests.haproxy import haproxy_before
 from tests.nginx import nginx_before
 
@@ -65,7 +65,7 @@ def behind(
         yield Behind(database_url, service.url, client)
 
 
-def entries(number: int) -> list[dict[str, Any]]:
+def build_entries(number: int) -> list[dict[str, Any]]:
     """Return different entries of a sync whose total size is nearly the limit of a body."""
     return [
         {
@@ -81,7 +81,7 @@ def entries(number: int) -> list[dict[str, Any]]:
 
 
 def sync_of(number: int) -> bytes:
-    return json.dumps({"systemIdentifier": SYSTEM, "abonnementer": entries(number)}).encode()
+    return json.dumps({"systemIdentifier": SYSTEM, "abonnementer": build_entries(number)}).encode()
 
 
 def test_largest_sync_passes_with_the_certificate(behind: Behind, authority: Authority, large_caller: Issued) -> None:
@@ -104,7 +104,7 @@ def test_body_received_with_its_head_leaves_room_for_the_certificate(
         head = f"POST /v1/abonnement/sync HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         with (
             socket.create_connection(("127.0.0.1", behind.client.base_url.port), 60) as connection,
-            authority.context(large_caller).wrap_socket(connection, server_hostname="127.0.0.1") as secured,
+            authority.create_context(large_caller).wrap_socket(connection, server_hostname="127.0.0.1") as secured,
         ):
             secured.sendall(head.encode() + body)
             assert secured.recv(1000).startswith(b"HTTP/1.1 200 "), number
@@ -113,7 +113,7 @@ def test_body_received_with_its_head_leaves_room_for_the_certificate(
 def test_largest_message_passes(behind: Behind) -> None:
     contents = [bytes([number]) * MAX_ATTACHMENT_BYTES for number in range(MAX_ATTACHMENTS)]
     files = [("attachments", (f"{number}.bin", content)) for number, content in enumerate(contents)]
-    message = ("message", (None, json.dumps(message_body()), "application/json"))
+    message = ("message", (None, json.dumps(build_message_body()), "application/json"))
     key = {"apikey": KEY}
     stored = behind.client.post("/webmessages", files=[message, *files], headers=key)
     assert stored.status_code == 201, stored.text

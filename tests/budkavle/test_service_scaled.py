@@ -8,7 +8,7 @@ import pytest
 
 from tests.budkavle.services import KEY, put_key
 from tests.certificates import Authority
-from tests.factories import message_body
+from tests.factories import build_message_body
 from tests.haproxy import running_haproxy
 from tests.nginx import block
 from tests.postgresql import PostgresqlServer
@@ -22,7 +22,7 @@ LINE = "Budkavle listens on "
 
 @pytest.fixture
 def database_url(postgresql_server: PostgresqlServer) -> str:
-    url = postgresql_server.new_migrated()
+    url = postgresql_server.create_migrated()
     put_key(url)
     return url
 
@@ -49,7 +49,7 @@ def test_machine_can_stop_while_messages_are_posted(
             while one.is_running:
                 if len(created) == 20:
                     one.send(signal.SIGTERM)
-                response = client.post("/webmessages", json=message_body())
+                response = client.post("/webmessages", json=build_message_body())
                 assert response.status_code == 201
                 created.append(response.headers["location"])
             assert one.wait() == 0

@@ -13,8 +13,8 @@ from domain.web_messages import MessageState
 from mock_open_e import MockOpenE
 from persistence import web_messages as stored
 from tests.budkavle.services import RunningProgram, put_key, running_program
-from tests.databases import with_database
-from tests.factories import case_body
+from tests.databases import run_with_database
+from tests.factories import build_case_body
 from tests.mock_servers import running_mock
 
 CASES = range(101, 105)
@@ -32,7 +32,7 @@ def post_all(service: RunningProgram, texts: list[str]) -> list[int]:
     """Post messages concurrently, and return their statuses, 0 for those without a response."""
 
     def post(text: str) -> int:
-        body = case_body(random.choice(CASES), message=text)
+        body = build_case_body(random.choice(CASES), message=text)
         try:
             return service.client.post("/webmessages", json=body).status_code
         except httpx.TransportError:
@@ -56,7 +56,7 @@ def count_reads(mock: MockOpenE) -> int:
 
 def count_unsettled(database_url: str) -> int:
     states = (MessageState.SENDING, MessageState.UNKNOWN)
-    return len(with_database(database_url, lambda database: stored.list_unsettled(database, states, 1000)))
+    return len(run_with_database(database_url, lambda database: stored.list_unsettled(database, states, 1000)))
 
 
 @pytest.mark.timeout(200)

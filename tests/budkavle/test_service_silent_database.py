@@ -16,7 +16,7 @@ import pytest
 from tests.budkavle.queues import publish, subscribe
 from tests.budkavle.services import KEY, put_key
 from tests.budkavle.test_delivering import RunningWorker
-from tests.factories import message_body
+from tests.factories import build_message_body
 from tests.held_receiver import HeldReceiver, held_receiver
 from tests.postgresql import PostgresqlServer
 from tests.processes import Process, budkavle, run_program, running
@@ -49,7 +49,7 @@ class Running:
 
     def post(self) -> httpx.Response:
         address, headers = f"{self.service.url}/webmessages", {"apikey": KEY}
-        return httpx.post(address, json=message_body(), headers=headers, timeout=60, trust_env=False)
+        return httpx.post(address, json=build_message_body(), headers=headers, timeout=60, trust_env=False)
 
     @property
     def both(self) -> tuple[RunningWorker, RunningWorker]:
@@ -58,7 +58,7 @@ class Running:
 
 @pytest.fixture(scope="module")
 def database_urls(postgresql_server: PostgresqlServer) -> Iterator[tuple[TcpProxy, str, str]]:
-    direct = postgresql_server.new_migrated()
+    direct = postgresql_server.create_migrated()
     name = direct.split("?", maxsplit=1)[0].rpartition("/")[2]
     with tcp_proxy(postgresql_server.socket) as proxy:
         yield proxy, f"postgresql://postgres@127.0.0.1:{proxy.port}/{name}?sslmode=disable", direct

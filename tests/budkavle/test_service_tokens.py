@@ -21,7 +21,7 @@ from tests.bad_tokens import BAD_TOKENS, EC_KEY, RSA_KEY
 from tests.budkavle.services import put_key, running_program
 from tests.catalogue_rows import put_message_types, put_system, read_audit
 from tests.certificates import Authority, Issued
-from tests.databases import with_database
+from tests.databases import run_with_database
 from tests.haproxy import haproxy_before
 from tests.issuers import HEADER, write_issuers
 from tests.nginx import nginx_before
@@ -238,7 +238,7 @@ def test_logs_audit_and_metrics_contain_no_part_of_a_token(
         lines = service.process.err
     faults = {json.loads(line).get("token_fault") for line in lines}
     assert {fault for fault in TokenFault if fault is not TokenFault.TOO_LARGE} <= faults
-    pages = with_database(database_url, lambda database: audit.list_page(database, after=0, limit=100_000))
+    pages = run_with_database(database_url, lambda database: audit.list_page(database, after=0, limit=100_000))
     recorded = repr([item.entry for _, item in pages])
     assert "invalid_token" in recorded
     for part in {"secret-jti", *(part for token in sent for part in token.split(".") if len(part) > 8)}:

@@ -21,7 +21,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def default_of(name: str) -> str:
+def render_default(name: str) -> str:
     """Return a default as the page of settings shows it; missing ones are blank."""
     value = Settings.model_fields[name].default
     if isinstance(value, SecretStr):
@@ -35,7 +35,7 @@ def test_each_setting_is_documented_with_default_and_sentence(name: str) -> None
     assert variable in ROWS, f"{variable} is not in docs/reference/settings.md"
     default, _, sentence = ROWS[variable].partition("|")
     assert sentence.strip() == Settings.model_fields[name].description
-    assert default.strip() == default_of(name)
+    assert default.strip() == render_default(name)
 
 
 def test_documentation_names_only_existing_settings() -> None:

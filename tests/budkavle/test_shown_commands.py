@@ -28,7 +28,15 @@ from tests.mock_servers import running_mock
 from tests.pgbouncer import PASSWORD, pgbouncer_before
 from tests.postgresql import PostgresqlServer
 from tests.processes import REPOSITORY, run_program, running
-from tests.shown_commands import PAGES, PATH, Block, blocks, budkavle_commands, commands_in_text, read_block
+from tests.shown_commands import (
+    PAGES,
+    PATH,
+    Block,
+    list_budkavle_commands,
+    list_commands_in_text,
+    read_block,
+    read_blocks,
+)
 
 OPERATOR = "tests/budkavle/test_shown_commands.py"
 INSTALL = "tests/test_install_commands.py"
@@ -122,7 +130,7 @@ def has_only_budkavle_commands(block: Block) -> bool:
 
 
 def test_a_test_runs_each_block_of_commands_or_the_reason_is_here() -> None:
-    found_blocks = [block for page in PAGES for block in blocks(page) if block.has_commands]
+    found_blocks = [block for page in PAGES for block in read_blocks(page) if block.has_commands]
     shown_blocks = [block for block in found_blocks if not has_only_budkavle_commands(block)]
     keys = [[key for key in BLOCKS if key[0] == block.page and block.text.startswith(key[1])] for block in shown_blocks]
     unknown = [(block.page, block.text[:60]) for block, found in zip(shown_blocks, keys, strict=True) if not found]
@@ -135,14 +143,14 @@ def test_a_test_runs_each_block_of_commands_or_the_reason_is_here() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_each_block_has_a_language(page: Path) -> None:
     """Commands are `sh`; what has none is `text`."""
-    assert [block.text[:60] for block in blocks(page) if not block.language] == []
+    assert [block.text[:60] for block in read_blocks(page) if not block.language] == []
 
 
 def test_commands_in_the_text_are_known() -> None:
     targets = re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     unknown = []
     for page in PAGES:
-        for command in commands_in_text(page):
+        for command in list_commands_in_text(page):
             program, *words = shlex.split(command)
             is_known = (
                 program == "budkavle"
@@ -192,7 +200,7 @@ def test_each_command_that_a_page_shows_runs(
     }
     failed = {}
     pages = [page for page in PAGES if page.name not in WITHOUT_RUN]
-    commands = {command for page in pages for command in budkavle_commands(page)}
+    commands = {command for page in pages for command in list_budkavle_commands(page)}
     for command in sorted(commands):
         text = command.replace("--system ID", f"--system {SYSTEM_ID}").replace(" …", "")
         text = re.sub("^(messages .*)ID", rf"\g<1>{message_id}", text)
@@ -258,7 +266,7 @@ def test_service_starts_a_process_per_core(tmp_path: Path) -> None:
 
 def test_postgresql_is_created_migrated_and_served(postgresql_server: PostgresqlServer, tmp_path: Path) -> None:
     page = REPOSITORY / "docs" / "how-to" / "postgresql.md"
-    (sql,) = [block.text for block in blocks(page) if block.language == "sql"]
+    (sql,) = [block.text for block in read_blocks(page) if block.language == "sql"]
     try:
         for statement in sql.split(";\n")[:2]:
             postgresql_server.execute(statement.strip())
@@ -276,8 +284,8 @@ def test_postgresql_is_created_migrated_and_served(postgresql_server: Postgresql
 def test_urls_for_pgbouncer_work(postgresql_server: PostgresqlServer, tmp_path: Path, mode: str) -> None:
     name = f"shown_{mode}"
     page = REPOSITORY / "docs" / "how-to" / "pgbouncer.md"
-    (script,) = [block.text for block in blocks(page) if block.has_commands and f"pooler={mode}" in block.text]
-    with pgbouncer_before(postgresql_server.new_empty(name), mode) as bouncer:
+    (script,) = [block.text for block in read_blocks(page) if block.has_commands and f"pooler={mode}" in block.text]
+    with pgbouncer_before(postgresql_server.create_empty(name), mode) as bouncer:
         place = "budkavle:PASSWORD@127.0.0.1:6432/budkavle"
         assert place in script
         script = script.replace(place, f"postgres:{PASSWORD}@127.0.0.1:{bouncer.port}/{name}")

@@ -19,7 +19,7 @@ from budkavle.tls import build_server_context
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, RunningProgram, put_key, running_program
 from tests.certificates import DAY, TODAY, Authority, Issued
-from tests.factories import case_body, message_body
+from tests.factories import build_case_body, build_message_body
 from tests.held_open_e import HeldOpenE
 from tests.openapi.server.test_serving import wait_until_refused
 from tests.processes import SECONDS, budkavle, running
@@ -62,7 +62,7 @@ def test_client_certificates_are_optional(service: RunningProgram, authority: Au
     for shown in (None, caller):
         with authority.client(service.url, shown) as client:
             assert client.get("/health/live").status_code == 200
-            created = client.post("/webmessages", json=message_body(), headers={"apikey": KEY})
+            created = client.post("/webmessages", json=build_message_body(), headers={"apikey": KEY})
             assert created.status_code == 201
             assert client.get(created.headers["location"], headers={"apikey": KEY}).status_code == 200
     assert [entry["event"] for entry in stop(service)] == ["request"] * 6
@@ -77,7 +77,7 @@ def test_serve_accepts_the_files_as_options(
         with authority.client(url) as client:
             assert client.get("/health/live").status_code == 200
         stranger = Authority(tmp_path, "stranger").issue()
-        assert read_response_start(int(url.rpartition(":")[2]), authority.context(stranger)) == b""
+        assert read_response_start(int(url.rpartition(":")[2]), authority.create_context(stranger)) == b""
 
 
 def test_invalid_certificates_end_the_handshake(
@@ -88,7 +88,7 @@ def test_invalid_certificates_end_the_handshake(
     early = authority.issue(begins=TODAY + DAY, ends=TODAY + 2 * DAY)
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         for shown, response in ((stranger, b""), (expired, b""), (early, b""), (caller, OK)):
-            context = authority.context(shown)
+            context = authority.create_context(shown)
             context.minimum_version = context.maximum_version = version
             assert read_response_start(service.port, context) == response
     assert [entry["event"] for entry in stop(service)] == ["request"] * 2
@@ -97,7 +97,7 @@ def test_invalid_certificates_end_the_handshake(
 def test_tls_versions_before_1_2_are_refused(
     service: RunningProgram, authority: Authority, tls: dict[str, Path]
 ) -> None:
-    old = authority.context()
+    old = authority.create_context()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
@@ -144,7 +144,7 @@ def test_unfinished_handshakes_delay_neither_others_nor_a_shutdown(
 
 def test_shutdown_closes_connections_of_silent_callers(service: RunningProgram, authority: Authority) -> None:
     """These clients do not respond to the TLS close alert either."""
-    with connect(service.port, authority.context()) as connection:
+    with connect(service.port, authority.create_context()) as connection:
         connection.sendall(LIVE)
         assert connection.recv(15) == OK
         service.process.send(signal.SIGTERM)
@@ -160,7 +160,7 @@ def test_shutdown_lets_running_requests_complete(
         authority.client(service.url, caller) as client,
         ThreadPoolExecutor(1) as thread,
     ):
-        response = thread.submit(client.post, "/webmessages", json=case_body(), headers={"apikey": KEY})
+        response = thread.submit(client.post, "/webmessages", json=build_case_body(), headers={"apikey": KEY})
         held.wait_for_calls(1)
         service.process.send(signal.SIGTERM)
         wait_until_refused(service.port)

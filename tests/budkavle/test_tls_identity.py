@@ -73,7 +73,7 @@ def test_other_spellings_of_the_header_are_ignored(
     for name in ("client-cert", "CLIENT-CERT", "Client_Cert", "Client-Cert-Chain"):
         for client in (
             httpx.Client(base_url=plain, trust_env=False),
-            httpx.Client(base_url=over_tls, verify=authority.context()),
+            httpx.Client(base_url=over_tls, verify=authority.create_context()),
         ):
             with client:
                 assert client.get("/", headers={name: caller.header}).json() == {"fingerprint": None}
@@ -90,7 +90,7 @@ def test_requests_of_one_connection_have_one_caller(over_tls: str, authority: Au
     port = httpx.URL(over_tls).port or 0
     with (
         socket.create_connection(("127.0.0.1", port), SECONDS) as raw,
-        authority.context(caller).wrap_socket(raw, server_hostname="localhost") as connection,
+        authority.create_context(caller).wrap_socket(raw, server_hostname="localhost") as connection,
     ):
         connection.sendall(ASK * 3 + ASK.replace(b"Host", b"Client-Cert: :AAAA:\r\nConnection: close\r\nHost"))
         responses = connection.makefile("rb").read()
@@ -102,7 +102,7 @@ def test_resumed_session_has_the_same_caller(
     over_tls: str, authority: Authority, caller: Issued, version: ssl.TLSVersion
 ) -> None:
     port = httpx.URL(over_tls).port or 0
-    context = authority.context(caller)
+    context = authority.create_context(caller)
     context.minimum_version = context.maximum_version = version
     session = None
     for is_resumed in (False, True, True):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.budkavle.services import KEY, put_key, running_program
 from tests.certificates import DAY, TODAY, Authority, Issued
-from tests.factories import message_body
+from tests.factories import build_message_body
 from tests.identity import identity_service
 from tests.nginx import nginx_before
 
@@ -75,7 +75,7 @@ def test_service_behind_nginx_accepts_large_messages(
         nginx_before(service.url, tls, tmp_path) as url,
         authority.client(url, caller) as client,
     ):
-        body = message_body(message="x" * 5_000_000)
+        body = build_message_body(message="x" * 5_000_000)
         response = client.post("/webmessages", json=body, headers={"apikey": KEY})
         assert response.status_code == 201
         stored = client.get(response.headers["location"], headers={"apikey": KEY})

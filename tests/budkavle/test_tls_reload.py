@@ -26,8 +26,8 @@ def tls(authority: Authority, tmp_path: Path) -> dict[str, Path]:
     return {"tls_cert": file, "tls_key": file, "client_ca": authority.file}
 
 
-def certificate(port: int, authority: Authority) -> bytes | None:
-    with connect(port, authority.context()) as connection:
+def read_certificate(port: int, authority: Authority) -> bytes | None:
+    with connect(port, authority.create_context()) as connection:
         return connection.getpeercert(binary_form=True)
 
 
@@ -51,12 +51,12 @@ def reload(service: RunningProgram, event: str) -> dict[str, Any]:
 
 def test_sighup_loads_a_renewed_certificate(sqlite_url: str, tls: dict[str, Path], authority: Authority) -> None:
     with running_program(sqlite_url, **tls) as service:
-        before = certificate(service.port, authority)
+        before = read_certificate(service.port, authority)
         replace_file(tls["tls_cert"], authority.issue("localhost", "127.0.0.1").file.read_bytes())
         reload(service, "tls_reloaded")
-        assert certificate(service.port, authority) != before
+        assert read_certificate(service.port, authority) != before
         # This includes clients that send no server name, and the older TLS version.
-        context = authority.context()
+        context = authority.create_context()
         context.check_hostname = False
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         assert read_response_start(service.port, context) == OK
@@ -70,12 +70,12 @@ def test_sighup_loads_another_client_ca(
     ca = tmp_path / "clients.pem"
     ca.write_bytes(authority.file.read_bytes())
     with running_program(sqlite_url, **tls | {"client_ca": ca}) as service:
-        assert read_response_start(service.port, authority.context(ours)) == OK
-        assert read_response_start(service.port, authority.context(theirs)) == b""
+        assert read_response_start(service.port, authority.create_context(ours)) == OK
+        assert read_response_start(service.port, authority.create_context(theirs)) == b""
         replace_file(ca, other.file.read_bytes())
         reload(service, "tls_reloaded")
-        assert read_response_start(service.port, authority.context(ours)) == b""
-        assert read_response_start(service.port, authority.context(theirs)) == OK
+        assert read_response_start(service.port, authority.create_context(ours)) == b""
+        assert read_response_start(service.port, authority.create_context(theirs)) == OK
 
 
 def test_session_of_a_removed_ca_is_not_resumed(
@@ -84,7 +84,7 @@ def test_session_of_a_removed_ca_is_not_resumed(
     ca = tmp_path / "clients.pem"
     ca.write_bytes(authority.file.read_bytes())
     with running_program(sqlite_url, **tls | {"client_ca": ca}) as service:
-        context = authority.context(authority.issue())
+        context = authority.create_context(authority.issue())
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         with connect(service.port, context) as connection:
             session = connection.session
@@ -98,12 +98,12 @@ def test_unusable_files_are_reported_and_the_previous_ones_stay_in_use(
     sqlite_url: str, tls: dict[str, Path], authority: Authority, broken: bytes
 ) -> None:
     with running_program(sqlite_url, **tls) as service:
-        before = certificate(service.port, authority)
+        before = read_certificate(service.port, authority)
         replace_file(tls["tls_cert"], broken)
         entry = reload(service, "tls_reload_failed")
         assert entry["level"] == "error"
         assert "BUDKAVLE_TLS_CERT" in entry["reason"]
-        assert certificate(service.port, authority) == before
+        assert read_certificate(service.port, authority) == before
 
 
 def test_changed_files_are_loaded_without_a_signal(

@@ -20,7 +20,7 @@ FOREIGN_SYSTEM = "650e8400-e29b-41d4-a716-446655440000"
 UNKNOWN_SYSTEM = "750e8400-e29b-41d4-a716-446655440000"
 
 
-def system(identifier: str, name: str, *certificates: Issued) -> str:
+def render_system(identifier: str, name: str, *certificates: Issued) -> str:
     known = ", ".join(f'"sha256:{one.fingerprint}"' for one in certificates)
     return (
         f"  - {{systemIdentifier: {identifier}, name: {name}, baseUrl: 'https://{name}.example/star',"
@@ -77,7 +77,13 @@ def test_certificate_gives_access_only_to_its_own_system(
     tmp_path: Path,
 ) -> None:
     another, unknown = authority.issue(), authority.issue()
-    apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", caller), system(FOREIGN_SYSTEM, "modulus", another))
+    apply(
+        invoke,
+        sqlite_url,
+        tmp_path,
+        render_system(OWN, "fasit", caller),
+        render_system(FOREIGN_SYSTEM, "modulus", another),
+    )
     with running_behind(way, sqlite_url, tls, tmp_path) as (service, url):
         with authority.client(url, caller) as client:
             response = get(client)
@@ -122,10 +128,10 @@ def test_revoked_certificate_is_refused_from_the_next_call_on(
     caller: Issued,
     tmp_path: Path,
 ) -> None:
-    apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", caller))
+    apply(invoke, sqlite_url, tmp_path, render_system(OWN, "fasit", caller))
     with running_behind(way, sqlite_url, tls, tmp_path) as (_, url), authority.client(url, caller) as client:
         assert get(client).status_code == 200
-        apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", authority.issue()))
+        apply(invoke, sqlite_url, tmp_path, render_system(OWN, "fasit", authority.issue()))
         assert get(client).status_code == 401
 
 
@@ -134,7 +140,7 @@ def test_certificate_outside_its_dates_is_refused_in_every_form(
 ) -> None:
     expired = authority.issue(begins=TODAY - 2 * DAY, ends=TODAY - DAY)
     early = authority.issue(begins=TODAY + DAY, ends=TODAY + 2 * DAY)
-    apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", expired, early))
+    apply(invoke, sqlite_url, tmp_path, render_system(OWN, "fasit", expired, early))
     with running_program(sqlite_url, trusted_proxies="127.0.0.1") as service:
         for value in (expired.header, early.header, expired.escaped):
             assert get(service.client, **{"Client-Cert": value}).status_code == 401
@@ -154,10 +160,10 @@ def test_certificate_of_another_ca_fails_in_the_handshake(
 ) -> None:
     """This includes a certificate that is in the catalogue."""
     stranger = Authority(tmp_path, "stranger").issue()
-    apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", stranger))
+    apply(invoke, sqlite_url, tmp_path, render_system(OWN, "fasit", stranger))
     with running_program(sqlite_url, **tls) as service:
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-            context = authority.context(stranger)
+            context = authority.create_context(stranger)
             context.minimum_version = context.maximum_version = version
             with (
                 httpx.Client(base_url=service.url, verify=context, trust_env=False) as client,
@@ -173,7 +179,7 @@ def test_certificate_of_another_ca_fails_in_the_handshake(
 def test_header_is_accepted_only_from_listed_proxies(
     invoke: Invoke, sqlite_url: str, authority: Authority, caller: Issued, tmp_path: Path
 ) -> None:
-    apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", caller))
+    apply(invoke, sqlite_url, tmp_path, render_system(OWN, "fasit", caller))
     for proxies, status in (("", 401), ("192.0.2.0/24,::1", 401), ("127.0.0.1", 200), ("::ffff:127.0.0.0/104", 200)):
         with running_program(sqlite_url, trusted_proxies=proxies) as service:
             for value in (caller.header, caller.escaped):

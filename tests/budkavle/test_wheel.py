@@ -22,9 +22,9 @@ from mock_open_e import MockOpenE
 from mock_open_e.program import SERVER_MODULES
 from tests.contract_tests.checking import running_target
 from tests.mock_servers import running_mock
-from tests.processes import REPOSITORY, SECONDS, environment, run_program, running
+from tests.processes import REPOSITORY, SECONDS, build_environment, run_program, running
 from tests.receiver_tests.right_receiver import RightReceiver, serving
-from tests.test_documentation import broken_links
+from tests.test_documentation import find_broken_links
 from tests.test_guards import PACKAGES
 from tests.webhook_receivers import SECRET
 
@@ -77,30 +77,30 @@ def test_editable_installation_copies_no_module(source: Path, tmp_path: Path) ->
 def programs(tmp_path_factory: pytest.TempPathFactory, wheel: Path, mock_wheel: Path) -> Path:
     """Return the folder with the programs of a virtual environment with both wheels."""
     requirements = ("budkavle[contract]", "mock-open-e[server]")
-    return new_environment(tmp_path_factory.mktemp("environment"), requirements, wheel, mock_wheel)
+    return create_environment(tmp_path_factory.mktemp("environment"), requirements, wheel, mock_wheel)
 
 
 @pytest.fixture(scope="module")
 def service_programs(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     """Return the same with only the wheel of the service."""
-    return new_environment(tmp_path_factory.mktemp("environment"), ("budkavle",), wheel)
+    return create_environment(tmp_path_factory.mktemp("environment"), ("budkavle",), wheel)
 
 
 @pytest.fixture(scope="module")
 def mock_programs(tmp_path_factory: pytest.TempPathFactory, mock_wheel: Path) -> Path:
     """Return the same with only the wheel of the mock, in a project that uses pytest and calls Open-E with Zeep."""
     requirements = ("mock-open-e[server]", "pytest", "zeep")
-    return new_environment(tmp_path_factory.mktemp("environment"), requirements, mock_wheel)
+    return create_environment(tmp_path_factory.mktemp("environment"), requirements, mock_wheel)
 
 
 @pytest.fixture(scope="module")
 def small_mock_programs(tmp_path_factory: pytest.TempPathFactory, mock_wheel: Path) -> Path:
     """Return the same with the mock without its server."""
     requirements = ("mock-open-e", "pytest")
-    return new_environment(tmp_path_factory.mktemp("environment"), requirements, mock_wheel)
+    return create_environment(tmp_path_factory.mktemp("environment"), requirements, mock_wheel)
 
 
-def new_environment(folder: Path, requirements: Iterable[str], *wheels: Path) -> Path:
+def create_environment(folder: Path, requirements: Iterable[str], *wheels: Path) -> Path:
     """Make a virtual environment with wheels, installed in this order; return the folder of its programs.
 
     It has the distributions that `requirements` need, and no others. There may be no network, so they are links to
@@ -108,17 +108,17 @@ def new_environment(folder: Path, requirements: Iterable[str], *wheels: Path) ->
     """
     venv.create(folder, with_pip=False, symlinks=True)
     (packages,) = folder.glob("lib/python*/site-packages")
-    for name in required_distributions(requirements) - OURS:
+    for name in list_required_distributions(requirements) - OURS:
         link_distribution(name, packages)
     for wheel in wheels:
-        pip(folder, "install", "--no-deps", "--no-index", str(wheel))
+        run_pip(folder, "install", "--no-deps", "--no-index", str(wheel))
     return folder / "bin"
 
 
 OURS = {"budkavle", "mock-open-e"}
 
 
-def required_distributions(requirements: Iterable[str]) -> set[str]:
+def list_required_distributions(requirements: Iterable[str]) -> set[str]:
     """Return the names of all distributions that these requirements need, directly or not."""
     left = [Requirement(text) for text in requirements]
     seen: set[tuple[str, str]] = set()
@@ -141,7 +141,7 @@ def link_distribution(name: str, packages: Path) -> None:
             link.symlink_to(source / top)
 
 
-def pip(folder: Path, *arguments: str) -> None:
+def run_pip(folder: Path, *arguments: str) -> None:
     command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -213,7 +213,7 @@ def test_links_between_installed_pages_are_valid(programs: Path, package: str) -
     (folder,) = programs.parent.glob(f"lib/python*/site-packages/{package}/docs")
     pages = list(folder.rglob("*.md"))
     assert pages
-    assert {page.name: links for page in pages if (links := broken_links(page))} == {}
+    assert {page.name: links for page in pages if (links := find_broken_links(page))} == {}
 
 
 def test_importing_the_package_does_not_change_the_import_path(programs: Path, tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_wheels_work_next_to_a_project_with_packages_of_the_same_names(
     folder = tmp_path / "environment"
     ours = (wheel, mock_wheel)
     wheels = (*ours, other_wheel) if is_first else (other_wheel, *ours)
-    programs = new_environment(folder, ("budkavle[contract]", "mock-open-e[server]"), *wheels)
+    programs = create_environment(folder, ("budkavle[contract]", "mock-open-e[server]"), *wheels)
     (packages,) = folder.glob("lib/python*/site-packages")
     # The working directory of the program has such folders as well.
     for name in NAMES:
@@ -264,7 +264,7 @@ def test_wheels_work_next_to_a_project_with_packages_of_the_same_names(
         assert run_program(*command, folder=work).returncode == 0
     theirs = {name: (packages / name / "__init__.py").read_text() for name in NAMES}
     assert set(theirs.values()) == {"raise SystemExit('of another project')"}
-    pip(folder, "uninstall", "--yes", "other")
+    run_pip(folder, "uninstall", "--yes", "other")
     assert run_program(str(programs / "budkavle"), "migrate", folder=work).returncode == 0
 
 
@@ -382,7 +382,7 @@ def test_contract_check_works_from_a_folder_with_packages_of_the_same_names(
         result = subprocess.run(
             [str(programs / "budkavle"), *server.command(tmp_path, "--suite", "rules", "--seed", "7")[1:]],
             cwd=tmp_path,
-            env=environment() | {"PYTEST_ADDOPTS": "--of-the-project", "PYTEST_PLUGINS": "of_the_project"},
+            env=build_environment() | {"PYTEST_ADDOPTS": "--of-the-project", "PYTEST_PLUGINS": "of_the_project"},
             capture_output=True,
             text=True,
             timeout=280,

@@ -9,7 +9,7 @@ import pytest
 from conftest import RunningService, create_database, running_service
 from mock_open_e import MockOpenE, mock_open_e
 from tests.catalogue_rows import put_message_types
-from tests.clients.generating import Generated, generated
+from tests.clients.generating import Generated, generate_client
 from tests.handlers.conftest import OPEN_E_URLS
 from tests.held_open_e import closed_port
 from tests.issuers import write_issuers
@@ -23,7 +23,7 @@ def generate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
     """Yield a function that generates the client of a contract on first use."""
     folder = tmp_path_factory.mktemp("clients")
     path = sys.path.copy()
-    yield cache(lambda contract: generated(contract, folder))
+    yield cache(lambda contract: generate_client(contract, folder))
     sys.path[:] = path
 
 

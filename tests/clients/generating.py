@@ -111,7 +111,7 @@ class Generated:
         )
 
 
-def generated(contract: str, folder: Path) -> Generated:
+def generate_client(contract: str, folder: Path) -> Generated:
     """Generate the client of a contract in a folder below this one, and add the folder to the import path."""
     project = folder / contract
     output = run_generator(REPOSITORY / "spec" / f"{contract}.yaml", project)
@@ -125,7 +125,7 @@ def as_text(request: httpx.Request) -> None:
     request.headers["Content-Type"] = "text/plain"
 
 
-def next_page(response: Any) -> str:
+def read_next_page(response: Any) -> str:
     """Return the value of `after` in the `Link` header of a page."""
     link = httpx.Response(200, headers=response.headers).links["next"]
     return httpx.URL(link["url"]).params["after"]

@@ -65,7 +65,7 @@ class ResponseCases:
         """Assert that each documented response of each operation has a case or a reason."""
         cases = {(case.operation_id, case.status) for case in self.cases}
         assert cases.isdisjoint(self.uncaused)
-        assert cases | set(self.uncaused) == set(_documented(generated))
+        assert cases | set(self.uncaused) == set(_list_documented(generated))
 
     def assert_examples_are_parsed(self, api: Any) -> None:
         """Assert that the client parses the examples of the responses that no caller can cause."""
@@ -84,7 +84,7 @@ class ResponseCases:
             _check(api.generated, operation_id, status, response, of_the_service=False)
 
 
-def _documented(generated: Generated) -> Iterator[tuple[str, int]]:
+def _list_documented(generated: Generated) -> Iterator[tuple[str, int]]:
     for operation_id, operation in generated.operations().items():
         for status in operation["responses"]:
             yield operation_id, int(status)

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from conftest import PUBLISH_KEY, RunningService
 from tests.catalogue_rows import ALLOWED, NOW, ORG_TYPE, put_parked_message, put_receipt, put_system
 from tests.clients.generating import Generated
-from tests.handlers.callers import Certificate, new_certificate
+from tests.handlers.callers import Certificate, create_certificate
 
 SYNC, CURRENT, ALLOWED_TYPES = "syncWebhookAbonnementer", "hentAbonnementer", "hentTilladteBeskedtyper"
 PUBLISH, WAITING, REPLAY, TEST = "opretBesked", "hentBeskeder", "genfremsendBeskeder", "sendTestbesked"
@@ -30,7 +30,7 @@ class SubscriptionsApi:
 
     @cached_property
     def certificate(self) -> Certificate:
-        return new_certificate()
+        return create_certificate()
 
     @cached_property
     def system_id(self) -> UUID:

@@ -20,12 +20,12 @@ from tests.clients.subscriptions_api import (
     WAITING,
     SubscriptionsApi,
 )
-from tests.handlers.callers import new_certificate
+from tests.handlers.callers import create_certificate
 
 ERROR_CASES = ResponseCases()
 
 
-def codes(response: Any) -> list[tuple[int | None, str | None, int]]:
+def list_codes(response: Any) -> list[tuple[int | None, str | None, int]]:
     """Return index, field and number of each error."""
     return [(error.index, error.field, error.error_code.value) for error in response.parsed.errors]
 
@@ -35,7 +35,7 @@ def another_event(call: Any, api: SubscriptionsApi) -> Any:
     besked_id = uuid4()
     call(body=api.event(besked_id=besked_id))
     response = call(body=api.event(besked_id=besked_id, version_identifier="8"))
-    assert codes(response) == [(None, None, 150104)]
+    assert list_codes(response) == [(None, None, 150104)]
     return response
 
 
@@ -48,7 +48,7 @@ def errors_of_entries(call: Any, api: SubscriptionsApi) -> Any:
             api.subscription(entity_type=OTHER, slut_dato="2022-01-01T00:00:00"),
         )
     )
-    assert codes(response) == [
+    assert list_codes(response) == [
         (0, "webhookUrl", 150102),
         (1, "orgType", 150101),
         (2, "slutDato", 1003),
@@ -69,50 +69,50 @@ def incomplete_identification(call: Any, api: SubscriptionsApi) -> Any:
 @ERROR_CASES.register(400, CURRENT, WAITING, RECEIPTS)
 def no_system(call: Any, api: SubscriptionsApi) -> Any:
     response = call(system_identifier="no-system")
-    assert codes(response) == [(None, "systemIdentifier", 1014)]
+    assert list_codes(response) == [(None, "systemIdentifier", 1014)]
     return response
 
 
 @ERROR_CASES.register(400, ALLOWED_TYPES)
 def no_org_type(call: Any, api: SubscriptionsApi) -> Any:
     response = call(org_type=-1)
-    assert codes(response) == [(None, "orgType", 1014)]
+    assert list_codes(response) == [(None, "orgType", 1014)]
     return response
 
 
 @ERROR_CASES.register(400, REPLAY)
 def nothing_to_replay(call: Any, api: SubscriptionsApi) -> Any:
     response = call(body=api.models.Replay(api.system_id, []))
-    assert codes(response) == [(None, "leveringIds", 1014)]
+    assert list_codes(response) == [(None, "leveringIds", 1014)]
     return response
 
 
 @ERROR_CASES.register(400, TEST)
 def message_of_no_type(call: Any, api: SubscriptionsApi) -> Any:
     response = call(body=api.models.TestMessage(api.system_id, **IDENTITY | {"entity_type": -1}))
-    assert codes(response) == [(None, "entityType", 1014)]
+    assert list_codes(response) == [(None, "entityType", 1014)]
     return response
 
 
 @ERROR_CASES.register(401, *OF_A_SYSTEM, ALLOWED_TYPES)
 def unknown_certificate(call: Any, api: SubscriptionsApi) -> Any:
-    stranger = api.generated.caller(api.running.url, new_certificate().header, "Client-Cert")
+    stranger = api.generated.caller(api.running.url, create_certificate().header, "Client-Cert")
     response = call(client=stranger)
-    assert codes(response) == [(None, None, 1101)]
+    assert list_codes(response) == [(None, None, 1101)]
     return response
 
 
 @ERROR_CASES.register(401, PUBLISH)
 def unknown_key(call: Any, api: SubscriptionsApi) -> Any:
     response = call(client=api.publisher("nobody-knows-it"))
-    assert codes(response) == [(None, None, 1012)]
+    assert list_codes(response) == [(None, None, 1012)]
     return response
 
 
 @ERROR_CASES.register(403, PUBLISH)
 def key_of_another_scope(call: Any, api: SubscriptionsApi) -> Any:
     response = call(client=api.publisher(MESSAGES_KEY))
-    assert codes(response) == [(None, None, 1013)]
+    assert list_codes(response) == [(None, None, 1013)]
     return response
 
 
@@ -121,21 +121,21 @@ def system_of_another(call: Any, api: SubscriptionsApi) -> Any:
     another = SubscriptionsApi(api.generated, api.running, api.broken)
     assert another.system_id != api.system_id
     response = call(client=another.system())
-    assert codes(response) == [(None, None, 1013)]
+    assert list_codes(response) == [(None, None, 1013)]
     return response
 
 
 @ERROR_CASES.register(404, TEST)
 def no_subscription(call: Any, api: SubscriptionsApi) -> Any:
     response = call()
-    assert codes(response) == [(None, None, 150105)]
+    assert list_codes(response) == [(None, None, 150105)]
     return response
 
 
 @ERROR_CASES.register(413, SYNC)
 def too_many_bytes(call: Any, api: SubscriptionsApi) -> Any:
     response = call(body=api.set_of(api.subscription(webhook_url="/" + "a" * 16777216)))
-    assert codes(response) == [(None, None, 1014)]
+    assert list_codes(response) == [(None, None, 1014)]
     return response
 
 
@@ -170,12 +170,12 @@ ERROR_CASES.exclude(500, (*OF_A_SYSTEM, ALLOWED_TYPES, PUBLISH), because="a faul
 @ERROR_CASES.register(503, *OF_A_SYSTEM, ALLOWED_TYPES)
 def no_database(call: Any, api: SubscriptionsApi) -> Any:
     response = call(client=api.system(api.broken.url))
-    assert codes(response) == [(None, None, 1011)]
+    assert list_codes(response) == [(None, None, 1011)]
     return response
 
 
 @ERROR_CASES.register(503, PUBLISH)
 def no_database_for_a_publisher(call: Any, api: SubscriptionsApi) -> Any:
     response = call(client=api.publisher(url=api.broken.url))
-    assert codes(response) == [(None, None, 1011)]
+    assert list_codes(response) == [(None, None, 1011)]
     return response

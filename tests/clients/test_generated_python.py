@@ -44,7 +44,7 @@ def test_no_schema_of_an_object_or_of_choices_is_omitted(contract: str, generate
         if "properties" in schema or "enum" in schema:
             model = getattr(generated.models, schema.get("title", name))
             fields = set(inspect.signature(model).parameters)
-            expected = {generated_name(field) for field in schema.get("properties", {})}
+            expected = {derive_generated_name(field) for field in schema.get("properties", {})}
             assert expected <= fields, name
 
 
@@ -73,6 +73,6 @@ def test_types_are_strict_and_detect_mistakes(generate: Generate, tmp_path: Path
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def generated_name(name: str) -> str:
+def derive_generated_name(name: str) -> str:
     """Return the generated name of a property: snake case, separated digits, an underscore after Python keywords."""
     return {"type": "type_", "base64Data": "base_64_data"}.get(name, inflection.underscore(name))

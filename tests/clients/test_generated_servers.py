@@ -20,7 +20,7 @@ from domain.deliveries import ClaimedDelivery, Receiver
 from domain.events import Event
 from openapi.application import read_spec
 from tests.clients.test_generated_typescript import COMPILER, run
-from tests.delivery.receiving import claimed_delivery, receiver, send
+from tests.delivery.receiving import build_claimed_delivery, build_receiver, send
 from tests.processes import REPOSITORY, running
 from tests.shown_commands import read_block
 
@@ -52,7 +52,7 @@ def claim(name: str, to: Receiver) -> ClaimedDelivery:
         body=example.get("body"),
     )
     number = list(EXAMPLES).index(name)
-    return claimed_delivery(
+    return build_claimed_delivery(
         to,
         event,
         id=f"7d6a9c1e-0000-4000-8000-{number:012}",
@@ -65,7 +65,7 @@ def claim(name: str, to: Receiver) -> ClaimedDelivery:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_are_what_the_worker_sends(name: str) -> None:
-    assert json.loads(write_payload(claim(name, receiver("https://a")))) == EXAMPLES[name]
+    assert json.loads(write_payload(claim(name, build_receiver("https://a")))) == EXAMPLES[name]
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 async def test_server_receives_every_kind_of_delivery(server: tuple[str, Path]) -> None:
     url, inbox = server
     # The worker sends two signatures while a secret is replaced; the server knows the second one.
-    to = receiver(url, webhook_secrets=("env:OLD", "env:NEW"))
+    to = build_receiver(url, webhook_secrets=("env:OLD", "env:NEW"))
     deliveries = [claim(name, to) for name in EXAMPLES]
     now = datetime.now(UTC)
     responses = [*await send(*deliveries, now=now), *await send(*deliveries, now=now + timedelta(seconds=1))]
@@ -137,7 +137,7 @@ async def test_server_receives_every_kind_of_delivery(server: tuple[str, Path]) 
 async def test_server_receives_the_largest_body_and_unusual_text(server: tuple[str, Path]) -> None:
     url, inbox = server
     body = {"a\n": '"\\/\u2028\U0001f600', "list": [1, -0.5, 1e300, None, True, {}], "x": "å" * 32_700}
-    delivery = claim("event", receiver(url, webhook_secrets=("env:NEW",)))
+    delivery = claim("event", build_receiver(url, webhook_secrets=("env:NEW",)))
     content = json.dumps(json.loads(delivery.content) | {"body": body}, ensure_ascii=False)
     [response] = await send(replace(delivery, content=content), now=datetime.now(UTC))
     assert response.status == 204

@@ -15,7 +15,7 @@ from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
 from mock_open_e import MockOpenE
 from tests.catalogue_rows import put_system
 from tests.clients.conftest import CASE
-from tests.handlers.callers import new_certificate
+from tests.handlers.callers import create_certificate
 from tests.mock_servers import running_mock
 from tests.processes import REPOSITORY
 from tests.shown_commands import read_block
@@ -122,7 +122,7 @@ def test_types_detect_mistakes(program: Path, compiled: Path) -> None:
 @pytest.fixture
 def given(running: RunningService) -> Iterator[str]:
     """Yield the input of the program, as `src/outcomes.ts` declares it."""
-    certificate, system = new_certificate(), str(uuid4())
+    certificate, system = create_certificate(), str(uuid4())
     put_system(running.settings.database_url.get_secret_value(), system, certificate.fingerprint)
     with running_mock(MockOpenE(cases={CASE})) as mock_url:
         yield json.dumps(

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import RunningService
 from tests.catalogue_rows import ALLOWED, ORG_TYPE, OTHER
-from tests.clients.generating import Generated, next_page
+from tests.clients.generating import Generated, read_next_page
 from tests.clients.response_cases import ResponseCase, ResponseCases
 from tests.clients.subscriptions_api import (
     ALLOWED_TYPES,
@@ -109,7 +109,7 @@ def pages(call: Any, api: SubscriptionsApi) -> Any:
     )
     status = api.models.Status.PARKERET
     first = call(status=status, limit=2)
-    last = call(status=status, limit=2, after=next_page(first))
+    last = call(status=status, limit=2, after=read_next_page(first))
     found = first.parsed.beskeder + last.parsed.beskeder
     assert {delivery.levering_id for delivery in found} == set(parked)
     assert {(delivery.status, delivery.naeste_forsoeg) for delivery in found} == {(status, None)}
@@ -121,7 +121,7 @@ def pages(call: Any, api: SubscriptionsApi) -> Any:
 def receipts_of_delivered_messages(call: Any, api: SubscriptionsApi) -> Any:
     delivered = [api.deliver(org_code) for org_code in (1, 2, 3)]
     first = call(limit=2, fra="2026-01-01T00:00:00")
-    last = call(limit=2, fra="2026-01-01T00:00:00", after=next_page(first))
+    last = call(limit=2, fra="2026-01-01T00:00:00", after=read_next_page(first))
     found = first.parsed.kvitteringer + last.parsed.kvitteringer
     assert [receipt.levering_id for receipt in found] == delivered
     assert {(receipt.forsoeg, receipt.http_status, receipt.sha256) for receipt in found} == {(1, 200, "0f" * 32)}

@@ -12,7 +12,7 @@ import pytest
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
 from mock_open_e import MockOpenE
 from tests.clients.conftest import CASE
-from tests.clients.generating import Generated, as_text, next_page
+from tests.clients.generating import Generated, as_text, read_next_page
 from tests.clients.response_cases import ResponseCase, ResponseCases
 from tests.clients.web_messages_api import (
     ALL,
@@ -26,7 +26,7 @@ from tests.clients.web_messages_api import (
     WebMessagesApi,
 )
 from tests.processes import REPOSITORY
-from tests.shown_commands import blocks
+from tests.shown_commands import read_blocks
 
 TOO_MUCH = 157286400
 FILES = {"hello.txt": b"Hello\n", "å.bin": bytes(range(256)) * 100}
@@ -239,7 +239,7 @@ def pages_of_a_party(call: Any, api: WebMessagesApi) -> Any:
     party_id = uuid4()
     posted = [api.post(party_id=party_id) for _ in range(3)]
     first = call(party_id=party_id, limit=2)
-    last = call(party_id=party_id, limit=2, after=next_page(first))
+    last = call(party_id=party_id, limit=2, after=read_next_page(first))
     assert [found.id for found in first.parsed + last.parsed] == posted
     assert "link" not in last.headers
     return last
@@ -253,7 +253,7 @@ def pages_of_a_reference(call: Any, api: WebMessagesApi) -> Any:
     posted = [api.post(external_references=[reference]) for _ in range(2)]
     first = call(key="errand/number", value=value, limit=1)
     assert [found.id for found in first.parsed] == posted[:1]
-    return call(key="errand/number", value=value, after=next_page(first))
+    return call(key="errand/number", value=value, after=read_next_page(first))
 
 
 @pytest.mark.parametrize("case", RESPONSE_CASES.cases, ids=str)
@@ -281,7 +281,7 @@ def test_async_client_works(api: WebMessagesApi, run: Callable[[Any], Any]) -> N
 
 def test_example_of_the_guide_runs(api: WebMessagesApi) -> None:
     guide = REPOSITORY / "docs" / "how-to" / "generate-a-client.md"
-    (example,) = (block.text for block in blocks(guide) if block.language == "python")
+    (example,) = (block.text for block in read_blocks(guide) if block.language == "python")
     client = api.generated.module("client").AuthenticatedClient
     names = {
         # A proxy of the environment cannot reach this machine.

@@ -7,11 +7,11 @@ from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo
 
 from tests.contract_tests.breakages import Case
-from tests.contract_tests.breakages_of_events import error
-from tests.contract_tests.breakages_of_systems import LIST, REPLAY, TEST, JSONObject, current_of, identity
+from tests.contract_tests.breakages_of_events import build_error
+from tests.contract_tests.breakages_of_systems import LIST, REPLAY, TEST, JSONObject, build_identity, fetch_current
 from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
 
-MISSING = error(150105, "Systemet har intet abonnement med den angivne orgType, orgCode og entityType")
+MISSING = build_error(150105, "Systemet har intet abonnement med den angivne orgType, orgCode og entityType")
 
 
 async def pages_by_number(request: Request, forward: Forward) -> ServerResponse:
@@ -44,8 +44,8 @@ async def no_test_after_the_end(request: Request, forward: Forward) -> ServerRes
     body = request.json()
     if request.path != TEST or not isinstance(body, dict):
         return await forward(request)
-    ends = {identity(entry): entry["slutDato"] for entry in await current_of(request, forward)}
-    end = ends.get(identity(body))
+    ends = {build_identity(entry): entry["slutDato"] for entry in await fetch_current(request, forward)}
+    end = ends.get(build_identity(body))
     response = await forward(request)
     has_ended = end is not None and datetime.fromisoformat(end) < datetime.now(UTC)
     return replace(response.with_json(MISSING), status=404) if has_ended and response.status == 202 else response

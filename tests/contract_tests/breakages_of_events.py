@@ -11,14 +11,14 @@ from tests.contract_tests.breakages_of_systems import (
     IDENTITY,
     TEST,
     JSONObject,
-    identity,
-    wanted_of,
+    build_identity,
+    read_wanted,
     with_errors,
 )
 from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
 
 
-def event_of(request: Request) -> JSONObject | None:
+def parse_event(request: Request) -> JSONObject | None:
     body = request.json() if request.path == EVENT else None
     return body if isinstance(body, dict) else None
 
@@ -30,19 +30,19 @@ def subject_of_another(errors: list[JSONObject], _: Request) -> list[JSONObject]
     ]
 
 
-def error(number: int, message: str) -> JSONObject:
+def build_error(number: int, message: str) -> JSONObject:
     fields = dict.fromkeys(("orgtype", "orgcode", "entitytype", "index", "field"))
     return {"errors": [{**fields, "errorCode": number, "message": message}]}
 
 
-CONFLICT = error(150104, "Der er allerede oprettet en anden besked med samme beskedId")
+CONFLICT = build_error(150104, "Der er allerede oprettet en anden besked med samme beskedId")
 
 
 def compared_by(key: Callable[[JSONObject], Any]) -> Breakage:
     """Compare two events with the same id only by this part."""
 
     async def breakage(request: Request, forward: Forward) -> ServerResponse:
-        event = event_of(request)
+        event = parse_event(request)
         if event is None or "beskedId" not in event:
             return await forward(request)
         known = kept.get(str(event["beskedId"]).lower())
@@ -87,7 +87,7 @@ class Sets:
     async def forward(self, request: Request, forward: Forward) -> ServerResponse:
         """Forward a request, and record its set if it was stored."""
         response = await forward(request)
-        entries = wanted_of(request)
+        entries = read_wanted(request)
         if entries is not None and response.status == 200:
             self.request, self.entries = request, entries
         return response
@@ -98,10 +98,14 @@ def matching_by(*names: str) -> Breakage:
 
     async def breakage(request: Request, forward: Forward) -> ServerResponse:
         response = await sets.forward(request, forward)
-        event = event_of(request)
+        event = parse_event(request)
         if event is None or response.status != 202:
             return response
-        more = [e for e in sets.entries if identity(e) != identity(event) and all(e[n] == event[n] for n in names)]
+        more = [
+            e
+            for e in sets.entries
+            if build_identity(e) != build_identity(event) and all(e[n] == event[n] for n in names)
+        ]
         value = response.json()
         return response.with_json({**value, "abonnementer": value["abonnementer"] + len(more)})
 
@@ -114,12 +118,12 @@ def delivered_regardless_of_dates() -> Breakage:
 
     async def breakage(request: Request, forward: Forward) -> ServerResponse:
         response = await sets.forward(request, forward)
-        event = event_of(request)
+        event = parse_event(request)
         if event is None or response.status != 202 or response.json()["abonnementer"] or sets.request is None:
             return response
         system = {"systemIdentifier": sets.request.json()["systemIdentifier"]}
         for entry in sets.entries:
-            if identity(entry) == identity(event):
+            if build_identity(entry) == build_identity(event):
                 body = system | {name: entry[name] for name in IDENTITY}
                 await forward(sets.request.with_path(TEST.encode()).with_json(body))
         return response
@@ -132,7 +136,7 @@ def concurrent_inserts_fail() -> Breakage:
     """Look up first and insert later, so that a concurrent request violates a key."""
 
     async def breakage(request: Request, forward: Forward) -> ServerResponse:
-        event = event_of(request)
+        event = parse_event(request)
         id_ = None if event is None else event.get("beskedId")
         if id_ is None or id_ in known:
             return await forward(request)
@@ -145,7 +149,9 @@ def concurrent_inserts_fail() -> Breakage:
         response = await forward(request)
         known.add(id_)
         return (
-            response if number == 1 else replace(response.with_json(error(1011, "Intern fejl i servicen")), status=500)
+            response
+            if number == 1
+            else replace(response.with_json(build_error(1011, "Intern fejl i servicen")), status=500)
         )
 
     under_way: dict[str, int] = {}
@@ -155,7 +161,7 @@ def concurrent_inserts_fail() -> Breakage:
 
 def refused_ids_stored() -> Breakage:
     async def breakage(request: Request, forward: Forward) -> ServerResponse:
-        event = event_of(request)
+        event = parse_event(request)
         response = await forward(request)
         id_ = None if event is None else event.get("beskedId")
         if isinstance(id_, str) and response.status == 400:

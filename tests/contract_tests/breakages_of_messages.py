@@ -46,7 +46,7 @@ def with_references(change: Callable[[str, str], tuple[str, str]]) -> Breakage:
     return breakage
 
 
-def problem(response: ServerResponse, status: int, phrase: str) -> ServerResponse:
+def build_problem(response: ServerResponse, status: int, phrase: str) -> ServerResponse:
     """Return a problem instead of the response."""
     value = {"title": phrase, "status": {"statusCode": status, "reasonPhrase": phrase}}
     return replace(response.with_json(value).with_header("content-type", "application/problem+json"), status=status)
@@ -84,7 +84,7 @@ def empty_values_outside_xml(key: str, value: str) -> tuple[str, str]:
 
 async def one_mib_at_most(request: Request, forward: Forward) -> ServerResponse:
     response = await forward(request)
-    return problem(response, 413, "Content Too Large") if len(request.body) > 2**20 else response
+    return build_problem(response, 413, "Content Too Large") if len(request.body) > 2**20 else response
 
 
 async def fifty_at_most(request: Request, forward: Forward) -> ServerResponse:
@@ -134,7 +134,7 @@ def published_message_undeletable() -> Breakage:
 
     async def breakage(request: Request, forward: Forward) -> ServerResponse:
         if request.method == "DELETE" and request.path in published:
-            return problem(await forward(replace(request, method="GET")), 404, "Not Found")
+            return build_problem(await forward(replace(request, method="GET")), 404, "Not Found")
         response = await forward(request)
         if names_case(request) and response.status == 201:
             published.add(response.header("location") or "")
@@ -147,13 +147,13 @@ async def envelope_from_pieces(request: Request, forward: Forward) -> ServerResp
     """Build the SOAP envelope by concatenation, so that markup in a text breaks it."""
     response = await forward(request)
     is_broken = names_case(request) and response.status == 201 and b"<" in request.body
-    return problem(response.without("location"), 500, "Internal Server Error") if is_broken else response
+    return build_problem(response.without("location"), 500, "Internal Server Error") if is_broken else response
 
 
 async def refused_by_open_e_and_stored(request: Request, forward: Forward) -> ServerResponse:
     response = await forward(request)
     is_refused = names_case(request, LARGEST_CASE) and response.status == 201
-    return problem(response.without("location"), 404, "Not Found") if is_refused else response
+    return build_problem(response.without("location"), 404, "Not Found") if is_refused else response
 
 
 def text_of_concurrent_message() -> Breakage:

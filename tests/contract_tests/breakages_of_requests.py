@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 from tests.contract_tests.breakages import MESSAGES, Case
-from tests.contract_tests.breakages_of_messages import PARTY, problem
+from tests.contract_tests.breakages_of_messages import PARTY, build_problem
 from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
 
 
@@ -62,7 +62,7 @@ async def unreadable_body_hides_the_query(request: Request, forward: Forward) ->
 async def faults_before_scopes(request: Request, forward: Forward) -> ServerResponse:
     response = await forward(request)
     is_faulty = request.path == MESSAGES and response.status == 403 and request.json() == {}
-    return problem(response, 400, "Bad Request") if is_faulty else response
+    return build_problem(response, 400, "Bad Request") if is_faulty else response
 
 
 async def errors_repeat_request_ids(request: Request, forward: Forward) -> ServerResponse:

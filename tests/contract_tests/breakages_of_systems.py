@@ -15,7 +15,7 @@ IDENTITY = ("orgType", "orgCode", "entityType")
 KNOWN = {*IDENTITY, "webhookUrl", "startDato", "slutDato"}
 
 
-def wanted_of(request: Request) -> list[Any] | None:
+def read_wanted(request: Request) -> list[Any] | None:
     """Return the entries of a sync that is not a dry run, otherwise None."""
     body = request.json() if request.path == SYNC and request.query in {b"", b"dryRun=false"} else None
     entries = body.get("abonnementer") if isinstance(body, dict) else None
@@ -26,11 +26,11 @@ def with_entries(request: Request, entries: list[Any]) -> Request:
     return request.with_json({**request.json(), "abonnementer": entries})
 
 
-def identity(entry: JSONObject) -> str:
+def build_identity(entry: JSONObject) -> str:
     return str([entry.get(name) for name in IDENTITY])
 
 
-async def current_of(request: Request, forward: Forward) -> list[JSONObject]:
+async def fetch_current(request: Request, forward: Forward) -> list[JSONObject]:
     """Return the current set of the system of a request."""
     return list((await read(request, forward, CURRENT)).get("abonnementer", []))
 
@@ -59,10 +59,10 @@ def a_thousand_at_most(errors: list[JSONObject], _: Request) -> list[JSONObject]
 
 
 def integers_of_32_bits(errors: list[JSONObject], _: Request) -> list[JSONObject]:
-    def small(value: Any) -> Any:
+    def drop_large(value: Any) -> Any:
         return value if value is None or -(2**31) <= value < 2**31 else None
 
-    return [{**error, **{name.lower(): small(error[name.lower()]) for name in IDENTITY}} for error in errors]
+    return [{**error, **{name.lower(): drop_large(error[name.lower()]) for name in IDENTITY}} for error in errors]
 
 
 def one_unknown_property(errors: list[JSONObject], _: Request) -> list[JSONObject]:
@@ -82,7 +82,7 @@ def system_checked_before_entries(errors: list[JSONObject], _: Request) -> list[
 
 
 def identity_without_org_type(errors: list[JSONObject], request: Request) -> list[JSONObject]:
-    entries, seen = wanted_of(request) or [], set()
+    entries, seen = read_wanted(request) or [], set()
     for index, entry in enumerate(entries):
         key = str([entry.get("orgCode"), entry.get("entityType")])
         are_numbers = all(isinstance(entry.get(name), int) for name in IDENTITY)
@@ -100,7 +100,7 @@ async def dry_run_drops_messages(request: Request, forward: Forward) -> ServerRe
         return await forward(request)
     response = await forward(request)
     if response.status == 200:
-        before = await current_of(request, forward)
+        before = await fetch_current(request, forward)
         await forward(replace(request, query=b""))
         await forward(with_entries(replace(request, query=b""), before))
     return response
@@ -114,12 +114,16 @@ async def messages_are_not_counted(request: Request, forward: Forward) -> Server
 
 async def updates_recreated(request: Request, forward: Forward) -> ServerResponse:
     """Delete and insert changed subscriptions, which drops their deliveries."""
-    entries = wanted_of(request)
+    entries = read_wanted(request)
     preview = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
     if entries is None or preview is None or preview.status != 200 or not preview.json()["opdateret"]:
         return await forward(request)
-    before = {identity(entry): entry for entry in await current_of(request, forward)}
-    same = [before[identity(e)] for e in entries if before.get(identity(e), {}).get("webhookUrl") == e["webhookUrl"]]
+    before = {build_identity(entry): entry for entry in await fetch_current(request, forward)}
+    same = [
+        before[build_identity(e)]
+        for e in entries
+        if before.get(build_identity(e), {}).get("webhookUrl") == e["webhookUrl"]
+    ]
     await forward(with_entries(request, same))
     await forward(request)
     return preview
@@ -127,7 +131,7 @@ async def updates_recreated(request: Request, forward: Forward) -> ServerRespons
 
 async def all_subscriptions_recreated(request: Request, forward: Forward) -> ServerResponse:
     """Delete the whole set first; only concurrent readers and waiting deliveries reveal it."""
-    preview = await forward(replace(request, query=b"dryRun=true")) if wanted_of(request) is not None else None
+    preview = await forward(replace(request, query=b"dryRun=true")) if read_wanted(request) is not None else None
     if preview is None or preview.status != 200:
         return await forward(request)
     await forward(with_entries(request, []))
@@ -137,12 +141,14 @@ async def all_subscriptions_recreated(request: Request, forward: Forward) -> Ser
 
 async def removals_applied_first(request: Request, forward: Forward) -> ServerResponse:
     """Remove subscriptions in a separate transaction, so that concurrent readers see a part of the set."""
-    entries = wanted_of(request)
+    entries = read_wanted(request)
     preview = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
     if entries is None or preview is None or preview.status != 200:
         return await forward(request)
-    wanted = {identity(entry) for entry in entries}
-    await forward(with_entries(request, [e for e in await current_of(request, forward) if identity(e) in wanted]))
+    wanted = {build_identity(entry) for entry in entries}
+    await forward(
+        with_entries(request, [e for e in await fetch_current(request, forward) if build_identity(e) in wanted])
+    )
     await forward(request)
     return preview
 
@@ -151,13 +157,13 @@ def compared_loosely(name: str, key: Callable[[str], str]) -> Breakage:
     """Keep the stored text if it compares equal to the new one."""
 
     async def breakage(request: Request, forward: Forward) -> ServerResponse:
-        entries = wanted_of(request)
+        entries = read_wanted(request)
         if not entries:
             return await forward(request)
-        before = {identity(entry): entry[name] for entry in await current_of(request, forward)}
+        before = {build_identity(entry): entry[name] for entry in await fetch_current(request, forward)}
 
         def keep_stored(entry: JSONObject) -> JSONObject:
-            old, new = before.get(identity(entry)), entry.get(name)
+            old, new = before.get(build_identity(entry)), entry.get(name)
             are_same = isinstance(old, str) and isinstance(new, str) and key(old) == key(new)
             return {**entry, name: old} if are_same else entry
 
@@ -168,7 +174,7 @@ def compared_loosely(name: str, key: Callable[[str], str]) -> Breakage:
 
 
 async def ended_types_accept_subscriptions(request: Request, forward: Forward) -> ServerResponse:
-    entries = wanted_of(request)
+    entries = read_wanted(request)
     if entries is None or not any(entry.get("entityType") == 204 for entry in entries):
         return await forward(request)
     return await forward(with_entries(request, [{**e, "entityType": 202} for e in entries]))

@@ -27,7 +27,7 @@ from tests.catalogue_rows import put_message_types, put_system
 from tests.contract_tests.breakages import Case
 from tests.contract_tests.broken_server import Breakage, add_breakage
 from tests.factories import NOW
-from tests.handlers.callers import new_certificate
+from tests.handlers.callers import create_certificate
 from tests.shown_commands import PATH, read_block
 
 BUDKAVLE = Path(sys.executable).with_name("budkavle")
@@ -115,7 +115,7 @@ def running_target(
     issuer: DemoIssuer | None = None,
 ) -> Iterator[Server]:
     """Run our service, intact or broken, in front of a mock Open-E."""
-    certificate = new_certificate()
+    certificate = create_certificate()
     put_message_types(database_url)
     put_system(database_url, SYSTEM, certificate.fingerprint)
     settings = Settings(

@@ -62,22 +62,24 @@ def with_violations(seed: int) -> Breakage:
     return respond
 
 
-def _in_json(change: Callable[[Any, random.Random], Any]) -> Callable[[ServerResponse, random.Random], ServerResponse]:
+def _change_json(
+    change: Callable[[Any, random.Random], Any],
+) -> Callable[[ServerResponse, random.Random], ServerResponse]:
     def change_response(response: ServerResponse, chance: random.Random) -> ServerResponse:
         value = response.json()
-        return response if value is None else response.with_json(_at_random(value, change, chance))
+        return response if value is None else response.with_json(_change_at_random(value, change, chance))
 
     return change_response
 
 
-def _at_random(value: Any, change: Callable[[Any, random.Random], Any], chance: random.Random) -> Any:
+def _change_at_random(value: Any, change: Callable[[Any, random.Random], Any], chance: random.Random) -> Any:
     """Change one place in a value."""
     if isinstance(value, dict) and value and chance.random() < 0.7:
         name = chance.choice(list(value))
-        return {**value, name: _at_random(value[name], change, chance)}
+        return {**value, name: _change_at_random(value[name], change, chance)}
     if isinstance(value, list) and value and chance.random() < 0.7:
         at = chance.randrange(len(value))
-        return [*value[:at], _at_random(value[at], change, chance), *value[at + 1 :]]
+        return [*value[:at], _change_at_random(value[at], change, chance), *value[at + 1 :]]
     return change(value, chance)
 
 
@@ -87,32 +89,38 @@ OTHERS: tuple[Any, ...] = (
 )
 
 
-def _other(_value: Any, chance: random.Random) -> Any:
+def _choose_other(_value: Any, chance: random.Random) -> Any:
     return chance.choice(OTHERS)
 
 
-def _body(body: bytes) -> Callable[[ServerResponse, random.Random], ServerResponse]:
+def _replace_body(body: bytes) -> Callable[[ServerResponse, random.Random], ServerResponse]:
     return lambda response, _: response.with_body(body)
 
 
-def _header(name: str, value: str) -> Callable[[ServerResponse, random.Random], ServerResponse]:
+def _replace_header(name: str, value: str) -> Callable[[ServerResponse, random.Random], ServerResponse]:
     return lambda response, _: replace(
         response, headers=[*response.without(name).headers, (name.encode(), value.encode("latin-1"))]
     )
 
 
 CHANGES: tuple[Callable[[ServerResponse, random.Random], ServerResponse], ...] = (
-    *(_in_json(_other),) * 8,
-    *(_body(body) for body in (b"", b"{", b"\xff\xfe{}", b"[" * 100_000, b"1" * 5000, b'"\\ud800"', b"null", b"\0")),
-    _body(json.dumps({"errors": [{"message": None}], "violations": [None], "status": 1}).encode()),
-    *(_header("location", value) for value in ("", "//", "http://[", "/webmessages/\xff", "/webmessages/" + "0" * 36)),
-    *(_header("link", value) for value in ("<", "<//[>; rel=next", "<>; rel=next", "<\xff>; rel=next", ",;,")),
-    *(_header("content-type", value) for value in ("", ";", "application/json; charset=\xff", "text/html")),
+    *(_change_json(_choose_other),) * 8,
     *(
-        _header("content-type", value)
+        _replace_body(body)
+        for body in (b"", b"{", b"\xff\xfe{}", b"[" * 100_000, b"1" * 5000, b'"\\ud800"', b"null", b"\0")
+    ),
+    _replace_body(json.dumps({"errors": [{"message": None}], "violations": [None], "status": 1}).encode()),
+    *(
+        _replace_header("location", value)
+        for value in ("", "//", "http://[", "/webmessages/\xff", "/webmessages/" + "0" * 36)
+    ),
+    *(_replace_header("link", value) for value in ("<", "<//[>; rel=next", "<>; rel=next", "<\xff>; rel=next", ",;,")),
+    *(_replace_header("content-type", value) for value in ("", ";", "application/json; charset=\xff", "text/html")),
+    *(
+        _replace_header("content-type", value)
         for value in ("application/json; charset=utf-16", "application/json; charset=nope")
     ),
-    *(_header("content-disposition", value) for value in ("", "filename*=", "attachment; filename*=x''%ff")),
-    *(_header(name, "\xff") for name in ("allow", "www-authenticate", "x-requestid", "x-request-id")),
+    *(_replace_header("content-disposition", value) for value in ("", "filename*=", "attachment; filename*=x''%ff")),
+    *(_replace_header(name, "\xff") for name in ("allow", "www-authenticate", "x-requestid", "x-request-id")),
     lambda given, chance: replace(given, status=chance.choice([200, 201, 202, 299, 302, 404, 418, 500, 503, 599])),
 )

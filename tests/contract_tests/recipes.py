@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 
 import yaml
 
-from tests.processes import REPOSITORY, environment
+from tests.processes import REPOSITORY, build_environment
 
 GUIDE = (REPOSITORY / "docs" / "how-to" / "contract-check.md").read_text()
 OWN, OTHER_TEAM = (section for section in GUIDE.split("\n## ") if section.startswith("Recipe: "))
@@ -53,7 +53,7 @@ def run_steps(section: str, folder: Path, **variables: str) -> dict[str, subproc
         name: subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", lines],
             cwd=folder,
-            env={**environment(), "PATH": path, **variables},
+            env={**build_environment(), "PATH": path, **variables},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -14,7 +14,7 @@ from tests.budkavle.services import running_program
 from tests.catalogue_rows import put_message_types, put_system
 from tests.certificates import Authority
 from tests.contract_tests.checking import SYSTEM, Server
-from tests.databases import with_database
+from tests.databases import run_with_database
 from tests.factories import NOW
 from tests.nginx import nginx_before
 
@@ -42,7 +42,7 @@ def behind_nginx(
     database_url: str, open_e_url: str, folder: Path, *, services: int = 1, **nginx: Any
 ) -> Iterator[Site]:
     """Run the requested number of services behind nginx, which terminates TLS and forwards certificates."""
-    tls, client_key = _certificates(database_url, folder)
+    tls, client_key = _create_certificates(database_url, folder)
     with ExitStack() as stack:
         first, *more = (
             stack.enter_context(
@@ -59,7 +59,7 @@ def _open_e(url: str) -> dict[str, str]:
     return {f"open_e_{instance}_url": f"{url}/{instance}/api/callback" for instance in ("external", "internal")}
 
 
-def _certificates(database_url: str, folder: Path) -> tuple[dict[str, Path], Path]:
+def _create_certificates(database_url: str, folder: Path) -> tuple[dict[str, Path], Path]:
     """Return the certificates of the service and the key of the check. Store keys and a system in the database."""
     authority = Authority(folder)
     service, caller = authority.issue("127.0.0.1", "localhost"), authority.issue()
@@ -72,6 +72,6 @@ def _certificates(database_url: str, folder: Path) -> tuple[dict[str, Path], Pat
     put_system(database_url, SYSTEM, caller.fingerprint)
     for name, secret, scope in (("tests", MESSAGES_KEY, "messages"), ("publisher", PUBLISH_KEY, "publish")):
         stored = ApiKey(hash_key(secret.encode()), name, (scope,), NOW)
-        with_database(database_url, lambda database, stored=stored: api_keys.create(database, stored))
+        run_with_database(database_url, lambda database, stored=stored: api_keys.create(database, stored))
     tls = {"tls_cert": service.file, "tls_key": service.file, "client_ca": authority.file}
     return tls, folder / "caller.key"

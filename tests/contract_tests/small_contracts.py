@@ -71,7 +71,7 @@ PLAIN: dict[str, Any] = {
 """A contract with one path and two operations, with one of everything that is compared."""
 
 
-def changed(contract: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
+def change_contract(contract: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
     """Return the contract with a value replaced; names are separated by ` > `, and list indexes count as names."""
     new: dict[str, Any] = copy.deepcopy(contract)
     *way, last = [int(name) if name.isdecimal() and len(name) < 3 else name for name in place.split(" > ")]
@@ -87,20 +87,20 @@ def changed(contract: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
     return new
 
 
-def lines(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def list_lines(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [str(difference) for difference in differences(old, new)]
 
 
-def with_schema(schema: dict[str, Any], schemas: dict[str, Any] | None = None) -> dict[str, Any]:
+def build_contract(schema: dict[str, Any], schemas: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return a contract whose only operation receives and returns a schema."""
     content = {"content": {"application/json": {"schema": schema}}}
     operation = {"operationId": "echo", "requestBody": content, "responses": {"200": content}}
     return {"paths": {"/echo": {"post": operation}}, "components": {"schemas": schemas or {}}}
 
 
-def by_side(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[str]]:
+def compare_by_side(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[str]]:
     """Return the findings of a schema change in a contract of `with_schema`: for requests, and for responses."""
-    reported = lines(old, new)
+    reported = list_lines(old, new)
     requests = [line.removeprefix("echo body application/json") for line in reported if line.startswith("echo body")]
     responses = [line.removeprefix("echo 200 application/json") for line in reported if line.startswith("echo 200")]
     assert len(requests) + len(responses) == len(reported), reported

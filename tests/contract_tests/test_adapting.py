@@ -12,14 +12,14 @@ from openapi_schema_validator import OAS30Validator
 from contract_tests import adapting
 from contract_tests.adapting import EVENT, SYNC, adapt_call
 from contract_tests.target import CheckTarget, SubscriptionIdentity
-from tests.test_guards import validator
+from tests.test_guards import create_validator
 
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 OTHER = "650E8400-e29b-41d4-a716-446655440000"
 QUEUED, ATTACKED = SubscriptionIdentity(1, 66_600, 202), SubscriptionIdentity(1, 66_601, 202)
 SCHEMAS: dict[str, OAS30Validator] = {
-    SYNC: validator("subscriptions", "/components/schemas/SyncRequest"),
-    EVENT: validator("subscriptions", "/components/schemas/Event"),
+    SYNC: create_validator("subscriptions", "/components/schemas/SyncRequest"),
+    EVENT: create_validator("subscriptions", "/components/schemas/Event"),
 }
 ENTRY = {"orgType": 5, "orgCode": 3, "entityType": 6, "webhookUrl": "/a", "startDato": "2024-02-30T00:00:00"}
 GOOD: dict[str, dict[str, Any]] = {
@@ -37,14 +37,14 @@ def _target() -> Iterator[None]:
     adapting.set_target(before)
 
 
-def fitted(path: str, body: Any) -> Any:
+def fit_body(path: str, body: Any) -> Any:
     body = copy.deepcopy(body)
     adapt_call(path, {}, body)
     return body
 
 
 def test_valid_set_is_adapted_to_allowed_subscriptions() -> None:
-    body = fitted(SYNC, GOOD[SYNC])
+    body = fit_body(SYNC, GOOD[SYNC])
     assert body["systemIdentifier"] == SYSTEM
     first, *stay = body["abonnementer"]
     assert (first["orgType"], first["entityType"]) in {(1, 202), (2, 203)}
@@ -53,16 +53,16 @@ def test_valid_set_is_adapted_to_allowed_subscriptions() -> None:
 
 
 def test_event_gets_an_id_of_its_content_and_a_known_type() -> None:
-    first, second = fitted(EVENT, GOOD[EVENT]), fitted(EVENT, GOOD[EVENT] | {"aendringstype": 2})
+    first, second = fit_body(EVENT, GOOD[EVENT]), fit_body(EVENT, GOOD[EVENT] | {"aendringstype": 2})
     assert first["entityType"] in {202, 203}
     assert first["body"] == {"a": ""}
-    assert first == fitted(EVENT, GOOD[EVENT])
+    assert first == fit_body(EVENT, GOOD[EVENT])
     assert first["beskedId"] != second["beskedId"]
 
 
 @pytest.mark.parametrize("path", GOOD)
 def test_adapted_valid_data_are_valid(path: str) -> None:
-    assert SCHEMAS[path].is_valid(fitted(path, GOOD[path]))
+    assert SCHEMAS[path].is_valid(fit_body(path, GOOD[path]))
 
 
 bad_values = st.one_of(
@@ -86,11 +86,11 @@ def test_invalid_data_stay_invalid(path: str, data: st.DataObject) -> None:
     part = data.draw(st.sampled_from([body, *body.get("abonnementer", [])]))
     part[data.draw(st.sampled_from([*part, "more"]))] = data.draw(bad_values)
     if not SCHEMAS[path].is_valid(body):
-        assert not SCHEMAS[path].is_valid(fitted(path, body))
+        assert not SCHEMAS[path].is_valid(fit_body(path, body))
 
 
 @settings(max_examples=100, deadline=None, database=None, derandomize=True)
 @given(path=st.sampled_from(sorted(GOOD)), body=bad_values)
 def test_other_types_are_unchanged(path: str, body: Any) -> None:
     if not isinstance(body, dict):
-        assert fitted(path, body) == body
+        assert fit_body(path, body) == body

@@ -16,8 +16,8 @@ from contract_tests.target import read_certificate
 from tests.contract_tests.checking import WITHOUT_TOKENS, Server, parse_skip_reasons, running_target
 from tests.contract_tests.recipes import OTHER_TEAM, assert_reported, run_steps
 from tests.contract_tests.recording_proxy import running_proxy
-from tests.databases import with_database
-from tests.persistence.rows import counts
+from tests.databases import run_with_database
+from tests.persistence.rows import count_rows
 from tests.processes import run_program
 from tests.shown_commands import read_block
 
@@ -53,7 +53,7 @@ class WholeCheck:
         return self.work / "contract-report"
 
 
-def whole_check(
+def run_whole_check(
     request: pytest.FixtureRequest, folder: Path, open_e_url: str, run: Callable[[Server, Path], CompletedProcess[str]]
 ) -> WholeCheck:
     """Run a server on the database of the request's parameter, let `run` check it, and return the results."""
@@ -68,7 +68,9 @@ def whole_check(
         work.mkdir()
         result = run(replace(server, url=proxy.url), work)
         after = api.subscriptions()
-    return WholeCheck(server, result, work, proxy.requests(), before, after, with_database(server.database_url, counts))
+    return WholeCheck(
+        server, result, work, proxy.requests(), before, after, run_with_database(server.database_url, count_rows)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def on_sqlite(request: pytest.FixtureRequest, open_e_url: str, tmp_path_factory:
         )["Check"]
 
     request.param = "sqlite"
-    return whole_check(request, tmp_path_factory.mktemp("sqlite"), open_e_url, run)
+    return run_whole_check(request, tmp_path_factory.mktemp("sqlite"), open_e_url, run)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +101,7 @@ def on_postgresql(
     """Run the check with the command that the reference shows."""
     request.param = "postgresql"
     folder = tmp_path_factory.mktemp("postgresql")
-    return whole_check(request, folder, open_e_url, lambda server, work: server.check_as_shown(work))
+    return run_whole_check(request, folder, open_e_url, lambda server, work: server.check_as_shown(work))
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

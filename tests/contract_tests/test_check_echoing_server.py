@@ -48,7 +48,7 @@ WAYS: dict[str, Callable[[str], str]] = {
 }
 
 
-def parts(secret: str) -> set[str]:
+def list_parts(secret: str) -> set[str]:
     """Return the parts of a secret that must not remain: every part longer than a half."""
     size = len(secret) // 2 + 1
     return {secret[at : at + size].lower() for at in range(len(secret) - size + 1)}
@@ -115,4 +115,4 @@ def assert_clean(server: Server, folder: Path, printed: str) -> None:
         for secret in (MESSAGES_KEY, PUBLISH_KEY, certificate):
             forms = (secret, *(WAYS[way](secret) for way in ("hexadecimal", "base64", "JSON, every character")))
             for form in forms:
-                assert not any(part in small for part in parts(form)), (name, form)
+                assert not any(part in small for part in list_parts(form)), (name, form)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract_tests.checking import Server, encode_pem
 from tests.contract_tests.stub_server import StubServer, running_stub
-from tests.handlers.callers import new_certificate
+from tests.handlers.callers import create_certificate
 
 PAGE = "<!doctype html><h1>Welcome</h1>"
 SYNC_ALONE = {"GET /": (404, PAGE), "POST /": (404, PAGE), "POST /v1/abonnement/sync": (200, "{}")}
@@ -25,7 +25,7 @@ def server() -> Iterator[StubServer]:
 
 def check(server: StubServer, folder: Path, *options: str) -> CompletedProcess[str]:
     certificate = folder / "client.pem"
-    certificate.write_text(encode_pem(new_certificate().header))
+    certificate.write_text(encode_pem(create_certificate().header))
     return Server(server.url, certificate, "").check(folder, *options)
 
 

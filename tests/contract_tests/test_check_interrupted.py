@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from tests.contract_tests.checking import Server
-from tests.databases import with_database
-from tests.persistence.rows import counts
-from tests.processes import environment
+from tests.databases import run_with_database
+from tests.persistence.rows import count_rows
+from tests.processes import build_environment
 
 BEFORE = {"orgType": 1, "orgCode": 7, "entityType": 202, "webhookUrl": "/a", "startDato": "2024-03-01T00:00:00+01:00"}
 SECONDS = 60
@@ -24,7 +24,7 @@ class OnATerminal:
     def __init__(self, server: Server, folder: Path, *options: str) -> None:
         self._ours, theirs = pty.openpty()
         self.process = subprocess.Popen(
-            server.command(folder, *options), cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=theirs
+            server.command(folder, *options), cwd=folder, env=build_environment(), stdout=subprocess.PIPE, stderr=theirs
         )
         os.close(theirs)
         self.shown = b""
@@ -50,7 +50,7 @@ class OnATerminal:
 
 
 def assert_unchanged(server: Server) -> None:
-    left = with_database(server.database_url, counts)
+    left = run_with_database(server.database_url, count_rows)
     assert not {"web_messages", "deliveries"} & set(left)
     with server.api() as api:
         assert [{name: entry[name] for name in BEFORE} for entry in api.subscriptions()] == [BEFORE]
@@ -63,7 +63,7 @@ def test_interrupted_check_cleans_up(number: signal.Signals, server: Server, tmp
     check = OnATerminal(server, tmp_path, "--suite", "schema")
     check.wait_for(b"POST /webmessages")
     # Reading its output meanwhile would wait for the next step, and perhaps for the end.
-    while "web_messages" not in with_database(server.database_url, counts):
+    while "web_messages" not in run_with_database(server.database_url, count_rows):
         assert check.process.poll() is None
     suite = check.suite()
 

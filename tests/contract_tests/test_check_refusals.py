@@ -15,10 +15,10 @@ from mock_open_e import MockOpenE
 from tests.certificates import Authority
 from tests.contract_tests.checking import Server, encode_pem, running_target
 from tests.contract_tests.recording import RESPONSE, running_recorder
-from tests.databases import with_database
-from tests.handlers.callers import new_certificate
+from tests.databases import run_with_database
+from tests.handlers.callers import create_certificate
 from tests.mock_servers import running_mock
-from tests.persistence.rows import counts
+from tests.persistence.rows import count_rows
 from tests.processes import run_program
 
 KEYS = ("--api-key", MESSAGES_KEY, "--publish-key", PUBLISH_KEY)
@@ -54,7 +54,7 @@ def ask(tmp_path: Path) -> Asked:
 
 def count_stored_rows(server: Server) -> dict[str, int]:
     """Return the number of stored rows, without the audit of refused callers."""
-    found = with_database(server.database_url, counts)
+    found = run_with_database(server.database_url, count_rows)
     return {name: number for name, number in found.items() if name not in {"audit_entries", "chains"}}
 
 
@@ -153,7 +153,7 @@ def files(server: Server, tmp_path: Path) -> dict[str, str]:
     (tmp_path / "none.pem").write_text("no certificate")
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "bytes.pem").write_bytes(b"\xff\xfe\0")
-    (tmp_path / "stranger.pem").write_text(encode_pem(new_certificate().header))
+    (tmp_path / "stranger.pem").write_text(encode_pem(create_certificate().header))
     return {
         "server": server.url,
         "client": str(server.certificate),

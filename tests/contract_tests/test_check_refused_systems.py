@@ -15,9 +15,9 @@ from persistence.tables import subscriptions
 from tests.catalogue_rows import ALLOWED, ENDED, ORG_TYPE, execute, put_parked_message
 from tests.contract_tests.broken_server import Forward, Request, ServerResponse
 from tests.contract_tests.checking import SYSTEM, Server
-from tests.databases import with_database
+from tests.databases import run_with_database
 from tests.factories import NOW
-from tests.persistence.rows import counts
+from tests.persistence.rows import count_rows
 
 
 def put_subscription(server: Server, entity_type: int = ALLOWED, end: datetime | None = None) -> None:
@@ -38,7 +38,7 @@ def assert_untouched(server: Server, folder: Path, words: str) -> None:
 def test_system_with_waiting_messages_is_left_unchanged(server: Server, tmp_path: Path) -> None:
     put_parked_message(server.database_url, SYSTEM, (ORG_TYPE, 101, ALLOWED), "3e4f4c1e-5798-41e9-ae24-57fa13b361e1")
     assert_untouched(server, tmp_path, "messages wait for system")
-    assert with_database(server.database_url, counts)["deliveries"] == 1
+    assert run_with_database(server.database_url, count_rows)["deliveries"] == 1
 
 
 @pytest.mark.parametrize(("entity_type", "end"), [(ENDED, None), (ALLOWED, NOW)], ids=["type", "subscription"])

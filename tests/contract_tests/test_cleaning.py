@@ -35,13 +35,13 @@ def run_record(tmp_path: Path) -> Path:
     return file
 
 
-def target_of(server: StubServer) -> CheckTarget:
+def build_target(server: StubServer) -> CheckTarget:
     return CheckTarget(server.url, "k", certificate=Certificate("", None, ":Q2VydA==:"), system="s")
 
 
 def test_messages_are_deleted_once_and_nothing_else(server: StubServer, run_record: Path, backup: Path) -> None:
     server.responses = {"DELETE": (204, ""), "POST": (200, "{}")}
-    assert clean_up(target_of(server), run_record, CURRENT, backup) == []
+    assert clean_up(build_target(server), run_record, CURRENT, backup) == []
     assert [path for method, path, _ in server.requests if method == "DELETE"] == [f"/webmessages/{id_}" for id_ in IDS]
     assert not backup.exists()
     assert json.loads(server.requests[-1][2]) == {"systemIdentifier": "s", "abonnementer": CURRENT}
@@ -51,7 +51,7 @@ def test_undeletable_message_is_reported_and_the_others_are_deleted(
     server: StubServer, run_record: Path, backup: Path
 ) -> None:
     server.responses = {"DELETE": (403, ""), "POST": (200, "{}")}
-    (report,) = clean_up(target_of(server), run_record, CURRENT, backup)
+    (report,) = clean_up(build_target(server), run_record, CURRENT, backup)
     assert report == f"3 messages could not be deleted, /webmessages/{IDS[0]} among them: 403"
 
 
@@ -59,7 +59,7 @@ def test_subscriptions_that_cannot_be_restored_are_kept_in_a_file(
     server: StubServer, run_record: Path, backup: Path
 ) -> None:
     server.responses = {"DELETE": (404, ""), "POST": (400, "no more " * 1000)}
-    (report,) = clean_up(target_of(server), run_record, CURRENT, backup)
+    (report,) = clean_up(build_target(server), run_record, CURRENT, backup)
     assert f"system s did not get its subscriptions back: POST /v1/abonnement/sync with {backup} (400 no more" in report
     assert len(report) < 600
     assert backup.exists()
@@ -75,7 +75,7 @@ def test_unreachable_server_is_reported_and_called_once_for_each(run_record: Pat
 def test_invalid_response_does_not_prevent_the_restoration(server: StubServer, run_record: Path, backup: Path) -> None:
     server.responses = {"DELETE": (204, ""), "POST": (200, "{}")}
     server.silent = "DELETE"
-    (report,) = clean_up(target_of(server), run_record, CURRENT, backup)
+    (report,) = clean_up(build_target(server), run_record, CURRENT, backup)
     assert report.startswith("3 messages could not be deleted")
     assert not backup.exists()
 

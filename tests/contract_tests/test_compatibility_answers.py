@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract_tests.small_contracts import GONE, PLAIN, changed, lines
+from tests.contract_tests.small_contracts import GONE, PLAIN, change_contract, list_lines
 
 ANSWERS = "paths > /things/{id} > put > responses"
 OK = f"{ANSWERS} > 200"
@@ -67,13 +67,13 @@ CHANGES: dict[str, tuple[str, Any, list[str]]] = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_response_changes_are_compared(name: str) -> None:
     place, value, expected = CHANGES[name]
-    assert lines(PLAIN, changed(PLAIN, place, value)) == expected
+    assert list_lines(PLAIN, change_contract(PLAIN, place, value)) == expected
 
 
 def test_header_names_are_case_insensitive() -> None:
-    lower = changed(
-        changed(PLAIN, f"{OK} > headers > Link", GONE),
+    lower = change_contract(
+        change_contract(PLAIN, f"{OK} > headers > Link", GONE),
         f"{OK} > headers > link",
         {"required": True, "schema": {"type": "string"}},
     )
-    assert lines(PLAIN, lower) == []
+    assert list_lines(PLAIN, lower) == []

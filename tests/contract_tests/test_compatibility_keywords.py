@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract_tests.small_contracts import by_side, with_schema
+from tests.contract_tests.small_contracts import build_contract, compare_by_side
 
 TEXT = {"type": "string"}
 NUMBER = {"type": "integer"}
@@ -102,4 +102,4 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str | None, str | None]
 def test_keyword_changes_are_compared_by_direction(name: str) -> None:
     old, new, requests, responses = CHANGES[name]
     expected = tuple([] if text is None else [f": {text}"] for text in (requests, responses))
-    assert by_side(with_schema(old), with_schema(new)) == expected
+    assert compare_by_side(build_contract(old), build_contract(new)) == expected

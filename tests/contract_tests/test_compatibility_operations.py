@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract_tests.small_contracts import GONE, PLAIN, changed, lines
+from tests.contract_tests.small_contracts import GONE, PLAIN, change_contract, list_lines
 
 PUT = "paths > /things/{id} > put"
 BODY = f"{PUT} > requestBody"
@@ -124,13 +124,13 @@ CHANGES: dict[str, tuple[str, Any, list[str]]] = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_operation_changes_are_compared(name: str) -> None:
     place, value, expected = CHANGES[name]
-    assert lines(PLAIN, changed(PLAIN, place, value)) == expected
+    assert list_lines(PLAIN, change_contract(PLAIN, place, value)) == expected
 
 
 def test_contract_equals_itself() -> None:
-    assert lines(PLAIN, PLAIN) == []
+    assert list_lines(PLAIN, PLAIN) == []
 
 
 def test_removed_security_requirement_may_not_be_required_by_any_operation() -> None:
-    free = changed(PLAIN, f"{PUT} > security", [])
-    assert lines(free, PLAIN) == ["setThing: security demands more: was open to all, is Key"]
+    free = change_contract(PLAIN, f"{PUT} > security", [])
+    assert list_lines(free, PLAIN) == ["setThing: security demands more: was open to all, is Key"]

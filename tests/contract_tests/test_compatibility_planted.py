@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract_tests.real_contracts import OURS, since_now, since_published
+from tests.contract_tests.real_contracts import OURS, compare_with_current, compare_with_published
 from tests.contract_tests.small_contracts import GONE
 
 SCHEMAS = "components > schemas"
@@ -315,18 +315,18 @@ OF_ADDED_PARTS: list[tuple[str, str, Any, str]] = [
     ],
 )
 def test_break_of_the_published_contract_is_reported(name: str, place: str, value: Any, line: str) -> None:
-    assert line in since_published(name, place, value)
-    assert since_now(name, place, value)
+    assert line in compare_with_published(name, place, value)
+    assert compare_with_current(name, place, value)
 
 
 @pytest.mark.parametrize(("name", "place", "value", "line"), OF_ADDED_PARTS)
 def test_break_of_an_added_part_is_reported(name: str, place: str, value: Any, line: str) -> None:
-    assert line in since_now(name, place, value)
+    assert line in compare_with_current(name, place, value)
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_contract_with_other_descriptions_is_compatible(name: str) -> None:
-    assert since_now(name, "info", {"title": "Another", "version": "2"}) == set()
+    assert compare_with_current(name, "info", {"title": "Another", "version": "2"}) == set()
 
 
 @pytest.mark.parametrize(
@@ -342,4 +342,4 @@ def test_contract_with_other_descriptions_is_compatible(name: str) -> None:
     ],
 )
 def test_additions_are_compatible(name: str, place: str, value: Any) -> None:
-    assert since_now(name, place, value) == set()
+    assert compare_with_current(name, place, value) == set()

@@ -22,11 +22,11 @@ def recorder() -> Iterator[Recorder]:
         yield recorder
 
 
-def target_of(url: str) -> CheckTarget:
+def build_target(url: str) -> CheckTarget:
     return CheckTarget(url, KEYS["API_KEY"], KEYS["PUBLISH_KEY"], Certificate("", None, KEYS["CLIENT_CERT"]))
 
 
-def head_and_body(request: bytes) -> tuple[str, dict[str, str], bytes]:
+def split_request(request: bytes) -> tuple[str, dict[str, str], bytes]:
     """Return the request line, headers by lower-case name, and the body."""
     head, _, body = request.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
@@ -52,8 +52,8 @@ BODIES = {
 @pytest.mark.parametrize("content_type", ["application/json", None])
 def test_body_is_sent_unchanged(content_type: str | None, body: bytes, recorder: Recorder, tmp_path: Path) -> None:
     headers = {"apikey": KEYS["API_KEY"], **({"Content-Type": content_type} if content_type else {})}
-    line = format_curl(SentRequest("POST", "/webmessages", headers, body), target_of(recorder.url), tmp_path)
-    first, seen, request = head_and_body(recorder.run(line, len(body), has_head=True, **KEYS))
+    line = format_curl(SentRequest("POST", "/webmessages", headers, body), build_target(recorder.url), tmp_path)
+    first, seen, request = split_request(recorder.run(line, len(body), has_head=True, **KEYS))
     assert (first, request) == ("POST /webmessages HTTP/1.1", body)
     assert (seen["apikey"], seen.get("content-type")) == (KEYS["API_KEY"], content_type)
     assert KEYS["API_KEY"] not in line
@@ -70,8 +70,8 @@ def test_body_is_sent_unchanged(content_type: str | None, body: bytes, recorder:
     ],
 )
 def test_command_has_the_method_and_the_path(method: str, path: str, recorder: Recorder, tmp_path: Path) -> None:
-    line = format_curl(SentRequest(method, path, {}), target_of(recorder.url), tmp_path)
-    first, seen, _ = head_and_body(recorder.run(line, 0, has_head=True))
+    line = format_curl(SentRequest(method, path, {}), build_target(recorder.url), tmp_path)
+    first, seen, _ = split_request(recorder.run(line, 0, has_head=True))
     assert first == f"{method} {path} HTTP/1.1"
     assert "content-type" not in seen
 
@@ -100,11 +100,11 @@ def test_headers_use_the_variables_of_the_shell(
 ) -> None:
     # The token has been renewed since.
     (tmp_path / "tokens").write_text(f"{KEYS['TOKEN']}\nanother\n")
-    target = replace(target_of(recorder.url), token_file=str(tmp_path / "tokens"))
+    target = replace(build_target(recorder.url), token_file=str(tmp_path / "tokens"))
     line = format_curl(SentRequest("GET", "/", {name: value}), target, tmp_path)
     assert word in line
     assert not any(key in line for key in KEYS.values())
-    _, seen, _ = head_and_body(recorder.run(line, 0, has_head=True, **KEYS))
+    _, seen, _ = split_request(recorder.run(line, 0, has_head=True, **KEYS))
     assert seen[name.lower()] == value
 
 
@@ -121,7 +121,7 @@ def test_certificate_is_sent_by_tls_if_the_check_did(by_tls: bool, tmp_path: Pat
 
 def test_large_bodies_are_saved_once(tmp_path: Path) -> None:
     lines = {
-        format_curl(SentRequest("POST", "/", {}, body), target_of("http://x.test"), tmp_path)
+        format_curl(SentRequest("POST", "/", {}, body), build_target("http://x.test"), tmp_path)
         for body in (b"x" * 5000, b"x" * 5000)
     }
     (file,) = (tmp_path / "sent").iterdir()

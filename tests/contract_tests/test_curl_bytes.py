@@ -20,7 +20,7 @@ def recorder() -> Iterator[Recorder]:
         yield recorder
 
 
-def target_of(url: str, **changes: str) -> CheckTarget:
+def build_target(url: str, **changes: str) -> CheckTarget:
     certificate = Certificate("", None, KEYS["CLIENT_CERT"])
     return CheckTarget(url, KEYS["API_KEY"], KEYS["PUBLISH_KEY"], certificate, **changes)
 
@@ -75,7 +75,7 @@ OTHERS = {
 @pytest.mark.parametrize("data", OF_CURL.values(), ids=OF_CURL.keys())
 def test_request_becomes_a_curl_command(data: bytes, recorder: Recorder, tmp_path: Path) -> None:
     skip_without("curl")
-    target = target_of(recorder.url)
+    target = build_target(recorder.url)
     line = curl_bytes.format_raw(record_bytes(data), target, "test_it", tmp_path)
     assert line.startswith("curl ")
     assert recorder.run(line, len(target.fill(data)), **KEYS) == target.fill(data)
@@ -85,7 +85,7 @@ def test_request_becomes_a_curl_command(data: bytes, recorder: Recorder, tmp_pat
 @pytest.mark.parametrize("data", OTHERS.values(), ids=OTHERS.keys())
 def test_other_bytes_are_sent_from_a_file(data: bytes, recorder: Recorder, tmp_path: Path) -> None:
     skip_without("bash", "timeout")
-    target = target_of(recorder.url)
+    target = build_target(recorder.url)
     line = curl_bytes.format_raw(record_bytes(data), target, "test_it", tmp_path)
     assert not line.startswith("curl ")
     assert recorder.run(line, len(target.fill(data)), **KEYS) == target.fill(data)
@@ -123,7 +123,7 @@ def test_call_without_a_certificate_sends_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("base_path", ["/api", "/api/v2"])
 def test_base_path_precedes_each_path(base_path: str, recorder: Recorder, tmp_path: Path) -> None:
     skip_without("curl", "bash", "timeout")
-    target = target_of(f"{recorder.url}{base_path}")
+    target = build_target(f"{recorder.url}{base_path}")
     data = attacks.request(target="/webmessages/[x]")
     line = curl_bytes.format_raw(record_bytes(data), target, "test_it", tmp_path)
     assert recorder.run(line, len(target.fill(data)), **KEYS).startswith(f"GET {base_path}/webmessages/[x] ".encode())
@@ -131,9 +131,9 @@ def test_base_path_precedes_each_path(base_path: str, recorder: Recorder, tmp_pa
 
 def test_data_beyond_the_limit_are_named_by_file(tmp_path: Path) -> None:
     line = curl_bytes.format_raw(
-        record_bytes(b"x" * (KEPT_BYTES + 1)), target_of("http://127.0.0.1"), "test_it[large]", tmp_path
+        record_bytes(b"x" * (KEPT_BYTES + 1)), build_target("http://127.0.0.1"), "test_it[large]", tmp_path
     )
     assert line == "# test_it[large] sent 1048577 bytes on one connection, more than are kept: run it again"
-    assert curl_bytes.format_raw(record_bytes(b""), target_of("http://127.0.0.1"), "test_it", tmp_path).startswith(
+    assert curl_bytes.format_raw(record_bytes(b""), build_target("http://127.0.0.1"), "test_it", tmp_path).startswith(
         "# test_it sent nothing"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contract_tests import evidence
-from tests.processes import environment
+from tests.processes import build_environment
 
 SUITE = """
 import os, signal
@@ -40,7 +40,7 @@ def test_interrupted_suite_records_the_response_first(tmp_path: Path) -> None:
     run_record = tmp_path / "run_record"
     result = subprocess.run(
         [sys.executable, "-c", SUITE],
-        env=environment() | {evidence.RUN_RECORD: str(run_record)},
+        env=build_environment() | {evidence.RUN_RECORD: str(run_record)},
         capture_output=True,
         text=True,
         timeout=60,

@@ -41,12 +41,12 @@ def server() -> Iterator[StubServer]:
         yield server
 
 
-def target_of(server: StubServer) -> CheckTarget:
+def build_target(server: StubServer) -> CheckTarget:
     return CheckTarget(server.url, "k", "k", Certificate("", None, ":Q2VydA==:"), system="s")
 
 
 def test_target_is_examined_without_changes(server: StubServer) -> None:
-    target, current = explore(target_of(server), BOTH)
+    target, current = explore(build_target(server), BOTH)
     assert current == [CURRENT]
     # The org code of the system's own subscriptions is kept; types that can no longer be subscribed to are not used.
     assert (target.queued, target.attacked) == (SubscriptionIdentity(4, 66_601, 9), SubscriptionIdentity(4, 66_602, 9))
@@ -61,7 +61,7 @@ def test_target_is_examined_without_changes(server: StubServer) -> None:
 
 
 def test_only_requested_facts_are_examined(server: StubServer) -> None:
-    target, current = explore(replace(target_of(server), certificate=None), ["web-messages"])
+    target, current = explore(replace(build_target(server), certificate=None), ["web-messages"])
     assert (target.system, current) == (None, [])
     assert [(method, path.rpartition("/")[0]) for method, path, _ in server.requests] == [
         ("GET", "/webmessages"),
@@ -78,16 +78,16 @@ def test_target_that_reports_no_invalid_key_is_checked_without_keys(
     response: tuple[int, str], server: StubServer
 ) -> None:
     server.responses["POST /webmessages"] = response
-    assert not explore(target_of(server), BOTH)[0].accepts_keys
+    assert not explore(build_target(server), BOTH)[0].accepts_keys
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_key_without_access_to_events_skips_them(status: int, server: StubServer) -> None:
     server.responses["POST /v1/besked"] = (status, "{}")
-    assert explore(target_of(server), BOTH)[0].publish_key is None
+    assert explore(build_target(server), BOTH)[0].publish_key is None
 
 
-def current(**changes: Any) -> str:
+def render_current(**changes: Any) -> str:
     return json.dumps({"abonnementer": [CURRENT, CURRENT | changes]})
 
 
@@ -97,8 +97,12 @@ REFUSALS = {
     "scope": ("GET /webmessages/", (403, "no"), "the API key may not read web messages: 403 no"),
     "system": ("GET /v1/abonnement?", (403, "a\nb"), "may not touch system s (--system names another): 403 a b"),
     "queue": ("GET /v1/abonnement/beskeder", (200, '{"beskeder": [{}]}'), "messages wait for system s"),
-    "an ended subscription": ("GET /v1/abonnement?", (200, current(slutDato="2020-12-31T23:59:59+01:00")), GIVEN_BACK),
-    "an ended type": ("GET /v1/abonnement?", (200, current(entityType=8)), GIVEN_BACK),
+    "an ended subscription": (
+        "GET /v1/abonnement?",
+        (200, render_current(slutDato="2020-12-31T23:59:59+01:00")),
+        GIVEN_BACK,
+    ),
+    "an ended type": ("GET /v1/abonnement?", (200, render_current(entityType=8)), GIVEN_BACK),
     "no types": (
         "GET /v1/beskedtype/tilladte?orgType=4",
         (200, '{"beskedtyper": []}'),
@@ -112,7 +116,7 @@ REFUSALS = {
 def test_check_is_refused(where: str, response: tuple[int, str], words: str, server: StubServer) -> None:
     server.responses[where] = response
     with pytest.raises(CannotCheckError) as refused:
-        explore(target_of(server), BOTH)
+        explore(build_target(server), BOTH)
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -132,7 +136,7 @@ def test_violation_before_a_check_is_reported(
 ) -> None:
     server.responses[where] = response
     with pytest.raises(BrokenContractError, match=re.escape(words)):
-        explore(target_of(server), BOTH)
+        explore(build_target(server), BOTH)
 
 
 def test_missing_options_are_reported() -> None:
@@ -145,13 +149,13 @@ def test_missing_options_are_reported() -> None:
 
 def test_set_up_removes_waiting_deliveries_of_remaining_subscriptions(server: StubServer) -> None:
     """A sync keeps the queue of remaining subscriptions, so the set is emptied first."""
-    set_up(target_of(server).with_one_system("s", SubscriptionIdentity(1, 2, 3), SubscriptionIdentity(1, 3, 3)))
+    set_up(build_target(server).with_one_system("s", SubscriptionIdentity(1, 2, 3), SubscriptionIdentity(1, 3, 3)))
     sets = [json.loads(body)["abonnementer"] for _, _, body in server.requests]
     assert [[entry["orgCode"] for entry in entries] for entries in sets] == [[], [2, 3]]
 
 
 def test_failed_set_up_is_reported(server: StubServer) -> None:
-    target = target_of(server).with_one_system("s", SubscriptionIdentity(1, 2, 3), SubscriptionIdentity(1, 3, 3))
+    target = build_target(server).with_one_system("s", SubscriptionIdentity(1, 2, 3), SubscriptionIdentity(1, 3, 3))
     set_up(target)
     server.responses["POST /v1/abonnement/sync"] = (500, "down")
     with pytest.raises(BrokenContractError, match="system s cannot be given subscriptions: 500 down"):

@@ -18,7 +18,7 @@ import yaml
 from budkavle.commands.contract_check import contract_check
 from contract_tests.suites import EXAMPLES, KINDS
 from tests.contract_tests.recipes import GUIDE, OWN, RECIPES, parse_pipelines, run_steps
-from tests.processes import REPOSITORY, environment
+from tests.processes import REPOSITORY, build_environment
 
 REFERENCE = (REPOSITORY / "docs" / "reference" / "contract-check.md").read_text()
 MOCK_GUIDE = (REPOSITORY / "docs" / "how-to" / "mock-open-e.md").read_text()
@@ -48,7 +48,7 @@ def taken_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def recipes_of_the_mock() -> dict[str, str]:
+def read_mock_recipes() -> dict[str, str]:
     """Return the lines of the guide that start the mock in a pipeline, until it listens."""
     section = MOCK_GUIDE.split("\n## Run the mock in CI\n")[1].split("\n## ")[0]
     first, second = (
@@ -62,7 +62,7 @@ def run_lines(lines: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-e", "-o", "pipefail", "-c", lines],
         cwd=folder,
-        env={**environment(), "PATH": path, "GITHUB_ENV": "env", "GITHUB_JOB": "job", "CI_JOB_ID": "7"},
+        env={**build_environment(), "PATH": path, "GITHUB_ENV": "env", "GITHUB_JOB": "job", "CI_JOB_ID": "7"},
         capture_output=True,
         text=True,
         timeout=240,
@@ -72,7 +72,7 @@ def run_lines(lines: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("recipe", ["GitHub", "GitLab"])
 def test_recipe_starts_the_mock(recipe: str, tmp_path: Path) -> None:
-    lines = recipes_of_the_mock()[recipe] + '\ncurl -sS "$(cat mock.url)/control/overview"\nkill $!\nwait\n'
+    lines = read_mock_recipes()[recipe] + '\ncurl -sS "$(cat mock.url)/control/overview"\nkill $!\nwait\n'
 
     result = run_lines(lines, tmp_path)
 
@@ -83,7 +83,7 @@ def test_recipe_starts_the_mock(recipe: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("recipe", ["GitHub", "GitLab"])
 def test_pipeline_ends_with_the_error_of_a_mock_that_does_not_start(recipe: str, tmp_path: Path) -> None:
     with taken_port() as port:
-        result = run_lines(recipes_of_the_mock()[recipe].replace("--port 0", f"--port {port}"), tmp_path)
+        result = run_lines(read_mock_recipes()[recipe].replace("--port 0", f"--port {port}"), tmp_path)
 
     assert result.returncode != 0
     assert f"cannot listen on 127.0.0.1 port {port}: " in result.stderr

@@ -19,7 +19,7 @@ KEYS = {
 CERTIFICATE = f":{'MIIBszCC' * 20}:"
 
 
-def files_of(suite: Suite, text: str) -> list[Path]:
+def list_files(suite: Suite, text: str) -> list[Path]:
     files = [suite.junit, suite.junit.with_suffix(".json"), suite.log]
     for file in files:
         file.write_text(text)
@@ -32,7 +32,7 @@ def test_key_is_redacted_in_every_notation(key: str, tmp_path: Path) -> None:
     target = CheckTarget("http://127.0.0.1", key, "publish-" + key, Certificate("", None, CERTIFICATE))
     secrets = [key, f"publish-{key}", key[:-1], key.swapcase(), CERTIFICATE, CERTIFICATE.strip(":")]
     ways = [str, escape, lambda word: escape(word, {'"': "&quot;"}), lambda word: json.dumps(word)[1:-1], repr]
-    files = files_of(suite, "\n".join(f"apikey: {way(word)};" for word in secrets for way in ways))
+    files = list_files(suite, "\n".join(f"apikey: {way(word)};" for word in secrets for way in ways))
 
     redact(suite, target)
 
@@ -64,7 +64,7 @@ def test_tokens_and_the_secret_of_the_client_are_redacted(tmp_path: Path) -> Non
 def test_shell_command_has_a_variable_in_place_of_a_redacted_value(name: str, variable: str, tmp_path: Path) -> None:
     suite = Suite(name, (), {}, tmp_path / "schema.xml", tmp_path / "schema.log")
     target = CheckTarget("http://127.0.0.1", "a", "b", Certificate("", None, CERTIFICATE))
-    (file, *_) = files_of(suite, f"curl -H 'apikey: [Filtered]' -H 'Client-Cert: {CERTIFICATE}'")
+    (file, *_) = list_files(suite, f"curl -H 'apikey: [Filtered]' -H 'Client-Cert: {CERTIFICATE}'")
 
     redact(suite, target)
 
@@ -73,6 +73,6 @@ def test_shell_command_has_a_variable_in_place_of_a_redacted_value(name: str, va
 
 def test_word_that_equals_a_short_key_is_unchanged(tmp_path: Path) -> None:
     suite = Suite("rules", (), {}, tmp_path / "rules.xml", tmp_path / "rules.log")
-    (file, *_) = files_of(suite, "a demo of demo")
+    (file, *_) = list_files(suite, "a demo of demo")
     redact(suite, CheckTarget("http://127.0.0.1", "demo", "demo"))
     assert file.read_text() == "a demo of demo"

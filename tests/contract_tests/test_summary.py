@@ -11,7 +11,7 @@ from contract_tests.target import CheckTarget, read_certificate
 from contract_tests.verdict import Failure, SuiteResult, Verdict
 from tests.contract_tests.checking import encode_pem
 from tests.contract_tests.recording import skip_without
-from tests.handlers.callers import new_certificate
+from tests.handlers.callers import create_certificate
 
 SCREEN, WIDTH = 70, 700
 
@@ -21,7 +21,7 @@ def check(tmp_path: Path) -> Check:
     return Check(CheckTarget("http://127.0.0.1:8080", api_key="k"), tmp_path, tmp_path / "report")
 
 
-def new_verdict(count: int) -> Verdict:
+def build_verdict(count: int) -> Verdict:
     failures = tuple(
         Failure(
             "rules",
@@ -42,7 +42,7 @@ def test_successful_run_is_reported(check: Check) -> None:
 
 
 def test_thousand_long_failures_fit_on_a_screen(check: Check) -> None:
-    text = summary.format_screen(new_verdict(1000), summary.describe_check(check))
+    text = summary.format_screen(build_verdict(1000), summary.describe_check(check))
     assert len(text.splitlines()) <= SCREEN
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "BREAKS the contract: 1000 failures in 900 checks" in text
@@ -50,7 +50,7 @@ def test_thousand_long_failures_fit_on_a_screen(check: Check) -> None:
 
 
 def test_full_report_contains_every_failure(check: Check) -> None:
-    text = summary.format_report(new_verdict(30), summary.describe_check(check))
+    text = summary.format_report(build_verdict(30), summary.describe_check(check))
     assert all(f"words {number}\n" in text for number in range(30))
     assert text.count("curl " + "c" * 5000) == 30 * 12
     assert "not cleaned up: something stayed" in text
@@ -64,7 +64,7 @@ def test_incomplete_run_is_not_successful(check: Check) -> None:
 
 
 def test_interrupted_run_is_reported_first(check: Check) -> None:
-    verdict = new_verdict(3)
+    verdict = build_verdict(3)
     verdict.is_interrupted = True
     assert summary.format_screen(verdict, summary.describe_check(check)).startswith(
         "the check of http://127.0.0.1:8080 was interrupted"
@@ -73,7 +73,7 @@ def test_interrupted_run_is_reported_first(check: Check) -> None:
 
 def test_shell_variables_are_set_from_the_certificate(check: Check, tmp_path: Path) -> None:
     skip_without("openssl")
-    header = new_certificate().header
+    header = create_certificate().header
     file = tmp_path / "it's a client.pem"
     file.write_text(encode_pem(header))
     known = Check(

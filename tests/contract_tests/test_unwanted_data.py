@@ -11,7 +11,7 @@ from contract_tests import attacks
 from contract_tests.target import Certificate, CheckTarget, SubscriptionIdentity
 from contract_tests.unwanted_data import find_unwanted_data
 from tests.catalogue_rows import put_message_types, put_parked_message, put_system
-from tests.handlers.callers import new_certificate
+from tests.handlers.callers import create_certificate
 
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 QUEUED, ATTACKED = SubscriptionIdentity(1, 101, 202), SubscriptionIdentity(1, 66606, 202)
@@ -22,7 +22,7 @@ OTHER_PARKED = "2d3f4c1e-5798-41e9-ae24-57fa13b361e1"
 @pytest.fixture
 def target(database_url: str) -> Iterator[CheckTarget]:
     """Yield our service, with one system for everything."""
-    certificate = new_certificate()
+    certificate = create_certificate()
     put_message_types(database_url)
     put_system(database_url, SYSTEM, certificate.fingerprint)
     put_parked_message(database_url, SYSTEM, tuple(ATTACKED.json().values()), PARKED)

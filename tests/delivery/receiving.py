@@ -17,16 +17,16 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
 OK = encode_response(b"tak")
 
 
-def base_url_of(peer: Peer, host: str = "127.0.0.1", scheme: str = "http") -> str:
+def build_base_url(peer: Peer, host: str = "127.0.0.1", scheme: str = "http") -> str:
     """Return the base URL of a peer."""
     return f"{scheme}://{host}:{urlsplit(peer.url).port}/star"
 
 
-def receiver(base_url: str, **changes) -> Receiver:
+def build_receiver(base_url: str, **changes) -> Receiver:
     return Receiver(**({"system_id": "system-1", "base_url": base_url, "allow_private_addresses": True} | changes))
 
 
-def event(**changes) -> Event:
+def build_event(**changes) -> Event:
     values = {
         "id": "0b0e1a2c-0000-4000-8000-000000000001",
         "entity_type": 100008,
@@ -38,12 +38,12 @@ def event(**changes) -> Event:
     return Event(**(values | changes))
 
 
-def claimed_delivery(to: Receiver | str, the_event: Event | None = None, **changes) -> ClaimedDelivery:
-    the_event = the_event or event()
+def build_claimed_delivery(to: Receiver | str, the_event: Event | None = None, **changes) -> ClaimedDelivery:
+    the_event = the_event or build_event()
     values = {
         "number": 1,
         "id": "7d6a9c1e-0000-4000-8000-000000000002",
-        "receiver": receiver(to) if isinstance(to, str) else to,
+        "receiver": build_receiver(to) if isinstance(to, str) else to,
         "webhook_url": "/kontakt",
         "event_id": the_event.id,
         "entity_name": "Kontaktgruppe",
@@ -64,7 +64,7 @@ async def send(*deliveries: ClaimedDelivery, now: datetime = NOW, **options):
 
 
 async def send_one(to: Receiver | str, **options):
-    [response] = await send(claimed_delivery(to), **options)
+    [response] = await send(build_claimed_delivery(to), **options)
     return response
 
 
@@ -97,13 +97,13 @@ class Addresses(AbstractResolver):
         return [self.entry(host, port, address) for address in self.addresses]
 
     def entry(self, host, port, address):
-        return {"hostname": host, "host": address, "port": port, "family": family_of(address), "proto": 0, "flags": 0}
+        return {"hostname": host, "host": address, "port": port, "family": get_family(address), "proto": 0, "flags": 0}
 
     async def close(self):
         pass
 
 
-def family_of(address: str) -> int:
+def get_family(address: str) -> int:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 

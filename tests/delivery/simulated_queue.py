@@ -69,11 +69,11 @@ class Simulation:
             self._turn()
             poll += POLL_SECONDS
 
-    def latencies(self, target: Target) -> list[float]:
+    def list_latencies(self, target: Target) -> list[float]:
         """Return the latencies of the arrived deliveries of a target, in order."""
         return sorted(d.arrived - d.accepted for d in self.deliveries if d.target == target and d.arrived is not None)
 
-    def waiting(self, target: Target) -> int:
+    def count_waiting(self, target: Target) -> int:
         return sum(d.target == target and d.arrived is None for d in self.deliveries)
 
     def _at(self, time: float, happen: Callable[[], None]) -> None:

@@ -4,7 +4,15 @@ import pytest
 
 from delivery.addresses import AddressRefused, make_socket_factory, may_be_called
 from domain.deliveries import Reason
-from tests.delivery.receiving import Addresses, Recorder, base_url_of, claimed_delivery, receiver, send, send_one
+from tests.delivery.receiving import (
+    Addresses,
+    Recorder,
+    build_base_url,
+    build_claimed_delivery,
+    build_receiver,
+    send,
+    send_one,
+)
 
 PUBLIC = [
     "8.8.8.8",
@@ -146,7 +154,7 @@ def test_checked_socket_is_not_created_for_a_refused_address():
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "localhost", "0x7f.1"])
 def test_private_address_is_not_called(run, peer, host):
     server = peer(Recorder())
-    response = run(send_one(receiver(base_url_of(server, host), allow_private_addresses=False)))
+    response = run(send_one(build_receiver(build_base_url(server, host), allow_private_addresses=False)))
     assert (response.status, response.reason) == (None, Reason.ADDRESS)
     assert server.connections == 0
 
@@ -154,13 +162,13 @@ def test_private_address_is_not_called(run, peer, host):
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::ffff:127.0.0.1]", "localhost"])
 def test_private_address_is_called_if_allowed(run, peer, host):
     server = peer(Recorder())
-    assert run(send_one(base_url_of(server, host))).status == 200
+    assert run(send_one(build_base_url(server, host))).status == 200
     assert server.connections == 1
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "[fd00:ec2::254]", "0.0.0.0", "[::]"])
 def test_special_addresses_are_never_called(run, peer, host):
-    response = run(send_one(base_url_of(peer(Recorder()), host)))
+    response = run(send_one(build_base_url(peer(Recorder()), host)))
     assert (response.status, response.reason) == (None, Reason.ADDRESS)
 
 
@@ -176,8 +184,8 @@ def test_special_addresses_are_never_called(run, peer, host):
 )
 def test_name_with_a_private_address_is_not_called(run, peer, addresses):
     server = peer(Recorder())
-    url = base_url_of(server, "receiver.example")
-    response = run(send_one(receiver(url, allow_private_addresses=False), resolver=Addresses(*addresses)))
+    url = build_base_url(server, "receiver.example")
+    response = run(send_one(build_receiver(url, allow_private_addresses=False), resolver=Addresses(*addresses)))
     assert (response.status, response.reason) == (None, Reason.ADDRESS)
     assert server.connections == 0
 
@@ -186,14 +194,14 @@ def test_name_is_checked_for_each_call(run, peer):
     """The first call connects to the resolved address; then the name resolves to an address that may not be called."""
     server = peer(Recorder(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))
     names = Addresses("127.0.0.1")
-    here, elsewhere = (receiver(base_url_of(server, name)) for name in ("a.example", "b.example"))
+    here, elsewhere = (build_receiver(build_base_url(server, name)) for name in ("a.example", "b.example"))
 
     class Changing(Addresses):
         async def resolve(self, host, port=0, family=0):
             names.addresses = ("127.0.0.1",) if host == "a.example" else ("127.0.0.1", "169.254.169.254")
             return await names.resolve(host, port, family)
 
-    first, second = run(send(claimed_delivery(here), claimed_delivery(elsewhere), resolver=Changing()))
+    first, second = run(send(build_claimed_delivery(here), build_claimed_delivery(elsewhere), resolver=Changing()))
     assert (first.status, second.reason) == (200, Reason.ADDRESS)
     assert server.connections == 1
 
@@ -217,7 +225,7 @@ def test_name_that_changes_between_check_and_connection_is_not_called(run, peer,
 
     server = peer(Recorder())
     names = Rebinding(*shown)
-    to = receiver(base_url_of(server, "receiver.example"), allow_private_addresses=False)
+    to = build_receiver(build_base_url(server, "receiver.example"), allow_private_addresses=False)
     response = run(send_one(to, resolver=names))
     assert (response.status, response.reason) == (None, Reason.ADDRESS)
     assert names.lookups == 1

@@ -10,17 +10,27 @@ import pytest
 
 from delivery.calls import ReceiverClient
 from domain.deliveries import Reason, ReceiverResponse
-from tests.delivery.receiving import NOW, OK, Recorder, base_url_of, claimed_delivery, event, receiver, send, send_one
+from tests.delivery.receiving import (
+    NOW,
+    OK,
+    Recorder,
+    build_base_url,
+    build_claimed_delivery,
+    build_event,
+    build_receiver,
+    send,
+    send_one,
+)
 from tests.open_e.peers import encode_response, read_request
 
 
 def test_send_posts_the_payload(run, peer):
     recorder = Recorder()
-    [response] = run(send(claimed_delivery(base_url_of(peer(recorder)), webhook_url="/kontakt/%7Ea%2Fb/")))
+    [response] = run(send(build_claimed_delivery(build_base_url(peer(recorder)), webhook_url="/kontakt/%7Ea%2Fb/")))
     assert response == ReceiverResponse(200, None, "tak")
     [(head, body)] = recorder.requests
     assert head.startswith("POST /star/kontakt/%7Ea%2Fb/ HTTP/1.1\r\n")
-    assert json.loads(body)["beskedId"] == event().id
+    assert json.loads(body)["beskedId"] == build_event().id
     headers = recorder.headers()
     assert headers["content-type"] == "application/json"
     assert headers["user-agent"] == "Budkavle"
@@ -38,7 +48,7 @@ def test_send_posts_the_payload(run, peer):
 
 def test_send_keeps_connections(run, peer):
     server = peer(Recorder())
-    assert [each.status for each in run(send(*[claimed_delivery(base_url_of(server))] * 3))] == [200] * 3
+    assert [each.status for each in run(send(*[build_claimed_delivery(build_base_url(server))] * 3))] == [200] * 3
     assert server.connections == 1
 
 
@@ -48,37 +58,37 @@ def test_send_keeps_connections(run, peer):
 )
 def test_send_returns_the_status(run, peer, status, reason):
     response_bytes = encode_response(b"" if status == 204 else b"x", f"{status} Says")
-    response = run(send_one(base_url_of(peer(Recorder(response_bytes)))))
+    response = run(send_one(build_base_url(peer(Recorder(response_bytes)))))
     assert (response.status, response.reason, response.body) == (status, reason, "" if status == 204 else "x")
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See", "307 Temporary", "308 Permanent"])
 def test_send_does_not_follow_redirects(run, peer, status):
     target = peer(Recorder())
-    response_bytes = encode_response(b"", status, f"Location: {base_url_of(target)}\r\n")
-    assert run(send_one(base_url_of(peer(Recorder(response_bytes))))).status == int(status[:3])
+    response_bytes = encode_response(b"", status, f"Location: {build_base_url(target)}\r\n")
+    assert run(send_one(build_base_url(peer(Recorder(response_bytes))))).status == int(status[:3])
     assert target.connections == 0
 
 
 def test_send_keeps_no_cookies(run, peer):
     recorder = Recorder(encode_response(b"", headers="Set-Cookie: a=b; Path=/\r\n"))
-    run(send(*[claimed_delivery(base_url_of(peer(recorder)))] * 2))
+    run(send(*[build_claimed_delivery(build_base_url(peer(recorder)))] * 2))
     assert len(recorder.requests) == 2
     assert "cookie" not in recorder.headers()
 
 
 def test_send_uses_no_proxy_of_the_environment(run, peer, monkeypatch):
     proxy, server = peer(Recorder()), peer(Recorder())
-    monkeypatch.setenv("http_proxy", base_url_of(proxy))
+    monkeypatch.setenv("http_proxy", build_base_url(proxy))
     monkeypatch.delenv("no_proxy", raising=False)
-    assert run(send_one(base_url_of(server))).status == 200
+    assert run(send_one(build_base_url(server))).status == 200
     assert (proxy.connections, server.connections) == (0, 1)
 
 
 def test_send_does_not_decompress(run, peer):
     packed = gzip.compress(b"0" * 10_000_000)
     recorder = Recorder(encode_response(packed, headers="Content-Encoding: gzip\r\n"))
-    response = run(send_one(base_url_of(peer(recorder))))
+    response = run(send_one(build_base_url(peer(recorder))))
     assert response.status == 200
     assert "000" not in response.body
     assert recorder.headers()["accept-encoding"] == "identity"
@@ -96,7 +106,7 @@ def test_send_reads_at_most_16_kib(run, peer, size):
         closed.put(connection.recv(1))
 
     server = peer(serve)
-    first, second = run(send(*[claimed_delivery(base_url_of(server))] * 2))
+    first, second = run(send(*[build_claimed_delivery(build_base_url(server))] * 2))
     assert first == second == ReceiverResponse(200, None, "a" * 1024)
     assert server.connections == 2
     assert [closed.get(timeout=10) for _ in range(2)] == [b"", b""]
@@ -104,7 +114,7 @@ def test_send_reads_at_most_16_kib(run, peer, size):
 
 def test_send_reads_a_response_of_16_kib_and_keeps_the_connection(run, peer):
     server = peer(Recorder(encode_response(b"a" * 16 * 1024)))
-    assert [each.status for each in run(send(*[claimed_delivery(base_url_of(server))] * 2))] == [200, 200]
+    assert [each.status for each in run(send(*[build_claimed_delivery(build_base_url(server))] * 2))] == [200, 200]
     assert server.connections == 1
 
 
@@ -120,7 +130,7 @@ def test_send_reads_a_response_of_16_kib_and_keeps_the_connection(run, peer):
     ],
 )
 def test_send_stores_a_text_that_databases_accept(run, peer, sent, stored):
-    assert run(send_one(base_url_of(peer(Recorder(encode_response(sent)))))).body == stored
+    assert run(send_one(build_base_url(peer(Recorder(encode_response(sent)))))).body == stored
 
 
 @pytest.mark.parametrize(
@@ -147,7 +157,7 @@ def test_send_stores_a_text_that_databases_accept(run, peer, sent, stored):
 )
 def test_send_returns_retry_after(run, peer, value, seconds):
     response_bytes = encode_response(b"", "503 Busy", "Retry-After: VALUE\r\n").replace(b"VALUE", value.encode())
-    response = run(send_one(base_url_of(peer(Recorder(response_bytes))), now=datetime(2026, 3, 1, 12, tzinfo=UTC)))
+    response = run(send_one(build_base_url(peer(Recorder(response_bytes))), now=datetime(2026, 3, 1, 12, tzinfo=UTC)))
     assert (response.status, response.retry_after) == (503, seconds)
 
 
@@ -157,7 +167,9 @@ def test_send_makes_concurrent_calls(run, peer):
     async def many():
         calls = ReceiverClient()
         try:
-            return await asyncio.gather(*(calls.send(claimed_delivery(base_url_of(server)), NOW) for _ in range(50)))
+            return await asyncio.gather(
+                *(calls.send(build_claimed_delivery(build_base_url(server)), NOW) for _ in range(50))
+            )
         finally:
             await calls.close()
 
@@ -176,7 +188,7 @@ def test_send_can_be_cancelled(run, peer):
         nonlocal loop
         loop = asyncio.get_running_loop()
         calls = ReceiverClient()
-        task = asyncio.create_task(calls.send(claimed_delivery(receiver(base_url_of(peer(serve)))), NOW))
+        task = asyncio.create_task(calls.send(build_claimed_delivery(build_receiver(build_base_url(peer(serve)))), NOW))
         await started.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -189,15 +201,15 @@ def test_send_can_be_cancelled(run, peer):
 
 def test_send_ignores_an_interim_response(run, peer):
     response_bytes = b"HTTP/1.1 102 Processing\r\n\r\n" + OK
-    assert run(send_one(base_url_of(peer(Recorder(response_bytes))))).status == 200
+    assert run(send_one(build_base_url(peer(Recorder(response_bytes))))).status == 200
 
 
 def test_send_forwards_the_request_id_and_the_trace_of_the_publisher(run, peer):
     recorder = Recorder()
     run(
         send(
-            claimed_delivery(
-                base_url_of(peer(recorder)), request_id="named-1", trace_parent=f"00-{'a' * 32}-{'b' * 16}-01"
+            build_claimed_delivery(
+                build_base_url(peer(recorder)), request_id="named-1", trace_parent=f"00-{'a' * 32}-{'b' * 16}-01"
             )
         )
     )

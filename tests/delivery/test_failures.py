@@ -14,9 +14,9 @@ from tests.certificates import DAY, TODAY
 from tests.delivery.receiving import (
     OK,
     Recorder,
-    base_url_of,
-    claimed_delivery,
-    receiver,
+    build_base_url,
+    build_claimed_delivery,
+    build_receiver,
     send,
     send_one,
     serve_over_tls,
@@ -40,7 +40,7 @@ def serve_bytes(response_bytes: bytes):
     return serve
 
 
-def unused_port() -> int:
+def find_unused_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 
@@ -56,7 +56,7 @@ def test_invalid_name_fails(run, name):
 
 
 def test_refused_connection_fails(run):
-    response = run(send_one(f"http://127.0.0.1:{unused_port()}/star"))
+    response = run(send_one(f"http://127.0.0.1:{find_unused_port()}/star"))
     assert response == ReceiverResponse(None, Reason.CONNECT, detail=response.detail)
     assert response.detail
 
@@ -74,7 +74,7 @@ def test_connection_timeout_fails(run):
 
 def test_handshake_timeout_fails(run, peer):
     server = peer(lambda connection, _: connection.recv(65536) and connection.recv(1))
-    response = run(send_one(base_url_of(server, scheme="https"), connect_timeout=0.3))
+    response = run(send_one(build_base_url(server, scheme="https"), connect_timeout=0.3))
     assert (response.reason, response.detail) == (Reason.TIMEOUT, "while connecting")
 
 
@@ -89,7 +89,7 @@ def test_handshake_timeout_fails(run, peer):
     ids=["silence", "a slow head", "a slow body", "the last byte is missing"],
 )
 def test_response_timeout_fails(run, peer, serve):
-    response = run(send_one(base_url_of(peer(serve)), **QUICK))
+    response = run(send_one(build_base_url(peer(serve)), **QUICK))
     assert (response.status, response.reason) == (None, Reason.TIMEOUT)
 
 
@@ -106,7 +106,7 @@ def test_response_timeout_fails(run, peer, serve):
     ids=["reset at once", "reset later", "closed", "closed in the head", "closed in the body", "closed in a chunk"],
 )
 def test_lost_connection_fails(run, peer, serve):
-    response = run(send_one(base_url_of(peer(serve)), attempt_timeout=5))
+    response = run(send_one(build_base_url(peer(serve)), attempt_timeout=5))
     assert (response.status, response.reason) == (None, Reason.LOST)
 
 
@@ -126,7 +126,7 @@ def test_lost_connection_fails(run, peer, serve):
     ids=["ssh", "tls", "status", "two digits", "zero", "text", "smtp", "endless head", "endless interim responses"],
 )
 def test_response_that_is_not_http_fails(run, peer, response_bytes):
-    response = run(send_one(base_url_of(peer(serve_bytes(response_bytes))), attempt_timeout=5))
+    response = run(send_one(build_base_url(peer(serve_bytes(response_bytes))), attempt_timeout=5))
     assert (response.status, response.reason) == (None, Reason.GARBAGE)
     assert "OpenSSH" not in response.detail
 
@@ -140,7 +140,7 @@ def test_closed_kept_connection_causes_no_second_post(run, peer):
             connection.sendall(response_bytes)
 
     server = peer(serve)
-    first, second = run(send(*[claimed_delivery(base_url_of(server))] * 2))
+    first, second = run(send(*[build_claimed_delivery(build_base_url(server))] * 2))
     assert (first.status, second.reason) == (200, Reason.LOST)
     assert (len(requests), server.connections) == (2, 1)
 
@@ -148,7 +148,7 @@ def test_closed_kept_connection_causes_no_second_post(run, peer):
 def test_certificate_of_an_unknown_ca_fails(run, peer, authority):
     recorder = Recorder()
     server = peer(serve_over_tls(recorder, authority.issue("127.0.0.1")))
-    response = run(send_one(base_url_of(server, scheme="https")))
+    response = run(send_one(build_base_url(server, scheme="https")))
     assert (response.status, response.reason) == (None, Reason.TLS)
     assert "certificate" in response.detail
     assert recorder.requests == []
@@ -157,14 +157,14 @@ def test_certificate_of_an_unknown_ca_fails(run, peer, authority):
 @pytest.mark.parametrize("name", ["127.0.0.2", "elsewhere.example"])
 def test_certificate_of_another_host_fails(run, peer, authority, name):
     server = peer(serve_over_tls(Recorder(), authority.issue(name)))
-    response = run(send_one(receiver(base_url_of(server, scheme="https"), ca=f"file:{authority.file}")))
+    response = run(send_one(build_receiver(build_base_url(server, scheme="https"), ca=f"file:{authority.file}")))
     assert (response.status, response.reason) == (None, Reason.TLS)
 
 
 def test_expired_certificate_fails(run, peer, authority):
     expired = authority.issue("127.0.0.1", begins=TODAY - 2 * DAY, ends=TODAY - DAY)
     server = peer(serve_over_tls(Recorder(), expired))
-    response = run(send_one(receiver(base_url_of(server, scheme="https"), ca=f"file:{authority.file}")))
+    response = run(send_one(build_receiver(build_base_url(server, scheme="https"), ca=f"file:{authority.file}")))
     assert (response.reason, response.detail) == (Reason.TLS, "certificate has expired")
 
 
@@ -172,7 +172,7 @@ def test_expired_certificate_fails(run, peer, authority):
 def test_receiver_that_requires_a_client_certificate_fails(run, peer, authority, version):
     recorder = Recorder()
     server = peer(serve_over_tls(recorder, authority.issue("127.0.0.1"), clients=authority, version=version))
-    response = run(send_one(receiver(base_url_of(server, scheme="https"), ca=f"file:{authority.file}")))
+    response = run(send_one(build_receiver(build_base_url(server, scheme="https"), ca=f"file:{authority.file}")))
     assert (response.status, response.reason) == (None, Reason.TLS)
     assert recorder.requests == []
 
@@ -182,7 +182,9 @@ def test_receiver_that_rejects_our_certificate_fails(run, peer, authority, other
     recorder = Recorder()
     server = peer(serve_over_tls(recorder, authority.issue("127.0.0.1"), clients=authority, version=version))
     shown = f"file:{other_authority.issue().file}"
-    to = receiver(base_url_of(server, scheme="https"), ca=f"file:{authority.file}", certificate=shown, key=shown)
+    to = build_receiver(
+        build_base_url(server, scheme="https"), ca=f"file:{authority.file}", certificate=shown, key=shown
+    )
     response = run(send_one(to))
     assert (response.status, response.reason) == (None, Reason.TLS)
     assert recorder.requests == []
@@ -194,7 +196,7 @@ def test_receiver_that_rejects_our_certificate_fails(run, peer, authority, other
     ids=["ends the handshake", "speaks no TLS"],
 )
 def test_receiver_without_tls_fails(run, peer, serve):
-    response = run(send_one(base_url_of(peer(serve), scheme="https")))
+    response = run(send_one(build_base_url(peer(serve), scheme="https")))
     assert (response.status, response.reason) == (None, Reason.TLS)
 
 

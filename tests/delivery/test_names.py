@@ -11,7 +11,15 @@ import pytest
 from delivery.addresses import AddressRefused
 from delivery.names import CheckingResolver, ThreadResolver
 from domain.deliveries import Reason
-from tests.delivery.receiving import Addresses, Recorder, base_url_of, claimed_delivery, receiver, send, send_one
+from tests.delivery.receiving import (
+    Addresses,
+    Recorder,
+    build_base_url,
+    build_claimed_delivery,
+    build_receiver,
+    send,
+    send_one,
+)
 
 
 def test_names_are_resolved_by_this_machine(run):
@@ -44,7 +52,7 @@ def test_send_drops_the_final_dot_of_a_host(run, peer, authority, name):
             recorder(encrypted, number)
 
     server = peer(serve)
-    to = receiver(base_url_of(server, name, "https"), ca=f"file:{authority.file}")
+    to = build_receiver(build_base_url(server, name, "https"), ca=f"file:{authority.file}")
     assert run(send_one(to)).status == 200
     assert names == ["localhost"]
     assert recorder.headers()["host"] == f"localhost:{urlsplit(server.url).port}"
@@ -52,7 +60,7 @@ def test_send_drops_the_final_dot_of_a_host(run, peer, authority, name):
 
 def test_send_checks_the_addresses_of_a_host_with_a_final_dot(run, peer):
     server = peer(Recorder())
-    response = run(send_one(receiver(base_url_of(server, "localhost."), allow_private_addresses=False)))
+    response = run(send_one(build_receiver(build_base_url(server, "localhost."), allow_private_addresses=False)))
     assert (response.status, response.reason) == (None, Reason.ADDRESS)
     assert server.connections == 0
 
@@ -95,9 +103,12 @@ def test_hanging_look_up_ends_at_the_connect_timeout_and_delays_no_others(run, p
             return await super().resolve(host, port, family)
 
     server = peer(Recorder())
-    silent, other = receiver(base_url_of(server, "silent.example")), receiver(base_url_of(server, "other.example"))
+    silent, other = (
+        build_receiver(build_base_url(server, "silent.example")),
+        build_receiver(build_base_url(server, "other.example")),
+    )
     options = {"connect_timeout": 0.3, "resolver": Silent("127.0.0.1")}
-    first, second = run(send(claimed_delivery(silent), claimed_delivery(other), **options))
+    first, second = run(send(build_claimed_delivery(silent), build_claimed_delivery(other), **options))
     assert (first.reason, second.status) == (Reason.TIMEOUT, 200)
 
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from delivery.payload import build_url, write_payload
-from tests.delivery.receiving import claimed_delivery, event
+from tests.delivery.receiving import build_claimed_delivery, build_event
 from tests.processes import REPOSITORY
 
-WHOLE = event(
+WHOLE = build_event(
     external_id="11111111-0000-4000-8000-000000000001",
     version="7",
     identification_type=1,
@@ -20,7 +20,7 @@ WHOLE = event(
 
 
 def test_write_payload_contains_all_properties():
-    assert json.loads(write_payload(claimed_delivery("https://a", WHOLE))) == {
+    assert json.loads(write_payload(build_claimed_delivery("https://a", WHOLE))) == {
         "beskedId": WHOLE.id,
         "entitetId": 100008,
         "entitetNavn": "Kontaktgruppe",
@@ -42,23 +42,23 @@ def test_reference_lists_each_property_of_a_payload():
     named = re.findall(
         r"`(\w+)`", "\n".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
     )
-    assert sorted(named) == sorted(json.loads(write_payload(claimed_delivery("https://a", WHOLE))))
+    assert sorted(named) == sorted(json.loads(write_payload(build_claimed_delivery("https://a", WHOLE))))
 
 
 def test_write_payload_omits_absent_values():
-    written = json.loads(write_payload(claimed_delivery("https://a", entity_name=None)))
+    written = json.loads(write_payload(build_claimed_delivery("https://a", entity_name=None)))
     assert set(written) == {"beskedId", "entitetId", "orgType", "orgCode", "aendringstype", "tidspunkt"}
 
 
 def test_write_payload_keeps_an_empty_body():
-    assert json.loads(write_payload(claimed_delivery("https://a", event(body={}))))["body"] == {}
+    assert json.loads(write_payload(build_claimed_delivery("https://a", build_event(body={}))))["body"] == {}
 
 
 def test_write_payload_is_compact_utf_8_and_the_same_each_time():
-    written = write_payload(claimed_delivery("https://a", WHOLE))
+    written = write_payload(build_claimed_delivery("https://a", WHOLE))
     assert "Ærø".encode() in written
     assert b": " not in written
-    assert written == write_payload(claimed_delivery("https://a", WHOLE, attempts=3))
+    assert written == write_payload(build_claimed_delivery("https://a", WHOLE, attempts=3))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,10 @@ def test_write_payload_is_compact_utf_8_and_the_same_each_time():
     ],
 )
 def test_write_payload_uses_copenhagen_time(created, written):
-    assert json.loads(write_payload(claimed_delivery("https://a", event(created=created))))["tidspunkt"] == written
+    assert (
+        json.loads(write_payload(build_claimed_delivery("https://a", build_event(created=created))))["tidspunkt"]
+        == written
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,4 +86,4 @@ def test_write_payload_uses_copenhagen_time(created, written):
     ],
 )
 def test_address_of_joins_base_url_and_path(base_url, webhook_url, called):
-    assert str(build_url(claimed_delivery(base_url, webhook_url=webhook_url))) == called
+    assert str(build_url(build_claimed_delivery(base_url, webhook_url=webhook_url))) == called

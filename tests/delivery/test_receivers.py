@@ -23,9 +23,9 @@ from tests.delivery.receiving import (
     NOW,
     OK,
     Recorder,
-    base_url_of,
-    claimed_delivery,
-    receiver,
+    build_base_url,
+    build_claimed_delivery,
+    build_receiver,
     send,
     send_one,
     serve_over_tls,
@@ -48,12 +48,14 @@ def record_certificates(serve):
 
 def test_receiver_with_its_own_ca_is_called(run, peer, authority):
     server = peer(serve_over_tls(Recorder(), authority.issue("127.0.0.1")))
-    assert run(send_one(receiver(base_url_of(server, scheme="https"), ca=f"file:{authority.file}"))).status == 200
+    assert (
+        run(send_one(build_receiver(build_base_url(server, scheme="https"), ca=f"file:{authority.file}"))).status == 200
+    )
 
 
 def test_own_ca_replaces_those_of_the_machine(run, peer, authority, other_authority):
     server = peer(serve_over_tls(Recorder(), authority.issue("127.0.0.1")))
-    response = run(send_one(receiver(base_url_of(server, scheme="https"), ca=f"file:{other_authority.file}")))
+    response = run(send_one(build_receiver(build_base_url(server, scheme="https"), ca=f"file:{other_authority.file}")))
     assert response.reason is Reason.TLS
 
 
@@ -62,7 +64,7 @@ def test_ca_of_the_machine_is_trusted(run, peer, authority, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     receivers._get_public_context.cache_clear()
     server = peer(serve_over_tls(Recorder(), authority.issue("localhost")))
-    response = run(send_one(base_url_of(server, "localhost", "https")))
+    response = run(send_one(build_base_url(server, "localhost", "https")))
     receivers._get_public_context.cache_clear()
     assert response.status == 200
 
@@ -72,8 +74,8 @@ def test_receiver_that_requires_a_certificate_gets_ours(run, peer, authority, ot
     server = peer(serve_over_tls(serve, authority.issue("127.0.0.1"), clients=other_authority))
     ours = other_authority.issue()
     shown = f"file:{ours.file}"
-    url, ca = base_url_of(server, scheme="https"), f"file:{authority.file}"
-    assert run(send_one(receiver(url, ca=ca, certificate=shown, key=shown))).status == 200
+    url, ca = build_base_url(server, scheme="https"), f"file:{authority.file}"
+    assert run(send_one(build_receiver(url, ca=ca, certificate=shown, key=shown))).status == 200
     assert certificates == [ours.der]
 
 
@@ -118,7 +120,7 @@ def wrong_setups(authority, other_authority, tmp_path):
 def test_invalid_configuration_ends_the_attempt_and_is_logged(run, wrong_setups, name):
     changes, reference = wrong_setups[name]
     with structlog.testing.capture_logs() as entries:
-        response = run(send_one(receiver("https://receiver.invalid", **changes)))
+        response = run(send_one(build_receiver("https://receiver.invalid", **changes)))
     assert (response.status, response.reason) == (None, Reason.SETUP)
     assert reference in response.detail
     [entry] = entries
@@ -137,7 +139,7 @@ def read_signatures(recorder):
 def test_replaced_secret_is_used_within_a_minute(run, peer, secret_file):
     recorder = Recorder()
     server = peer(recorder)
-    to = claimed_delivery(receiver(base_url_of(server), webhook_secrets=(f"file:{secret_file}",)))
+    to = build_claimed_delivery(build_receiver(build_base_url(server), webhook_secrets=(f"file:{secret_file}",)))
 
     async def replace():
         calls = ReceiverClient()
@@ -160,7 +162,9 @@ def test_replaced_secret_is_used_within_a_minute(run, peer, secret_file):
 
 
 def test_missing_secret_fails_and_a_restored_one_is_used_after_5_seconds(run, peer, secret_file):
-    to = claimed_delivery(receiver(base_url_of(peer(Recorder())), webhook_secrets=(f"file:{secret_file}",)))
+    to = build_claimed_delivery(
+        build_receiver(build_base_url(peer(Recorder())), webhook_secrets=(f"file:{secret_file}",))
+    )
 
     async def vanish():
         calls = ReceiverClient()
@@ -177,7 +181,9 @@ def test_missing_secret_fails_and_a_restored_one_is_used_after_5_seconds(run, pe
 
 
 def test_clock_that_is_set_back_does_not_extend_the_cache(run, peer, secret_file):
-    to = claimed_delivery(receiver(base_url_of(peer(Recorder())), webhook_secrets=(f"file:{secret_file}",)))
+    to = build_claimed_delivery(
+        build_receiver(build_base_url(peer(Recorder())), webhook_secrets=(f"file:{secret_file}",))
+    )
 
     async def set_back():
         calls = ReceiverClient()
@@ -198,7 +204,9 @@ def test_replaced_certificate_is_used_within_a_minute(run, peer, authority, tmp_
     file = tmp_path / "client.pem"
     shown = f"file:{file}"
     ca = f"file:{authority.file}"
-    to = claimed_delivery(receiver(base_url_of(server, scheme="https"), ca=ca, certificate=shown, key=shown))
+    to = build_claimed_delivery(
+        build_receiver(build_base_url(server, scheme="https"), ca=ca, certificate=shown, key=shown)
+    )
 
     async def replace():
         calls = ReceiverClient()
@@ -226,7 +234,7 @@ def test_replaced_ca_does_not_interrupt_running_calls(run, peer, authority, tmp_
     server = peer(serve_over_tls(serve, authority.issue("127.0.0.1")))
     file = tmp_path / "ca.pem"
     shutil.copy(authority.file, file)
-    to = claimed_delivery(receiver(base_url_of(server, scheme="https"), ca=f"file:{file}"))
+    to = build_claimed_delivery(build_receiver(build_base_url(server, scheme="https"), ca=f"file:{file}"))
 
     async def replace():
         calls = ReceiverClient()
@@ -251,8 +259,8 @@ def test_receivers_share_connections_and_sign_with_their_own_secrets(run, peer, 
     for name, secret in (("1", "whsec_AQID"), ("2", "whsec_AQIDBA==")):
         file = tmp_path / name
         file.write_text(secret)
-        to = receiver(base_url_of(server), system_id=name, webhook_secrets=(f"file:{file}",))
-        claims.append(claimed_delivery(to))
+        to = build_receiver(build_base_url(server), system_id=name, webhook_secrets=(f"file:{file}",))
+        claims.append(build_claimed_delivery(to))
     run(send(*claims))
     assert server.connections == 1
     for each, key, signature in zip(claims, (b"\1\2\3", b"\1\2\3\4"), read_signatures(recorder), strict=True):
@@ -264,9 +272,9 @@ def test_receivers_with_other_certificates_have_their_own_connections(run, peer,
     server = peer(serve_over_tls(serve, authority.issue("127.0.0.1"), clients=authority))
     one, two = authority.issue(), authority.issue()
     first, second = (
-        claimed_delivery(
-            receiver(
-                base_url_of(server, scheme="https"),
+        build_claimed_delivery(
+            build_receiver(
+                build_base_url(server, scheme="https"),
                 ca=f"file:{authority.file}",
                 certificate=f"file:{issued.file}",
                 key=f"file:{issued.file}",
@@ -281,8 +289,8 @@ def test_receivers_with_other_certificates_have_their_own_connections(run, peer,
 def test_receiver_without_its_secret_leaves_the_session_of_the_others(run, peer, secret_file):
     secret_file.write_text("whsec_AQID")
     server = peer(Recorder())
-    one = claimed_delivery(receiver(base_url_of(server), webhook_secrets=(f"file:{secret_file}",)))
-    two = claimed_delivery(receiver(base_url_of(server), system_id="2"))
+    one = build_claimed_delivery(build_receiver(build_base_url(server), webhook_secrets=(f"file:{secret_file}",)))
+    two = build_claimed_delivery(build_receiver(build_base_url(server), system_id="2"))
 
     async def lose_secret():
         calls = ReceiverClient()
@@ -303,7 +311,9 @@ def test_sessions_are_bounded_and_the_least_recently_used_is_closed(run, peer, m
     for name in ("1", "2", "3"):
         # Each has its own TLS configuration.
         (tmp_path / name).write_text(name)
-        claims.append(claimed_delivery(receiver(base_url_of(server), system_id=name, ca=f"file:{tmp_path / name}")))
+        claims.append(
+            build_claimed_delivery(build_receiver(build_base_url(server), system_id=name, ca=f"file:{tmp_path / name}"))
+        )
     one, two, three = claims
 
     # One connection is reused before three run at the same time, so two must be opened.
@@ -317,7 +327,7 @@ def test_sessions_are_bounded_and_the_least_recently_used_is_closed(run, peer, m
 def test_cached_receivers_are_bounded(run, monkeypatch, secret_file):
     monkeypatch.setattr(receivers, "MAX_RECEIVERS", 2)
     first, *others = (
-        receiver("https://receiver.invalid", system_id=name, webhook_secrets=(f"file:{secret_file}",))
+        build_receiver("https://receiver.invalid", system_id=name, webhook_secrets=(f"file:{secret_file}",))
         for name in ("1", "2", "3")
     )
 
@@ -340,13 +350,13 @@ def test_cached_receivers_are_bounded(run, monkeypatch, secret_file):
 def test_hosts_with_idle_connections_are_bounded(run, peer, monkeypatch):
     monkeypatch.setattr(receivers, "MAX_IDLE_HOSTS", 1)
     first, second = peer(Recorder()), peer(Recorder())
-    one, two = (claimed_delivery(receiver(base_url_of(server))) for server in (first, second))
+    one, two = (build_claimed_delivery(build_receiver(build_base_url(server))) for server in (first, second))
     run(send(one, one, two, two, one))
     assert (first.connections, second.connections) == (2, 1)
 
 
 def test_line_raises_until_the_configuration_is_valid(run, secret_file):
-    to = receiver("https://receiver.invalid", webhook_secrets=(f"file:{secret_file}",))
+    to = build_receiver("https://receiver.invalid", webhook_secrets=(f"file:{secret_file}",))
 
     async def ask():
         pool = receivers.SessionPool(receivers.ClientTimeout())

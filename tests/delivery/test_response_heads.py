@@ -7,7 +7,7 @@ import pytest
 
 from delivery.response_heads import MAX_HEAD, MAX_KEPT, MAX_LINE, HeadMalformed, HeadReader
 from domain.deliveries import AttemptOutcome, Reason, ReceiverResponse, decide_outcome
-from tests.delivery.receiving import OK, base_url_of, claimed_delivery, send, send_one
+from tests.delivery.receiving import OK, build_base_url, build_claimed_delivery, send, send_one
 from tests.open_e.peers import read_request
 
 CHUNKED = "Transfer-Encoding: chunked\r\n"
@@ -87,7 +87,7 @@ STATUSES = {"200 OK": AttemptOutcome.DONE, "404 Gone": AttemptOutcome.PARK, "503
 def test_send_counts_every_complete_head(run, peer, case):
     """All statuses run concurrently, because a body without a length is read to its end."""
     fields, body, stored_body = ODD[case]
-    receivers = [base_url_of(peer(serve_bytes(encode_raw_response(fields, body, status)))) for status in STATUSES]
+    receivers = [build_base_url(peer(serve_bytes(encode_raw_response(fields, body, status)))) for status in STATUSES]
 
     async def send_to_all():
         return await asyncio.gather(*(send_one(receiver, attempt_timeout=30) for receiver in receivers))
@@ -103,7 +103,9 @@ def test_send_counts_every_complete_head(run, peer, case):
 @pytest.mark.parametrize("case", [case for case in ODD if len(ODD[case][0]) < 1000])
 def test_send_counts_heads_that_arrive_byte_by_byte(run, peer, case):
     fields, body, stored_body = ODD[case]
-    response = run(send_one(base_url_of(peer(serve_bytes(encode_raw_response(fields, body), 1))), attempt_timeout=30))
+    response = run(
+        send_one(build_base_url(peer(serve_bytes(encode_raw_response(fields, body), 1))), attempt_timeout=30)
+    )
     assert response == ReceiverResponse(200, None, stored_body)
 
 
@@ -121,7 +123,9 @@ def test_send_counts_heads_that_arrive_byte_by_byte(run, peer, case):
 )
 def test_send_reads_no_body_where_http_allows_none(run, peer, status, rest):
     response_bytes = f"HTTP/1.1 {status}\r\n{rest}".encode()
-    response = run(send(*[claimed_delivery(base_url_of(peer(serve_bytes(response_bytes))))] * 3, attempt_timeout=30))
+    response = run(
+        send(*[build_claimed_delivery(build_base_url(peer(serve_bytes(response_bytes))))] * 3, attempt_timeout=30)
+    )
     assert [(each.status, each.body) for each in response] == [(int(status[:3]), "")] * 3
 
 
@@ -131,9 +135,9 @@ def test_send_reads_no_body_where_http_allows_none(run, peer, status, rest):
 )
 def test_send_keeps_connections_without_a_body(run, peer, rest, connections):
     server = peer(serve_bytes(b"HTTP/1.1 204 No Content\r\n" + rest))
-    assert [each.status for each in run(send(*[claimed_delivery(base_url_of(server))] * 3, attempt_timeout=30))] == [
-        204
-    ] * 3
+    assert [
+        each.status for each in run(send(*[build_claimed_delivery(build_base_url(server))] * 3, attempt_timeout=30))
+    ] == [204] * 3
     assert server.connections == connections
 
 
@@ -156,7 +160,7 @@ def test_send_keeps_connections_without_a_body(run, peer, rest, connections):
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"])
 def test_send_parses_unusual_status_lines(run, peer, line, end):
     response_bytes = line.replace(b"\r\n", end) + end + b"Content-Length: 3" + end * 2 + b"tak"
-    assert run(send_one(base_url_of(peer(serve_bytes(response_bytes))), attempt_timeout=30)) == ReceiverResponse(
+    assert run(send_one(build_base_url(peer(serve_bytes(response_bytes))), attempt_timeout=30)) == ReceiverResponse(
         200, None, "tak"
     )
 
@@ -176,7 +180,7 @@ def test_send_parses_unusual_status_lines(run, peer, line, end):
 def test_send_skips_interim_responses(run, peer, interim, size):
     server = peer(serve_bytes(interim + OK, size))
     assert (
-        run(send(*[claimed_delivery(base_url_of(server))] * 2, attempt_timeout=30))
+        run(send(*[build_claimed_delivery(build_base_url(server))] * 2, attempt_timeout=30))
         == [ReceiverResponse(200, None, "tak")] * 2
     )
     assert server.connections == 1
@@ -184,7 +188,7 @@ def test_send_skips_interim_responses(run, peer, interim, size):
 
 def test_send_treats_101_as_final(run, peer):
     response_bytes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\x81\x00"
-    assert run(send_one(base_url_of(peer(serve_bytes(response_bytes))))).status == 101
+    assert run(send_one(build_base_url(peer(serve_bytes(response_bytes))))).status == 101
 
 
 @pytest.mark.parametrize(
@@ -201,7 +205,7 @@ def test_send_treats_101_as_final(run, peer):
 )
 def test_send_keeps_connections_with_unambiguous_framing(run, peer, fields, body, connections):
     server = peer(serve_bytes(encode_raw_response(fields, body)))
-    responses = run(send(*[claimed_delivery(base_url_of(server))] * 3, attempt_timeout=30))
+    responses = run(send(*[build_claimed_delivery(build_base_url(server))] * 3, attempt_timeout=30))
     assert [each.status for each in responses] == [200] * 3
     assert server.connections == connections
 
@@ -216,7 +220,7 @@ def test_send_does_not_count_a_truncated_body(run, peer, fields, status):
         read_request(connection)
         connection.sendall(encode_raw_response(f"X: {'a' * 9000}\r\n{fields}", "5\r\nab", status))
 
-    response = run(send_one(base_url_of(peer(serve)), attempt_timeout=30))
+    response = run(send_one(build_base_url(peer(serve)), attempt_timeout=30))
     assert (response.status, response.reason) == (None, Reason.LOST)
 
 
@@ -228,13 +232,13 @@ def test_send_counts_a_status_before_the_end_of_an_unframed_body(run, peer):
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\ntak")
         closed.put(connection.recv(1))
 
-    assert run(send_one(base_url_of(peer(serve)), attempt_timeout=30)) == ReceiverResponse(200, None, "tak")
+    assert run(send_one(build_base_url(peer(serve)), attempt_timeout=30)) == ReceiverResponse(200, None, "tak")
     assert closed.get(timeout=10) == b""
 
 
 def test_send_reads_retry_after_next_to_unusual_fields(run, peer):
     fields = f"X: {'a' * 9000}\r\nRetry-After:\r\n 120\r\nRetry-After: 5\r\nContent-Length: 0\r\n"
-    response = run(send_one(base_url_of(peer(serve_bytes(encode_raw_response(fields, "", "503 Busy"))))))
+    response = run(send_one(build_base_url(peer(serve_bytes(encode_raw_response(fields, "", "503 Busy"))))))
     assert response == ReceiverResponse(503, Reason.HTTP, retry_after=120)
 
 

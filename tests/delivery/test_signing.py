@@ -8,7 +8,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from delivery.signing import NotASecret, build_signature_headers, read_secret
-from tests.delivery.receiving import Recorder, base_url_of, claimed_delivery, event, receiver, send
+from tests.delivery.receiving import Recorder, build_base_url, build_claimed_delivery, build_event, build_receiver, send
 from tests.processes import REPOSITORY
 
 OLD, NEW, OTHER = (f"whsec_{base64.b64encode(bytes([n]) * 32).decode()}" for n in (1, 2, 3))
@@ -77,12 +77,12 @@ def verify_signature(recorder, secret, index=-1):
 
 def test_rotated_secrets_are_both_verified_until_the_old_one_is_removed(run, peer, monkeypatch):
     recorder = Recorder()
-    url = base_url_of(peer(recorder))
+    url = build_base_url(peer(recorder))
     monkeypatch.setenv("OLD_SECRET", OLD)
     monkeypatch.setenv("NEW_SECRET", NEW)
-    the_event = event(body={"tekst": "Rødgrød"})
+    the_event = build_event(body={"tekst": "Rødgrød"})
     before, during, after = (
-        claimed_delivery(receiver(url, webhook_secrets=secrets), the_event)
+        build_claimed_delivery(build_receiver(url, webhook_secrets=secrets), the_event)
         for secrets in (("env:OLD_SECRET",), ("env:NEW_SECRET", "env:OLD_SECRET"), ("env:NEW_SECRET",))
     )
     # The package of the standard rejects times that differ by more than five minutes.
@@ -98,7 +98,7 @@ def test_rotated_secrets_are_both_verified_until_the_old_one_is_removed(run, pee
 
 def test_attempts_of_a_delivery_share_its_id_and_have_their_own_times(run, peer):
     recorder = Recorder()
-    delivery = claimed_delivery(base_url_of(peer(recorder)))
+    delivery = build_claimed_delivery(build_base_url(peer(recorder)))
     run(send(delivery, now=MOMENT))
     run(send(delivery, now=datetime(2026, 3, 2, tzinfo=UTC)))
     first, second = recorder.headers(0), recorder.headers(1)

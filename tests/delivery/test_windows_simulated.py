@@ -38,11 +38,11 @@ def dies(now: float) -> tuple[float, bool]:
 SICK: dict[str, Receiver] = {"hangs": hangs, "refuses": refuses, "slow": is_slow, "dies": dies}
 
 
-def healthy(system: int) -> Target:
+def build_healthy_target(system: int) -> Target:
     return Target(f"system-{system:02}", "/ok")
 
 
-def sick(system: int, name: str, place: int = 0) -> Target:
+def build_sick_target(system: int, name: str, place: int = 0) -> Target:
     return Target(f"system-{system:02}", f"/{name}/{place}")
 
 
@@ -51,7 +51,7 @@ def publish_healthy(simulation: Simulation, systems: Iterable[int], per_second: 
     for system in systems:
         for number in range(int((SECONDS - 10) * per_second)):
             at = 1 + number / per_second + system * 0.007
-            simulation.publish(healthy(system), system, str(number % 10), at)
+            simulation.publish(build_healthy_target(system), system, str(number % 10), at)
 
 
 def publish_sick(simulation: Simulation, target: Target, subscription: int, waiting: int = 200) -> None:
@@ -63,21 +63,21 @@ def publish_sick(simulation: Simulation, target: Target, subscription: int, wait
 
 
 def simulate_one_system(system: int) -> Simulation:
-    simulation = Simulation({healthy(system): answers})
+    simulation = Simulation({build_healthy_target(system): answers})
     publish_healthy(simulation, [system])
     simulation.run(SECONDS)
     return simulation
 
 
-def p95(values: list[float]) -> float:
+def compute_p95(values: list[float]) -> float:
     return values[int(len(values) * 0.95)]
 
 
 def simulate_mixed_paths() -> Simulation:
     """Return systems with one healthy path and several failing ones each."""
-    receivers: dict[Target, Receiver] = {healthy(system): answers for system in range(SYSTEMS)}
+    receivers: dict[Target, Receiver] = {build_healthy_target(system): answers for system in range(SYSTEMS)}
     for system in range(SYSTEMS):
-        receivers |= {sick(system, name): receiver for name, receiver in SICK.items()}
+        receivers |= {build_sick_target(system, name): receiver for name, receiver in SICK.items()}
     simulation = Simulation(receivers)
     for place, (target, receiver) in enumerate(receivers.items()):
         if receiver is not answers:
@@ -94,10 +94,10 @@ def simulated() -> Simulation:
 
 def test_healthy_targets_are_as_fast_as_alone(simulated: Simulation) -> None:
     for system in range(SYSTEMS):
-        expected = simulate_one_system(system).latencies(healthy(system))
-        found = simulated.latencies(healthy(system))
+        expected = simulate_one_system(system).list_latencies(build_healthy_target(system))
+        found = simulated.list_latencies(build_healthy_target(system))
         assert len(found) == len(expected)
-        assert p95(found) <= 1.5 * p95(expected)
+        assert compute_p95(found) <= 1.5 * compute_p95(expected)
         # The first ones compete with targets that are still unknown.
         assert found[-1] <= 0.5
 
@@ -105,45 +105,45 @@ def test_healthy_targets_are_as_fast_as_alone(simulated: Simulation) -> None:
 def test_failing_targets_respect_their_limits(simulated: Simulation) -> None:
     for system in range(SYSTEMS):
         for name in ("hangs", "refuses", "slow"):
-            assert simulated.most_under_way[sick(system, name)] <= FIRST
+            assert simulated.most_under_way[build_sick_target(system, name)] <= FIRST
     assert simulated.most <= 200
     # A dead target is called rarely, but always again.
     for system in range(SYSTEMS):
-        attempts = [d.attempts for d in simulated.deliveries if d.target == sick(system, "refuses")]
+        attempts = [d.attempts for d in simulated.deliveries if d.target == build_sick_target(system, "refuses")]
         assert 8 <= sum(attempts) <= 40
 
 
 def test_slow_targets_continue(simulated: Simulation) -> None:
     for system in range(SYSTEMS):
         # At least one call at a time.
-        assert len(simulated.latencies(sick(system, "slow"))) >= SECONDS / 4 * 0.9
+        assert len(simulated.list_latencies(build_sick_target(system, "slow"))) >= SECONDS / 4 * 0.9
 
 
 def test_order_per_key_is_kept_and_no_delivery_is_lost(simulated: Simulation) -> None:
     for numbers in simulated.arrivals.values():
         assert numbers == sorted(numbers)
     for system in range(SYSTEMS):
-        assert simulated.waiting(healthy(system)) == 0
+        assert simulated.count_waiting(build_healthy_target(system)) == 0
         for name in SICK:
-            target = sick(system, name)
-            assert simulated.waiting(target) + len(simulated.latencies(target)) == 250
+            target = build_sick_target(system, name)
+            assert simulated.count_waiting(target) + len(simulated.list_latencies(target)) == 250
 
 
 def test_hanging_paths_of_a_system_leave_slots_for_healthy_ones() -> None:
-    receivers: dict[Target, Receiver] = {healthy(0): answers, healthy(1): answers}
-    receivers |= {sick(0, "hangs", place): hangs for place in range(120)}
+    receivers: dict[Target, Receiver] = {build_healthy_target(0): answers, build_healthy_target(1): answers}
+    receivers |= {build_sick_target(0, "hangs", place): hangs for place in range(120)}
     simulation = Simulation(receivers)
     publish_healthy(simulation, range(2))
     for place in range(120):
         # The healthy target has proven itself by now.
         for number in range(20):
-            simulation.publish(sick(0, "hangs", place), 1000 + place, str(number), 5)
+            simulation.publish(build_sick_target(0, "hangs", place), 1000 + place, str(number), 5)
     simulation.run(SECONDS)
     for system in range(2):
-        assert p95(simulation.latencies(healthy(system))) <= 1.5 * p95(
-            simulate_one_system(system).latencies(healthy(system))
+        assert compute_p95(simulation.list_latencies(build_healthy_target(system))) <= 1.5 * compute_p95(
+            simulate_one_system(system).list_latencies(build_healthy_target(system))
         )
-        assert simulation.waiting(healthy(system)) == 0
+        assert simulation.count_waiting(build_healthy_target(system)) == 0
 
 
 def test_slots_are_used_while_healthy_targets_have_deliveries() -> None:
@@ -155,7 +155,7 @@ def test_slots_are_used_while_healthy_targets_have_deliveries() -> None:
     simulation.run(20)
     assert simulation.under_way.total() >= 0.8 * 200
     # No target gets much more than others.
-    arrived = [len(simulation.latencies(target)) for target in targets]
+    arrived = [len(simulation.list_latencies(target)) for target in targets]
     assert min(arrived) >= 0.7 * max(arrived)
 
 

@@ -16,32 +16,32 @@ from persistence import tables
 from persistence.database import Database
 from persistence.deliveries import TrialEvent
 from persistence.work import short_write
-from tests.delivery.receiving import OK, Recorder, base_url_of
+from tests.delivery.receiving import OK, Recorder, build_base_url
 from tests.delivery.working import PERSON, SECOND, StartPeer, deliver_due, read_deliveries, running_worker, subscribe
 from tests.factories import NOW
 from tests.open_e.peers import encode_response, read_request
 from tests.persistence.catalogues import SYSTEM
-from tests.persistence.queues import event, publication, publish, rows
-from tests.persistence.rows import counts
+from tests.persistence.queues import build_event, build_publication, list_rows, publish
+from tests.persistence.rows import count_rows
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_delivered_event_is_removed_from_the_queue(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
-    await subscribe(database, base_url_of(peer(recorder)))
+    await subscribe(database, build_base_url(peer(recorder)))
     for _ in range(3):
         await publish(database)
     ids = {row["id"] for row in await read_deliveries(database)}
     assert await deliver_due(database) == 3
     assert len(recorder.requests) == 3
     assert {recorder.headers(index)["webhook-id"] for index in range(3)} == ids
-    assert (await counts(database)).get("deliveries", 0) == 0
+    assert (await count_rows(database)).get("deliveries", 0) == 0
 
 
 async def test_receipt_has_the_hash_of_the_body_that_was_sent(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
-    await subscribe(database, base_url_of(peer(recorder)))
+    await subscribe(database, build_base_url(peer(recorder)))
     for _ in range(3):
         await publish(database, **PERSON)
     assert sum([await deliver_due(database) for _ in range(3)]) == 3
@@ -49,12 +49,12 @@ async def test_receipt_has_the_hash_of_the_body_that_was_sent(database: Database
         recorder.headers(index)["webhook-id"]: hashlib.sha256(recorder.requests[index][1]).hexdigest()
         for index in range(3)
     }
-    assert {row["id"]: row["hash"] for row in await rows(database, tables.receipts)} == received
+    assert {row["id"]: row["hash"] for row in await list_rows(database, tables.receipts)} == received
 
 
 async def test_failed_delivery_is_retried_at_the_time_of_the_formula(database: Database, peer: StartPeer) -> None:
     recorder = Recorder(encode_response(b"not now", "503 Busy"))
-    await subscribe(database, base_url_of(peer(recorder)))
+    await subscribe(database, build_base_url(peer(recorder)))
     await publish(database)
     now = NOW
     for number, wait in enumerate((1, 3, 7, 15), 1):
@@ -63,7 +63,7 @@ async def test_failed_delivery_is_retried_at_the_time_of_the_formula(database: D
         now += wait * SECOND
         assert (row["attempts"], row["due"], row["lease"], row["state"]) == (number, now, None, "waiting")
         assert await deliver_due(database, now - timedelta(milliseconds=1)) == 0
-    attempts = await rows(database, tables.attempts)
+    attempts = await list_rows(database, tables.attempts)
     assert [(item["number"], item["status"], item["reason"], item["answer"]) for item in attempts] == [
         (number, 503, "http", "not now") for number in range(1, 5)
     ]
@@ -73,7 +73,7 @@ async def test_failed_delivery_is_retried_at_the_time_of_the_formula(database: D
 
 async def test_retry_after_of_a_receiver_is_respected(database: Database, peer: StartPeer) -> None:
     response_bytes = encode_response(b"", "429 Slow down", "Retry-After: 120\r\n")
-    await subscribe(database, base_url_of(peer(Recorder(response_bytes))))
+    await subscribe(database, build_base_url(peer(Recorder(response_bytes))))
     await publish(database)
     await deliver_due(database)
     (row,) = await read_deliveries(database)
@@ -82,7 +82,7 @@ async def test_retry_after_of_a_receiver_is_respected(database: Database, peer: 
 
 async def test_refused_delivery_is_parked_and_the_next_of_its_key_is_sent(database: Database, peer: StartPeer) -> None:
     recorder = Recorder(encode_response(b"unknown", "404 Not Found"))
-    await subscribe(database, base_url_of(peer(recorder)))
+    await subscribe(database, build_base_url(peer(recorder)))
     await publish(database, **PERSON)
     await publish(database, **PERSON)
     assert await deliver_due(database) == 2
@@ -93,14 +93,14 @@ async def test_refused_delivery_is_parked_and_the_next_of_its_key_is_sent(databa
 
 async def test_delivery_to_a_refused_address_is_parked(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
-    await subscribe(database, base_url_of(peer(recorder)))
+    await subscribe(database, build_base_url(peer(recorder)))
     await database.write(
         short_write(lambda c: c.execute(tables.systems.update().values(allow_private_addresses=False)))
     )
     await publish(database)
     assert await deliver_due(database) == 1
     (row,) = await read_deliveries(database)
-    (attempt,) = await rows(database, tables.attempts)
+    (attempt,) = await list_rows(database, tables.attempts)
     assert (row["state"], attempt["reason"], attempt["status"]) == ("parked", Reason.ADDRESS, None)
     assert recorder.requests == []
 
@@ -108,11 +108,11 @@ async def test_delivery_to_a_refused_address_is_parked(database: Database, peer:
 async def test_unreachable_receiver_is_retried(database: Database, peer: StartPeer) -> None:
     server = peer(Recorder())
     server.close()
-    await subscribe(database, base_url_of(server))
+    await subscribe(database, build_base_url(server))
     await publish(database)
     await deliver_due(database)
     (row,) = await read_deliveries(database)
-    (attempt,) = await rows(database, tables.attempts)
+    (attempt,) = await list_rows(database, tables.attempts)
     assert (row["state"], row["due"], attempt["reason"]) == ("waiting", NOW + SECOND, Reason.CONNECT)
 
 
@@ -127,7 +127,7 @@ async def test_events_of_one_key_arrive_in_order_despite_failures(database: Data
             # Every second attempt is accepted.
             connection.sendall(OK if seen.count(version) == 2 else encode_response(b"", "500 Oh"))
 
-    await subscribe(database, base_url_of(peer(serve)))
+    await subscribe(database, build_base_url(peer(serve)))
     for number in range(4):
         await publish(database, version=str(number), **PERSON)
     for place in range(10):
@@ -144,7 +144,7 @@ async def test_replayed_delivery_keeps_its_id(database: Database, peer: StartPee
             seen.append(head.lower().partition("webhook-id: ")[2].partition("\r\n")[0])
             connection.sendall(encode_response(b"", "404 Not Found") if len(seen) == 1 else OK)
 
-    await subscribe(database, base_url_of(peer(serve)))
+    await subscribe(database, build_base_url(peer(serve)))
     await publish(database)
     (waiting,) = await read_deliveries(database)
     assert await deliver_due(database) == 1
@@ -156,8 +156,10 @@ async def test_replayed_delivery_keeps_its_id(database: Database, peer: StartPee
 
 async def test_test_message_arrives_only_at_its_subscription(database: Database, peer: StartPeer) -> None:
     recorder, other = Recorder(), Recorder()
-    await subscribe(database, base_url_of(peer(recorder)), base_url_of(peer(other)))
-    trial = TrialEvent(publication(event(body={"testbesked": True})), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")
+    await subscribe(database, build_base_url(peer(recorder)), build_base_url(peer(other)))
+    trial = TrialEvent(
+        build_publication(build_event(body={"testbesked": True})), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002"
+    )
     await queued.publish_test(database, trial)
     assert await deliver_due(database) == 1
     ((_, body),) = recorder.requests
@@ -186,12 +188,12 @@ async def test_old_events_that_are_kept_do_not_hide_later_ones(database: Databas
         numbers = []
         for _ in range(3):
             await worker._prune_events(NOW - timedelta(days=1))
-            numbers.append((await counts(database))["events"])
+            numbers.append((await count_rows(database))["events"])
     assert numbers == [10_001, 10_000, 10_000]
 
 
 async def test_housekeeping_deletes_all_old_receipts(database: Database, peer: StartPeer) -> None:
-    await subscribe(database, base_url_of(peer(Recorder())))
+    await subscribe(database, build_base_url(peer(Recorder())))
     await publish(database)
     await deliver_due(database)
 
@@ -205,4 +207,4 @@ async def test_housekeeping_deletes_all_old_receipts(database: Database, peer: S
     await database.write(copy)
     async with running_worker(database) as worker:
         await worker._prune_receipts(NOW - timedelta(days=90))
-    assert (await counts(database))["receipts"] == 1
+    assert (await count_rows(database))["receipts"] == 1

@@ -10,12 +10,12 @@ import pytest
 from domain.errors import StorageFailed
 from persistence.database import Database
 from persistence.opening import open_database
-from tests.delivery.receiving import Recorder, base_url_of
+from tests.delivery.receiving import Recorder, build_base_url
 from tests.delivery.working import PERSON, SECOND, StartPeer, read_deliveries, running_worker, subscribe
 from tests.factories import NOW
 from tests.open_e.peers import encode_response
 from tests.persistence.queues import publish
-from tests.persistence.rows import counts
+from tests.persistence.rows import count_rows
 from tests.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.anyio
@@ -85,7 +85,7 @@ class Silent:
 async def test_worker_that_is_cancelled_ends_when_its_turn_fails_at_that_moment(
     database: Database, peer: StartPeer
 ) -> None:
-    await subscribe(database, base_url_of(peer(Recorder())))
+    await subscribe(database, build_base_url(peer(Recorder())))
     await publish(database)
     silent: Any = Silent(database)
     async with running_worker(silent) as worker:
@@ -124,7 +124,7 @@ async def test_worker_delivers_everything_when_database_responses_are_lost(
     database: Database, peer: StartPeer, kind: str, *, takes_effect: bool
 ) -> None:
     recorder = Recorder()
-    await subscribe(database, base_url_of(peer(recorder)))
+    await subscribe(database, build_base_url(peer(recorder)))
     for _ in range(3):
         await publish(database, **PERSON)
     losing = Losing(database, kind, 3, takes_effect=takes_effect)
@@ -136,7 +136,7 @@ async def test_worker_delivers_everything_when_database_responses_are_lost(
 async def test_worker_settles_a_failed_attempt_once_when_the_database_response_is_lost(
     database: Database, peer: StartPeer
 ) -> None:
-    await subscribe(database, base_url_of(peer(Recorder(encode_response(b"", "503 Busy")))))
+    await subscribe(database, build_base_url(peer(Recorder(encode_response(b"", "503 Busy")))))
     await publish(database)
     async with running_worker(Losing(database, "write", 1, takes_effect=True)) as worker:
         assert await worker.run_once(NOW) == 1
@@ -148,12 +148,12 @@ async def test_worker_settles_a_failed_attempt_once_when_the_database_response_i
         await worker.finish()
     (row,) = await read_deliveries(database)
     assert row["attempts"] in {1, 2}
-    assert (await counts(database))["attempts"] == row["attempts"]
+    assert (await count_rows(database))["attempts"] == row["attempts"]
 
 
 async def test_stopping_worker_releases_its_claims(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
-    await subscribe(database, base_url_of(peer(recorder)))
+    await subscribe(database, build_base_url(peer(recorder)))
     await publish(database)
     async with running_worker(Losing(database, "mark", 1, takes_effect=True)) as worker:
         with pytest.raises(StorageFailed):
@@ -168,7 +168,7 @@ async def test_stopping_worker_releases_its_claims(database: Database, peer: Sta
 
 @pytest.fixture
 async def url(postgresql_server: PostgresqlServer) -> str:
-    return await asyncio.to_thread(postgresql_server.new_migrated)
+    return await asyncio.to_thread(postgresql_server.create_migrated)
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ async def test_worker_delivers_everything_on_a_disturbed_postgresql_before_a_lea
     recorder = Recorder()
     database = open_database(url)
     try:
-        await subscribe(database, base_url_of(peer(recorder)))
+        await subscribe(database, build_base_url(peer(recorder)))
         async with running_worker(database) as worker:
             # The clock of the worker is stopped, so no lease ends.
             running = asyncio.create_task(worker.run_forever())

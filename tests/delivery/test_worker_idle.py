@@ -16,13 +16,13 @@ from delivery.worker import Limits, Worker
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.queue.due_deliveries import FIRST_SYSTEM
-from tests.delivery.receiving import Recorder, base_url_of
+from tests.delivery.receiving import Recorder, build_base_url
 from tests.delivery.working import LIMITS, SECOND, StartPeer, read_deliveries, running_worker, subscribe
 from tests.factories import NOW
 from tests.persistence.queues import publish
 from tests.persistence.row_counts import Statements
 from tests.pgbouncer import pgbouncer_before
-from tests.waiting import LIMIT_SECONDS, until
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -68,9 +68,9 @@ async def test_idle_worker_executes_one_statement_per_poll(
     monkeypatch.setattr(worker_module, "IDLE_POLL_SECONDS", 0.2)
     await subscribe(database, "http://127.0.0.1:9")
     async with running(database):
-        await until(lambda: sum(QUESTION in text for text in statements) >= 1)
+        await wait_until(lambda: sum(QUESTION in text for text in statements) >= 1)
         statements.clear()
-        await until(lambda: sum(QUESTION in text for text in statements) >= 5)
+        await wait_until(lambda: sum(QUESTION in text for text in statements) >= 5)
         # The listener of PostgreSQL wakes the worker once when it begins.
         assert sum(LOOK in text for text in statements) <= 2
 
@@ -78,7 +78,7 @@ async def test_idle_worker_executes_one_statement_per_poll(
 async def test_worker_without_a_free_slot_looks_once(
     database: Database, peer: StartPeer, statements: list[str]
 ) -> None:
-    await subscribe(database, base_url_of(peer(Recorder())))
+    await subscribe(database, build_base_url(peer(Recorder())))
     await publish(database)
     async with running_worker(database, limits=Limits(concurrency=1)) as worker:
         assert await worker.run_once(NOW) == 1
@@ -95,12 +95,12 @@ async def test_idle_worker_delivers_what_another_process_announces(
     database: Database, database_url: str, peer: StartPeer, statements: list[str]
 ) -> None:
     recorder = Recorder()
-    await subscribe(database, base_url_of(peer(recorder)))
+    await subscribe(database, build_base_url(peer(recorder)))
     other = open_database(database_url)
     async with running(database):
         for _ in range(2):
             statements.clear()
-            await until(lambda: any(QUESTION in text for text in statements))
+            await wait_until(lambda: any(QUESTION in text for text in statements))
             await publish(other, created=datetime.now(UTC))
             other.notify_workers()
             await deliver_all(database)
@@ -113,11 +113,11 @@ async def test_idle_worker_delivers_when_the_next_delivery_is_due(
     database: Database, peer: StartPeer, statements: list[str]
 ) -> None:
     recorder = Recorder()
-    await subscribe(database, base_url_of(peer(recorder)))
+    await subscribe(database, build_base_url(peer(recorder)))
     due = datetime.now(UTC) + 2 * SECOND
     await publish(database, created=due)
     async with running(database):
-        await until(lambda: any(QUESTION in text for text in statements))
+        await wait_until(lambda: any(QUESTION in text for text in statements))
         assert recorder.requests == []
         await deliver_all(database)
     assert datetime.now(UTC) >= due
@@ -128,10 +128,10 @@ async def test_idle_worker_delivers_without_a_notification(
     database: Database, database_url: str, peer: StartPeer, statements: list[str]
 ) -> None:
     recorder = Recorder()
-    await subscribe(database, base_url_of(peer(recorder)))
+    await subscribe(database, build_base_url(peer(recorder)))
     other = open_database(database_url)
     async with running(database):
-        await until(lambda: any(QUESTION in text for text in statements))
+        await wait_until(lambda: any(QUESTION in text for text in statements))
         await publish(other, created=datetime.now(UTC))
         await deliver_all(database)
     await other.close()
@@ -147,9 +147,9 @@ async def test_worker_behind_a_pooler_polls(
     recorder = Recorder()
     with pgbouncer_before(database_url, mode) as bouncer:
         database = open_database(bouncer.url(pooler=mode, sslmode="disable"))
-        await subscribe(database, base_url_of(peer(recorder)))
+        await subscribe(database, build_base_url(peer(recorder)))
         async with running(database):
-            await until(lambda: sum(LOOK in text for text in statements) >= 3)
+            await wait_until(lambda: sum(LOOK in text for text in statements) >= 3)
             await publish(database, created=datetime.now(UTC))
             await deliver_all(database)
         await database.close()
@@ -162,9 +162,9 @@ async def test_worker_that_does_not_run_wakes_others(database: Database, databas
     other = open_database(database_url)
     woken = asyncio.Event()
     async with asyncio.timeout(LIMIT_SECONDS), database.watch_deliveries(woken.set) as is_watched:
-        await until(is_watched)
+        await wait_until(is_watched)
         async with running(other) as worker:
-            await until(lambda: worker._is_polling)
+            await wait_until(lambda: worker._is_polling)
         for wake in (Worker(other, ReceiverClient(), LIMITS, holder="waits", now=lambda: NOW).wake, worker.wake):
             woken.clear()
             wake()
@@ -191,13 +191,13 @@ async def test_idle_worker_survives_an_unreadable_due_time(
 ) -> None:
     database = open_database(f"sqlite:///{sqlite_path}")
     recorder = Recorder()
-    await subscribe(database, base_url_of(peer(recorder)))
+    await subscribe(database, build_base_url(peer(recorder)))
     await publish(database, created=datetime.now(UTC) + 3600 * SECOND)
     change(sqlite_path, "update deliveries set due = 'unreadable'")
     async with running(database):
-        await until(lambda: any(QUESTION in text for text in statements))
+        await wait_until(lambda: any(QUESTION in text for text in statements))
         await publish(database, created=datetime.now(UTC))
-        await until(lambda: len(recorder.requests) == 1)
+        await wait_until(lambda: len(recorder.requests) == 1)
     await database.close()
 
 
@@ -210,5 +210,5 @@ async def test_housekeeping_survives_an_unreadable_time_of_an_event(
     await publish(database, created=datetime.now(UTC))
     change(sqlite_path, "update events set created = '1 unreadable'")
     async with running(database):
-        await until(lambda: sum(HOUSEKEEPING in text for text in statements) >= 3)
+        await wait_until(lambda: sum(HOUSEKEEPING in text for text in statements) >= 3)
     await database.close()

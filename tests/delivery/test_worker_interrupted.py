@@ -15,20 +15,20 @@ from persistence.database import Database
 from persistence.deliveries import TrialEvent
 from persistence.subscriptions import SyncCall
 from persistence.work import large_write
-from tests.delivery.receiving import OK, Recorder, base_url_of
+from tests.delivery.receiving import OK, Recorder, build_base_url
 from tests.delivery.working import LIMITS, SECOND, StartPeer, deliver_due, read_deliveries, running_worker, subscribe
 from tests.factories import NOW
 from tests.open_e.peers import encode_response, read_request
-from tests.persistence.catalogues import CALLER, SYSTEM, entry, sync
-from tests.persistence.queues import event, publication, publish
-from tests.persistence.rows import counts
+from tests.persistence.catalogues import CALLER, SYSTEM, build_entry, sync
+from tests.persistence.queues import build_event, build_publication, publish
+from tests.persistence.rows import count_rows
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_deliveries_of_a_dead_worker_are_claimed_when_the_lease_ends(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
-    await subscribe(database, base_url_of(peer(recorder)))
+    await subscribe(database, build_base_url(peer(recorder)))
     await publish(database)
     async with running_worker(database, "dead") as dead:
         # The worker is killed before the call is sent.
@@ -63,7 +63,7 @@ class Held:
 
 async def test_sync_that_removes_a_subscription_drops_its_deliveries(database: Database, peer: StartPeer) -> None:
     held = Held()
-    await subscribe(database, base_url_of(peer(held)))
+    await subscribe(database, build_base_url(peer(held)))
     await publish(database)
     first = (await read_deliveries(database))[0]
     copies = [
@@ -81,14 +81,14 @@ async def test_sync_that_removes_a_subscription_drops_its_deliveries(database: D
         worker.stop()
         await running
     assert held.number == 10
-    found = await counts(database)
+    found = await count_rows(database)
     assert (found.get("deliveries", 0), found.get("attempts", 0)) == (0, 0)
 
 
 async def test_unresponsive_receiver_delays_no_others(database: Database, peer: StartPeer) -> None:
     held, alive = Held(), Held()
     alive.go.set()
-    await subscribe(database, base_url_of(peer(held)), base_url_of(peer(alive)))
+    await subscribe(database, build_base_url(peer(held)), build_base_url(peer(alive)))
     for _ in range(30):
         await publish(database)
     async with running_worker(database) as worker:
@@ -102,7 +102,7 @@ async def test_unresponsive_receiver_delays_no_others(database: Database, peer: 
 
 async def test_stop_completes_running_deliveries_and_leaves_the_others(database: Database, peer: StartPeer) -> None:
     held = Held()
-    await subscribe(database, base_url_of(peer(held)))
+    await subscribe(database, build_base_url(peer(held)))
     for _ in range(12):
         await publish(database)
     async with running_worker(database) as worker:
@@ -117,7 +117,7 @@ async def test_stop_completes_running_deliveries_and_leaves_the_others(database:
 
 
 async def test_failing_receiver_gets_fewer_calls_at_once(database: Database, peer: StartPeer) -> None:
-    await subscribe(database, base_url_of(peer(Recorder(encode_response(b"", "500 Oh")))))
+    await subscribe(database, build_base_url(peer(Recorder(encode_response(b"", "500 Oh")))))
     for _ in range(30):
         await publish(database)
     async with running_worker(database) as worker:
@@ -150,8 +150,8 @@ class HeldPath(Held):
 
 async def test_unresponsive_path_delays_no_other_path_of_its_system(database: Database, peer: StartPeer) -> None:
     held = HeldPath()
-    await subscribe(database, base_url_of(peer(held)))
-    await sync(database, [entry(0, webhook_url="/dead"), entry(1, org_code=102, webhook_url="/ok")])
+    await subscribe(database, build_base_url(peer(held)))
+    await sync(database, [build_entry(0, webhook_url="/dead"), build_entry(1, org_code=102, webhook_url="/ok")])
     for _ in range(200):
         await publish(database)
     async with running_worker(database, connect_timeout=100, attempt_timeout=200) as worker:
@@ -164,7 +164,7 @@ async def test_unresponsive_path_delays_no_other_path_of_its_system(database: Da
         assert held.number == 10
         # A test message for the dead path can still be sent.
         identity = {"org_type": 1, "org_code": 101, "entity_type": 202}
-        trial = TrialEvent(publication(event(**identity)), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")
+        trial = TrialEvent(build_publication(build_event(**identity)), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")
         await queued.publish_test(database, trial)
         await held.until(1)
         worker.stop()
@@ -174,7 +174,7 @@ async def test_unresponsive_path_delays_no_other_path_of_its_system(database: Da
 
 async def test_targets_that_back_off_are_counted(database: Database, peer: StartPeer) -> None:
     recorder = Recorder(encode_response(b"", "500 Oh"))
-    await subscribe(database, base_url_of(peer(recorder)))
+    await subscribe(database, build_base_url(peer(recorder)))
     for _ in range(3):
         await publish(database)
     clock = [0.0]

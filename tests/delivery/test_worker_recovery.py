@@ -13,12 +13,12 @@ from persistence import tables
 from persistence.database import Database
 from persistence.queue import pauses
 from persistence.work import short_write
-from tests.delivery.receiving import OK, Recorder, base_url_of
+from tests.delivery.receiving import OK, Recorder, build_base_url
 from tests.delivery.working import PERSON, SECOND, StartPeer, deliver_due, read_deliveries, running_worker, subscribe
 from tests.factories import NOW
 from tests.open_e.peers import encode_response, read_request
-from tests.persistence.catalogues import SYSTEM, entry, sync
-from tests.persistence.queues import publish, rows
+from tests.persistence.catalogues import SYSTEM, build_entry, sync
+from tests.persistence.queues import list_rows, publish
 
 pytestmark = pytest.mark.anyio
 
@@ -51,8 +51,8 @@ async def test_success_pulls_waiting_deliveries_of_its_target_forward_over_time(
     database: Database, peer: StartPeer
 ) -> None:
     receiver = Paths(up=OK, other=OK)
-    await subscribe(database, base_url_of(peer(receiver)))
-    await sync(database, [entry(0, webhook_url="/up"), entry(1, org_code=102, webhook_url="/other")])
+    await subscribe(database, build_base_url(peer(receiver)))
+    await sync(database, [build_entry(0, webhook_url="/up"), build_entry(1, org_code=102, webhook_url="/other")])
     for _ in range(5):
         await publish(database)
     await publish(database, org_code=102)
@@ -71,7 +71,7 @@ async def test_success_pulls_waiting_deliveries_of_its_target_forward_over_time(
 
 async def test_success_does_not_change_the_order_of_a_key(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
-    await subscribe(database, base_url_of(peer(recorder)))
+    await subscribe(database, build_base_url(peer(recorder)))
     for number in range(3):
         await publish(database, version=str(number), **PERSON)
     await make_wait(database)
@@ -97,7 +97,7 @@ async def test_delivery_that_fails_alone_is_not_pulled_forward_by_each_success(
             seen.append("bad" if is_bad else "good")
             connection.sendall(encode_response(b"", "500 Oh") if is_bad else OK)
 
-    await subscribe(database, base_url_of(peer(serve)))
+    await subscribe(database, build_base_url(peer(serve)))
     async with running_worker(database) as worker:
         await publish(database)
         await worker.run_once(NOW)
@@ -117,8 +117,8 @@ async def test_retry_after_applies_to_the_target_in_every_worker_until_it_is_ove
 ) -> None:
     busy = encode_response(b"", "503 Busy", "Retry-After: 600\r\n")
     receiver = Paths(busy=busy, other=OK)
-    await subscribe(database, base_url_of(peer(receiver)))
-    await sync(database, [entry(0, webhook_url="/busy"), entry(1, org_code=102, webhook_url="/other")])
+    await subscribe(database, build_base_url(peer(receiver)))
+    await sync(database, [build_entry(0, webhook_url="/busy"), build_entry(1, org_code=102, webhook_url="/other")])
     await publish(database)
     assert await deliver_due(database) == 1
     await publish(database)
@@ -136,22 +136,22 @@ async def test_retry_after_applies_to_the_target_in_every_worker_until_it_is_ove
     assert await deliver_due(database, NOW + 599 * SECOND) == 0
     assert await deliver_due(database, NOW + 600 * SECOND) == 1
     await pauses.prune_pauses(database, NOW + 601 * SECOND)
-    assert await rows(database, tables.target_pauses) == []
+    assert await list_rows(database, tables.target_pauses) == []
 
 
 async def test_longest_pause_of_a_target_applies_and_pauses_of_unknown_systems_are_dropped(
     database: Database, peer: StartPeer
 ) -> None:
-    await subscribe(database, base_url_of(peer(Recorder())))
+    await subscribe(database, build_base_url(peer(Recorder())))
     target, gone = Target(SYSTEM, "/a"), Target("0b1f4c1e-5798-41e9-ae24-57fa13b361e1", "/a")
     await pauses.pause(database, {target: NOW + 2 * SECOND, gone: NOW + SECOND})
     await pauses.pause(database, {target: NOW + SECOND})
-    (row,) = await rows(database, tables.target_pauses)
+    (row,) = await list_rows(database, tables.target_pauses)
     assert (row["system_id"], row["webhook_url"], row["until"]) == (SYSTEM, "/a", NOW + 2 * SECOND)
 
 
 async def test_many_deliveries_are_pulled_forward_in_batches(database: Database, peer: StartPeer) -> None:
-    await subscribe(database, base_url_of(peer(Recorder())))
+    await subscribe(database, build_base_url(peer(Recorder())))
     for _ in range(25):
         await publish(database)
     await make_wait(database)
@@ -169,8 +169,8 @@ async def test_many_deliveries_are_pulled_forward_in_batches(database: Database,
 async def test_find_waiting_returns_the_targets_with_deliveries_that_wait_longer(
     database: Database, peer: StartPeer
 ) -> None:
-    await subscribe(database, base_url_of(peer(Recorder())))
-    await sync(database, [entry(0, webhook_url="/waits"), entry(1, org_code=102, webhook_url="/due")])
+    await subscribe(database, build_base_url(peer(Recorder())))
+    await sync(database, [build_entry(0, webhook_url="/waits"), build_entry(1, org_code=102, webhook_url="/due")])
     await publish(database)
     await make_wait(database)
     await publish(database, org_code=102)

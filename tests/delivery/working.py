@@ -14,8 +14,8 @@ from persistence.database import Database
 from persistence.work import short_write
 from tests.factories import NOW
 from tests.open_e.peers import Peer
-from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
-from tests.persistence.queues import rows
+from tests.persistence.catalogues import SYSTEM_IDS, build_entry, prepare, sync
+from tests.persistence.queues import list_rows
 
 SECOND = timedelta(seconds=1)
 LIMITS = Limits(concurrency=50, receiver_concurrency=20)
@@ -35,7 +35,7 @@ async def subscribe(database: Database, *bases: str) -> None:
 
     await database.write(place)
     for system_id, _ in zip(SYSTEM_IDS, bases, strict=False):
-        await sync(database, [entry()], system_id)
+        await sync(database, [build_entry()], system_id)
 
 
 @asynccontextmanager
@@ -61,4 +61,4 @@ async def deliver_due(database: Database, now: datetime = NOW) -> int:
 
 
 async def read_deliveries(database: Database) -> list[Any]:
-    return await rows(database, tables.deliveries)
+    return await list_rows(database, tables.deliveries)

@@ -23,7 +23,7 @@ def read(*pieces: bytes) -> Content:
     return reader.finish()
 
 
-def strict(text: bytes) -> bytes | None:
+def decode_strictly(text: bytes) -> bytes | None:
     """Return the result of Python's strict decoder for a whole text."""
     if len(text) % 4:
         # Python accepts padding of a complete group, which RFC 4648 does not allow.
@@ -57,7 +57,7 @@ def test_base64_reader_equals_binascii_in_every_split(size: int) -> None:
 )
 def test_base64_reader_accepts_what_binascii_accepts(text: bytes, cuts: list[int]) -> None:
     content = read(*(text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)))
-    expected = strict(text)
+    expected = decode_strictly(text)
     if expected:
         assert content == Content(expected, hashlib.sha256(expected).hexdigest())
     else:

@@ -20,7 +20,7 @@ JSON = st.recursive(
 )
 
 
-def audit_entry(**changes: Any) -> AuditEntry:
+def build_audit_entry(**changes: Any) -> AuditEntry:
     values = {
         "chain": "-",
         "kind": "call",
@@ -35,7 +35,7 @@ def audit_entry(**changes: Any) -> AuditEntry:
 
 def test_hash_entry_is_stable() -> None:
     """Stored chains were built with this hash."""
-    found = hash_entry(audit_entry(), '{"status":401}', 1, FIRST_HASH)
+    found = hash_entry(build_audit_entry(), '{"status":401}', 1, FIRST_HASH)
     assert found == "fd85ae799d20fa592c2bbc9abb6081775e6821c6dc51a2bca86964e7a40fb4c9"
 
 
@@ -63,18 +63,20 @@ def test_hash_entry_equals_the_hash_of_json(texts: list[str], number: int) -> No
     ],
 )
 def test_hash_entry_depends_on_every_field(change: dict[str, Any]) -> None:
-    assert hash_entry(audit_entry(**change), "{}", 1, FIRST_HASH) != hash_entry(audit_entry(), "{}", 1, FIRST_HASH)
+    assert hash_entry(build_audit_entry(**change), "{}", 1, FIRST_HASH) != hash_entry(
+        build_audit_entry(), "{}", 1, FIRST_HASH
+    )
 
 
 @pytest.mark.parametrize("change", [{"detail": "[]"}, {"number": 2}, {"previous": "1" * 64}])
 def test_hash_entry_depends_on_position_and_detail(change: dict[str, Any]) -> None:
     given_values = {"detail": "{}", "number": 1, "previous": FIRST_HASH}
-    assert hash_entry(audit_entry(), **given_values) != hash_entry(audit_entry(), **(given_values | change))
+    assert hash_entry(build_audit_entry(), **given_values) != hash_entry(build_audit_entry(), **(given_values | change))
 
 
 def test_hash_entry_does_not_depend_on_the_time_zone() -> None:
-    copenhagen = replace(audit_entry(), time=NOW.astimezone(timezone(timedelta(hours=1))))
-    assert hash_entry(copenhagen, "{}", 1, FIRST_HASH) == hash_entry(audit_entry(), "{}", 1, FIRST_HASH)
+    copenhagen = replace(build_audit_entry(), time=NOW.astimezone(timezone(timedelta(hours=1))))
+    assert hash_entry(copenhagen, "{}", 1, FIRST_HASH) == hash_entry(build_audit_entry(), "{}", 1, FIRST_HASH)
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=4))

@@ -21,9 +21,9 @@ from domain.catalogue import (
     plan_apply,
 )
 from domain.subscriptions import MessageType
-from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, catalogue, message_type, system
+from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, build_catalogue, build_message_type, build_system
 
-FULL_SYSTEM = system(
+FULL_SYSTEM = build_system(
     webhook_secrets=("env:NEW", "file:/secrets/old"),
     allow_private_addresses=True,
     client_certificate=ClientCertificate("file:/own.pem", "file:/own.key"),
@@ -32,9 +32,9 @@ FULL_SYSTEM = system(
 
 
 def test_list_parts_uses_the_words_of_the_file() -> None:
-    whole = catalogue(
+    whole = build_catalogue(
         FULL_SYSTEM,
-        types=[message_type(start=date(2024, 10, 1)), 203],
+        types=[build_message_type(start=date(2024, 10, 1)), 203],
         event=WebMessageEvent(7, -1, 203),
     )
     assert list_parts(whole) == {
@@ -57,11 +57,13 @@ def test_list_parts_uses_the_words_of_the_file() -> None:
 
 def test_plan_apply_of_the_current_catalogue_is_empty() -> None:
     assert plan_apply(EMPTY, EMPTY) == ()
-    assert plan_apply(catalogue(FULL_SYSTEM), catalogue(FULL_SYSTEM)) == ()
+    assert plan_apply(build_catalogue(FULL_SYSTEM), build_catalogue(FULL_SYSTEM)) == ()
 
 
 def test_plan_apply_fills_and_empties_a_catalogue() -> None:
-    whole = catalogue(system(OTHER_ID), system(), types=[203, 30, 202], event=WebMessageEvent(7, 281, 202))
+    whole = build_catalogue(
+        build_system(OTHER_ID), build_system(), types=[203, 30, 202], event=WebMessageEvent(7, 281, 202)
+    )
     items = [
         Item("system", (SYSTEM_ID,)),
         Item("system", (OTHER_ID,)),
@@ -92,7 +94,7 @@ def test_plan_apply_fills_and_empties_a_catalogue() -> None:
     ids="-".join,
 )
 def test_plan_apply_detects_each_change_of_a_system(changes: dict[str, object]) -> None:
-    before, after = catalogue(FULL_SYSTEM), catalogue(replace(FULL_SYSTEM, **changes))
+    before, after = build_catalogue(FULL_SYSTEM), build_catalogue(replace(FULL_SYSTEM, **changes))
     item = Item("system", (SYSTEM_ID,))
     assert plan_apply(before, after) == (Change(item, list_parts(before)[item], list_parts(after)[item]),)
 
@@ -100,19 +102,19 @@ def test_plan_apply_detects_each_change_of_a_system(changes: dict[str, object]) 
 @pytest.mark.parametrize(
     "after",
     [
-        message_type(name="Other"),
-        message_type(start=date(2024, 1, 1), end=date(2030, 1, 1)),
-        message_type(start=date(2024, 1, 2)),
+        build_message_type(name="Other"),
+        build_message_type(start=date(2024, 1, 1), end=date(2030, 1, 1)),
+        build_message_type(start=date(2024, 1, 2)),
     ],
 )
 def test_plan_apply_detects_each_change_of_a_message_type(after: MessageType) -> None:
-    before = message_type(start=date(2024, 1, 1))
-    (change,) = plan_apply(catalogue(types=[before, 203]), catalogue(types=[after, 203]))
+    before = build_message_type(start=date(2024, 1, 1))
+    (change,) = plan_apply(build_catalogue(types=[before, 203]), build_catalogue(types=[after, 203]))
     assert change.item == Item("messageType", (202,))
 
 
 def test_plan_apply_detects_another_event() -> None:
-    before, after = (catalogue(event=WebMessageEvent(7, code, 202)) for code in (1, 2))
+    before, after = (build_catalogue(event=WebMessageEvent(7, code, 202)) for code in (1, 2))
     (change,) = plan_apply(before, after)
     assert change.before == {"orgType": 7, "orgCode": 1, "entityType": 202}
     assert change.after == {"orgType": 7, "orgCode": 2, "entityType": 202}
@@ -121,7 +123,7 @@ def test_plan_apply_detects_another_event() -> None:
 NUMBERS = st.integers(0, 3)
 CATALOGUES = st.builds(
     lambda ids, names, pairs, event: Catalogue(
-        systems={id_: system(id_, name=name) for id_, name in ids.items()},
+        systems={id_: build_system(id_, name=name) for id_, name in ids.items()},
         message_types={number: MessageType(number, name) for number, name in names.items()},
         allowed=frozenset(Allowed(*pair) for pair in pairs),
         web_message_event=event,
@@ -144,7 +146,10 @@ def test_plan_apply_contains_the_complete_difference(current: Catalogue, wanted:
 
 
 def test_in_use_lists_each_removed_part_with_its_users() -> None:
-    changes = plan_apply(catalogue(system(), system(OTHER_ID)), catalogue(system(OTHER_ID), types=[203], allowed=[]))
+    changes = plan_apply(
+        build_catalogue(build_system(), build_system(OTHER_ID)),
+        build_catalogue(build_system(OTHER_ID), types=[203], allowed=[]),
+    )
     uses = [
         SubscriptionCount(SYSTEM_ID, 1, 202, 3),
         SubscriptionCount(OTHER_ID, 1, 202, 4),
@@ -158,6 +163,8 @@ def test_in_use_lists_each_removed_part_with_its_users() -> None:
 
 
 def test_in_use_allows_unused_removals_and_changes() -> None:
-    before = catalogue(system(), system(OTHER_ID), event=WebMessageEvent(1, 1, 202))
-    after = catalogue(system(name="Other"), types=[message_type(name="Other"), 203], allowed=[(1, 202)])
+    before = build_catalogue(build_system(), build_system(OTHER_ID), event=WebMessageEvent(1, 1, 202))
+    after = build_catalogue(
+        build_system(name="Other"), types=[build_message_type(name="Other"), 203], allowed=[(1, 202)]
+    )
     assert find_parts_in_use(plan_apply(before, after), [SubscriptionCount(SYSTEM_ID, 1, 202, 3)]) == ()

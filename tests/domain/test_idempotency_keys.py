@@ -9,10 +9,10 @@ import pytest
 from budkavle.ids import create_id
 from domain.idempotency_keys import IdempotencyKey, build_first_id, compute_fingerprint, parse_key
 from domain.web_messages import ExternalReference, OepInstance
-from tests.factories import NOW, attachment, web_message
+from tests.factories import NOW, build_attachment, build_web_message
 
-FILES = (attachment(b"a", "a.txt"), attachment(b"b", "b.txt"))
-FULL = web_message(sender_user_id="joe", attachments=FILES)
+FILES = (build_attachment(b"a", "a.txt"), build_attachment(b"b", "b.txt"))
+FULL = build_web_message(sender_user_id="joe", attachments=FILES)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_first_id_is_between_the_ids_before_and_after_its_moment() -> None:
 def test_fingerprint_ignores_ids_and_times() -> None:
     same = replace(
         FULL,
-        id=web_message().id,
+        id=build_web_message().id,
         created=NOW + timedelta(days=1),
-        attachments=tuple(replace(file, id=web_message().id, mime_type="x/y", data=None) for file in FILES),
+        attachments=tuple(replace(file, id=build_web_message().id, mime_type="x/y", data=None) for file in FILES),
     )
     assert compute_fingerprint(same) == compute_fingerprint(FULL)
     assert len(compute_fingerprint(FULL)) == 32

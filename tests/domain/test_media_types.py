@@ -17,7 +17,7 @@ JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0\xff\xdb\0C\0"
 GIF = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\4\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
 
 
-def archive(*names: str) -> bytes:
+def build_archive(*names: str) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         for name in names:
@@ -25,8 +25,8 @@ def archive(*names: str) -> bytes:
     return buffer.getvalue()
 
 
-DOCX = archive("[Content_Types].xml", "_rels/.rels", "word/document.xml")
-ZIP = archive("a.txt")
+DOCX = build_archive("[Content_Types].xml", "_rels/.rels", "word/document.xml")
+ZIP = build_archive("a.txt")
 TEXT = "Hej på dig\n".encode()
 XML = b'<?xml version="1.0" encoding="UTF-8"?>\n<a xmlns="urn:x">1</a>\n'
 HTML = b"<!DOCTYPE html>\n<html><head><title>x</title></head><body>x</body></html>\n"
@@ -45,9 +45,9 @@ FILES = [
     # For containers the name decides.
     ("docx", DOCX, "a.docx", f"{OFFICE}.wordprocessingml.document"),
     ("docx in capitals", DOCX, "A.DOCX", f"{OFFICE}.wordprocessingml.document"),
-    ("xlsx", archive("xl/workbook.xml"), "a.xlsx", f"{OFFICE}.spreadsheetml.sheet"),
-    ("pptx", archive("ppt/presentation.xml"), "a.pptx", f"{OFFICE}.presentationml.presentation"),
-    ("odt", archive("mimetype"), "a.odt", "application/vnd.oasis.opendocument.text"),
+    ("xlsx", build_archive("xl/workbook.xml"), "a.xlsx", f"{OFFICE}.spreadsheetml.sheet"),
+    ("pptx", build_archive("ppt/presentation.xml"), "a.pptx", f"{OFFICE}.presentationml.presentation"),
+    ("odt", build_archive("mimetype"), "a.odt", "application/vnd.oasis.opendocument.text"),
     ("zip", ZIP, "a.zip", "application/zip"),
     ("zip without a name that says so", ZIP, "a", UNKNOWN),
     ("doc", OLE, "a.doc", "application/msword"),

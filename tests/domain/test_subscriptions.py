@@ -36,24 +36,24 @@ CATALOGUE = Offer(
 EMPTY = Offer({}, set())
 
 
-def entry(index: int = 0, **changes: Any) -> Entry:
+def build_entry(index: int = 0, **changes: Any) -> Entry:
     values = {"org_type": 1, "org_code": 101, "entity_type": 202, "webhook_url": "/a", "start": START, "end": END}
     return Entry(index, **(values | changes))
 
 
-def subscription(**changes: Any) -> Subscription:
-    given_entry = entry(**changes)
+def build_subscription(**changes: Any) -> Subscription:
+    given_entry = build_entry(**changes)
     assert given_entry.identity is not None
     assert given_entry.webhook_url is not None
     assert given_entry.start is not None
     return Subscription(given_entry.identity, given_entry.webhook_url, given_entry.start, given_entry.end)
 
 
-def by_identity(*subscriptions: Subscription) -> dict[Identity, Subscription]:
+def map_by_identity(*subscriptions: Subscription) -> dict[Identity, Subscription]:
     return {subscription.identity: subscription for subscription in subscriptions}
 
 
-def error_places(plan: SyncPlan) -> list[tuple[int | None, str | None, int]]:
+def list_error_places(plan: SyncPlan) -> list[tuple[int | None, str | None, int]]:
     return [(error.index, error.field, error.code) for error in plan.errors]
 
 
@@ -142,13 +142,13 @@ def test_read_time_never_raises(text: str) -> None:
 
 
 def test_plan_sync_lists_creations_changes_removals_and_unchanged() -> None:
-    same, other = subscription(org_code=1), subscription(org_code=2)
-    gone = subscription(org_code=3)
-    wanted = [entry(0, org_code=4), entry(1, org_code=2, webhook_url="/b"), entry(2, org_code=1)]
-    plan = plan_sync(by_identity(same, other, gone), wanted, CATALOGUE, NOW)
+    same, other = build_subscription(org_code=1), build_subscription(org_code=2)
+    gone = build_subscription(org_code=3)
+    wanted = [build_entry(0, org_code=4), build_entry(1, org_code=2, webhook_url="/b"), build_entry(2, org_code=1)]
+    plan = plan_sync(map_by_identity(same, other, gone), wanted, CATALOGUE, NOW)
     assert plan == SyncPlan(
-        created=(subscription(org_code=4),),
-        updated=((other, subscription(org_code=2, webhook_url="/b")),),
+        created=(build_subscription(org_code=4),),
+        updated=((other, build_subscription(org_code=2, webhook_url="/b")),),
         deleted=(gone,),
         unchanged=1,
     )
@@ -157,8 +157,8 @@ def test_plan_sync_lists_creations_changes_removals_and_unchanged() -> None:
 
 @pytest.mark.parametrize("change", [{"webhook_url": "/b"}, {"start": START + timedelta(seconds=1)}, {"end": None}])
 def test_changed_path_or_time_is_an_update(change: dict[str, Any]) -> None:
-    plan = plan_sync(by_identity(subscription()), [entry(**change)], CATALOGUE, NOW)
-    assert plan == SyncPlan(updated=((subscription(), subscription(**change)),))
+    plan = plan_sync(map_by_identity(build_subscription()), [build_entry(**change)], CATALOGUE, NOW)
+    assert plan == SyncPlan(updated=((build_subscription(), build_subscription(**change)),))
 
 
 @pytest.mark.parametrize(
@@ -186,49 +186,51 @@ def test_changed_path_or_time_is_an_update(change: dict[str, Any]) -> None:
     ],
 )
 def test_each_rule_applies_to_a_new_entry(change: dict[str, Any], expected: list[Any]) -> None:
-    assert error_places(plan_sync({}, [entry(**change)], CATALOGUE, NOW)) == expected
+    assert list_error_places(plan_sync({}, [build_entry(**change)], CATALOGUE, NOW)) == expected
 
 
 def test_date_of_150000_is_that_of_copenhagen() -> None:
     end = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    assert not plan_sync({}, [entry(end=end)], CATALOGUE, NOW).errors
-    assert error_places(plan_sync({}, [entry(end=end)], CATALOGUE, NOW + timedelta(minutes=1))) == [
+    assert not plan_sync({}, [build_entry(end=end)], CATALOGUE, NOW).errors
+    assert list_error_places(plan_sync({}, [build_entry(end=end)], CATALOGUE, NOW + timedelta(minutes=1))) == [
         (0, "slutDato", 150000)
     ]
 
 
 def test_unchanged_entry_stays_valid_whatever_time_and_catalogue_do() -> None:
     much_later = END + timedelta(days=10_000)
-    assert plan_sync(by_identity(subscription()), [entry()], EMPTY, much_later) == SyncPlan(unchanged=1)
+    assert plan_sync(map_by_identity(build_subscription()), [build_entry()], EMPTY, much_later) == SyncPlan(unchanged=1)
 
 
 def test_changed_entry_is_checked_by_every_rule() -> None:
-    plan = plan_sync(by_identity(subscription()), [entry(webhook_url="/b")], EMPTY, END + timedelta(days=2))
-    assert error_places(plan) == [(0, "entityType", 150002), (0, "slutDato", 150000)]
+    plan = plan_sync(
+        map_by_identity(build_subscription()), [build_entry(webhook_url="/b")], EMPTY, END + timedelta(days=2)
+    )
+    assert list_error_places(plan) == [(0, "entityType", 150002), (0, "slutDato", 150000)]
 
 
 def test_entry_that_violates_its_contract_is_never_unchanged() -> None:
-    plan = plan_sync(by_identity(subscription()), [entry(is_clean=False)], EMPTY, NOW)
-    assert error_places(plan) == [(0, "entityType", 150002)]
+    plan = plan_sync(map_by_identity(build_subscription()), [build_entry(is_clean=False)], EMPTY, NOW)
+    assert list_error_places(plan) == [(0, "entityType", 150002)]
 
 
 def test_duplicate_identity_is_reported_on_each_entry_after_the_first() -> None:
-    wanted = [entry(0), entry(1, webhook_url="/b"), entry(2, org_code=5), entry(3)]
+    wanted = [build_entry(0), build_entry(1, webhook_url="/b"), build_entry(2, org_code=5), build_entry(3)]
     expected = [(1, "entityType", 150103), (3, "entityType", 150103)]
-    assert error_places(plan_sync({}, wanted, CATALOGUE, NOW)) == expected
-    assert error_places(plan_sync(by_identity(subscription()), wanted, CATALOGUE, NOW)) == expected
+    assert list_error_places(plan_sync({}, wanted, CATALOGUE, NOW)) == expected
+    assert list_error_places(plan_sync(map_by_identity(build_subscription()), wanted, CATALOGUE, NOW)) == expected
 
 
 def test_all_errors_are_reported_together_by_index_field_and_code() -> None:
     wanted = [
-        entry(0),
-        entry(1, org_type=2, start=END, end=START),
-        entry(2, entity_type=999, webhook_url=None, is_clean=False),
-        entry(3, org_type=2, start=END, end=START),
+        build_entry(0),
+        build_entry(1, org_type=2, start=END, end=START),
+        build_entry(2, entity_type=999, webhook_url=None, is_clean=False),
+        build_entry(3, org_type=2, start=END, end=START),
     ]
     plan = plan_sync({}, wanted, CATALOGUE, NOW)
     of_both = [("orgType", 150101), ("slutDato", 1003), ("slutDato", 150000)]
-    assert error_places(plan) == [
+    assert list_error_places(plan) == [
         *[(1, *error) for error in of_both],
         (2, "entityType", 150002),
         (3, "entityType", 150103),
@@ -254,7 +256,7 @@ ENTRIES = st.lists(
 )
 
 
-def subscriptions_of(entries: list[Entry]) -> dict[Identity, Subscription]:
+def build_subscriptions(entries: list[Entry]) -> dict[Identity, Subscription]:
     found = {}
     for item in entries:
         assert item.identity is not None
@@ -266,26 +268,26 @@ def subscriptions_of(entries: list[Entry]) -> dict[Identity, Subscription]:
 
 def apply_plan(current: dict[Identity, Subscription], plan: SyncPlan) -> dict[Identity, Subscription]:
     remaining = {identity: item for identity, item in current.items() if item not in plan.deleted}
-    return remaining | by_identity(*plan.created, *(new for _, new in plan.updated))
+    return remaining | map_by_identity(*plan.created, *(new for _, new in plan.updated))
 
 
 @given(ENTRIES, ENTRIES, st.sampled_from([CATALOGUE, EMPTY]), st.integers(0, 1000))
 def test_applied_plan_produces_the_wanted_set_and_a_second_plan_is_empty(
     before: list[Entry], wanted: list[Entry], later: Offer, days: int
 ) -> None:
-    current = subscriptions_of(before)
+    current = build_subscriptions(before)
     plan = plan_sync(current, wanted, CATALOGUE, NOW)
     if plan.errors:
         assert not plan.is_change
         return
     made = apply_plan(current, plan)
-    assert made == subscriptions_of(wanted)
+    assert made == build_subscriptions(wanted)
     assert plan_sync(made, wanted, later, NOW + timedelta(days=days)) == SyncPlan(unchanged=len(wanted))
 
 
 @given(ENTRIES, ENTRIES)
 def test_unchanged_entries_have_no_errors_of_their_own(before: list[Entry], wanted: list[Entry]) -> None:
-    current = subscriptions_of(before)
+    current = build_subscriptions(before)
     numbered = [
         Entry(index, item.org_type, item.org_code, item.entity_type, item.webhook_url, item.start, item.end)
         for index, item in enumerate(wanted)
@@ -294,5 +296,5 @@ def test_unchanged_entries_have_no_errors_of_their_own(before: list[Entry], want
         assert error.index is not None
         item = numbered[error.index]
         assert item.identity is not None
-        is_the_same = current.get(item.identity) == subscriptions_of([item])[item.identity]
+        is_the_same = current.get(item.identity) == build_subscriptions([item])[item.identity]
         assert not is_the_same or error.code is ErrorCode.NAMED_TWICE

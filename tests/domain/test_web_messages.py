@@ -15,12 +15,12 @@ from domain.web_messages import (
     validate_message,
     validate_references,
 )
-from tests.factories import web_message
+from tests.factories import build_web_message
 
 CASE = ExternalReference("flowInstanceId", "1068")
 
 
-def references(*pairs: tuple[str, str]) -> list[ExternalReference]:
+def build_references(*pairs: tuple[str, str]) -> list[ExternalReference]:
     return [ExternalReference(key, value) for key, value in pairs]
 
 
@@ -28,7 +28,7 @@ def references(*pairs: tuple[str, str]) -> list[ExternalReference]:
     "key", ["flowInstanceId", "flowinstanceid", "FLOWINSTANCEID", "FlowInstanceID", "fLOWiNSTANCEiD"]
 )
 def test_normalize_references_recognises_the_case_in_every_spelling(key: str) -> None:
-    assert normalize_references(references((key, "1068"))) == (CASE,)
+    assert normalize_references(build_references((key, "1068"))) == (CASE,)
 
 
 @pytest.mark.parametrize(
@@ -45,19 +45,19 @@ def test_normalize_references_recognises_the_case_in_every_spelling(key: str) ->
     ],
 )
 def test_normalize_references_does_not_change_other_keys(key: str) -> None:
-    assert normalize_references(references((key, "1068"))) == (ExternalReference(key, "1068"),)
+    assert normalize_references(build_references((key, "1068"))) == (ExternalReference(key, "1068"),)
 
 
 def test_normalize_references_removes_duplicates_in_order() -> None:
-    pairs = references(
+    pairs = build_references(
         ("b", "1"), ("FLOWINSTANCEID", "1068"), ("a", "1"), ("b", "1"), ("flowInstanceId", "1068"), ("b", "2")
     )
-    expected = references(("b", "1"), ("flowInstanceId", "1068"), ("a", "1"), ("b", "2"))
+    expected = build_references(("b", "1"), ("flowInstanceId", "1068"), ("a", "1"), ("b", "2"))
     assert normalize_references(pairs) == tuple(expected)
 
 
 def test_normalize_references_distinguishes_upper_and_lower_case() -> None:
-    pairs = references(("errand", "a"), ("Errand", "a"), ("errand", "A"))
+    pairs = build_references(("errand", "a"), ("Errand", "a"), ("errand", "A"))
     assert normalize_references(pairs) == tuple(pairs)
 
 
@@ -67,15 +67,17 @@ def test_normalize_references_of_none_is_empty() -> None:
 
 def test_violations_of_references_allows_a_repeated_case() -> None:
     assert validate_references([]) == []
-    assert validate_references(references(("errand", "1"), ("errand", "2"))) == []
-    assert validate_references(references(("flowInstanceId", "1"), ("FLOWINSTANCEID", "1"), ("errand", "2"))) == []
+    assert validate_references(build_references(("errand", "1"), ("errand", "2"))) == []
+    assert (
+        validate_references(build_references(("flowInstanceId", "1"), ("FLOWINSTANCEID", "1"), ("errand", "2"))) == []
+    )
 
 
 @pytest.mark.parametrize("other", ["flowInstanceId", "FLOWINSTANCEID"])
 def test_violations_of_references_refuses_two_cases(other: str) -> None:
     expected = [Violation("externalReferences", "must not name more than one 'flowInstanceId'")]
-    assert validate_references(references(("flowInstanceId", "1"), ("errand", "2"), (other, "2"))) == expected
-    assert validate_references(references(("flowInstanceId", "1"), (other, "2"), (other, "3"))) == expected
+    assert validate_references(build_references(("flowInstanceId", "1"), ("errand", "2"), (other, "2"))) == expected
+    assert validate_references(build_references(("flowInstanceId", "1"), (other, "2"), (other, "3"))) == expected
 
 
 @pytest.mark.parametrize("character", ["a", "ä", "€", "😀"])
@@ -93,16 +95,16 @@ def test_violations_of_message_accepts_short_texts() -> None:
 
 
 def test_flow_instance_id_is_the_number_of_the_case() -> None:
-    message = web_message(
+    message = build_web_message(
         external_references=(ExternalReference("errand", "7"), ExternalReference("flowInstanceId", "2147483647"))
     )
     assert message.flow_instance_id == 2147483647
-    assert web_message().flow_instance_id is None
+    assert build_web_message().flow_instance_id is None
 
 
 def test_messages_are_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
-        web_message().message = "another"
+        build_web_message().message = "another"
 
 
 def test_each_state_is_unsettled_or_readable() -> None:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from conftest import RunningService
 from tests.catalogue_rows import ALLOWED, ORG_TYPE, put_system
-from tests.handlers.messages import new_id
+from tests.handlers.messages import create_id
 
 DAY = timedelta(days=1)
 FIELDS = {"orgtype", "orgcode", "entitytype", "errorCode", "message", "index", "field"}
@@ -29,14 +29,14 @@ class Certificate:
 
 
 @cache
-def _authority() -> trustme.CA:
+def _create_authority() -> trustme.CA:
     return trustme.CA()
 
 
-def new_certificate(begins: timedelta = -DAY, ends: timedelta = DAY) -> Certificate:
+def create_certificate(begins: timedelta = -DAY, ends: timedelta = DAY) -> Certificate:
     """Return a certificate that is valid from `begins` to `ends`, relative to now."""
     now = datetime.now(UTC)
-    leaf = _authority().issue_cert("client@example.org", not_before=now + begins, not_after=now + ends)
+    leaf = _create_authority().issue_cert("client@example.org", not_before=now + begins, not_after=now + ends)
     der = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes()).public_bytes(Encoding.DER)
     return Certificate(f":{base64.b64encode(der).decode()}:", hashlib.sha256(der).hexdigest())
 
@@ -85,14 +85,14 @@ class Caller:
         return entries
 
 
-def new_caller(service: RunningService) -> Caller:
+def create_caller(service: RunningService) -> Caller:
     """Return a caller with a new certificate and a new system."""
-    caller = Caller(service, new_certificate(), new_id())
+    caller = Caller(service, create_certificate(), create_id())
     put_system(caller.database_url, caller.system_id, caller.certificate.fingerprint)
     return caller
 
 
-def entry(**changes: Any) -> dict[str, Any]:
+def build_entry(**changes: Any) -> dict[str, Any]:
     """Return a valid entry; a change to `...` removes the property."""
     values = {
         "orgType": ORG_TYPE,
@@ -105,7 +105,7 @@ def entry(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in (values | changes).items() if value is not ...}
 
 
-def errors(response: httpx.Response, status: int) -> list[dict[str, Any]]:
+def read_errors(response: httpx.Response, status: int) -> list[dict[str, Any]]:
     """Return the errors of a response, after asserting the published shape and order."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
@@ -113,15 +113,15 @@ def errors(response: httpx.Response, status: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = response.json()["errors"]
     assert found
     assert all(set(error) == FIELDS and error["message"] for error in found)
-    assert found == sorted(found, key=_order)
+    assert found == sorted(found, key=_build_sort_key)
     return found
 
 
-def places(response: httpx.Response) -> list[tuple[int | None, str | None, int]]:
+def list_places(response: httpx.Response) -> list[tuple[int | None, str | None, int]]:
     """Return index, field and number of each error of a 400."""
-    return [(error["index"], error["field"], error["errorCode"]) for error in errors(response, 400)]
+    return [(error["index"], error["field"], error["errorCode"]) for error in read_errors(response, 400)]
 
 
-def _order(error: dict[str, Any]) -> tuple[int, str, int]:
+def _build_sort_key(error: dict[str, Any]) -> tuple[int, str, int]:
     index = -1 if error["index"] is None else error["index"]
     return (index, error["field"] or "", error["errorCode"])

@@ -7,7 +7,7 @@ import pytest
 from conftest import RunningService, create_database, running_service
 from mock_open_e import MockOpenE, mock_open_e
 from tests.catalogue_rows import put_message_types
-from tests.handlers.callers import Caller, new_caller
+from tests.handlers.callers import Caller, create_caller
 
 OPEN_E_URLS = {
     "open_e_external_url": "http://open-e.test/external/api/callback",
@@ -44,7 +44,7 @@ def subscribing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 @pytest.fixture
 def caller(subscribing: RunningService) -> Caller:
     """Return a caller with its own system."""
-    return new_caller(subscribing)
+    return create_caller(subscribing)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.handlers.messages import new_id
+from tests.handlers.messages import create_id
 
 REFERENCES = "can not be empty or contain elements with empty keys or values"
 NUMERIC = "element with key 'flowInstanceId' must have value of numeric type"
@@ -12,7 +12,7 @@ REFERENCE = {"key": "errand", "value": "1"}
 FILE = {"fileName": "a.txt", "base64Data": "YQ=="}
 
 
-def case(value: Any) -> dict[str, Any]:
+def build_case(value: Any) -> dict[str, Any]:
     return {"externalReferences": [{"key": "flowInstanceId", "value": value}]}
 
 
@@ -96,7 +96,7 @@ FAULTS: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
         [("externalReferences[0].keyy", "not a property of this object")],
     ),
     *(
-        (f"case-{value[:12]!a}", case(value), [("externalReferences", NUMERIC)])
+        (f"case-{value[:12]!a}", build_case(value), [("externalReferences", NUMERIC)])
         for value in (
             "abc",
             "0",
@@ -120,8 +120,8 @@ FAULTS: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
         {"externalReferences": [{"key": "FlowInstanceID", "value": "x"}]},
         [("externalReferences", NUMERIC)],
     ),
-    ("case-blank", case(" "), [("externalReferences", REFERENCES)]),
-    ("case-integer", case(1068), [("externalReferences[0].value", "must be a string")]),
+    ("case-blank", build_case(" "), [("externalReferences", REFERENCES)]),
+    ("case-integer", build_case(1068), [("externalReferences[0].value", "must be a string")]),
     (
         "two-cases",
         {"externalReferences": [{"key": "flowInstanceId", "value": "1"}, {"key": "FLOWINSTANCEID", "value": "2"}]},
@@ -187,5 +187,5 @@ FAULTS: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
         }.items()
     ),
     ("unknown-property", {"partyID": "x"}, [("partyID", "not a property of this object")]),
-    ("read-only-property", {"id": new_id()}, [("id", "not a property of this object")]),
+    ("read-only-property", {"id": create_id()}, [("id", "not a property of this object")]),
 ]

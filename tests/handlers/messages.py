@@ -10,7 +10,7 @@ from conftest import RunningService
 from domain.web_messages import MessageState, UnsettledMessage
 from persistence import web_messages as stored
 from persistence.opening import open_database
-from tests.factories import message_body
+from tests.factories import build_message_body
 
 PROBLEM = "application/problem+json"
 
@@ -18,7 +18,7 @@ UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 """An id that no object has."""
 
 
-def new_id() -> str:
+def create_id() -> str:
     return str(uuid.uuid4())
 
 
@@ -43,7 +43,7 @@ def read_violations(response: httpx.Response) -> list[tuple[str, str]]:
 
 def post_message(service: RunningService, **changes: Any) -> str:
     """Post a message, which must be accepted, and return its id."""
-    response = service.client.post("/webmessages", json=message_body(**changes))
+    response = service.client.post("/webmessages", json=build_message_body(**changes))
     assert response.status_code == 201, response.text
     return response.headers["location"].removeprefix("/webmessages/")
 

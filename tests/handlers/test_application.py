@@ -33,7 +33,7 @@ from openapi.observation.source_limits import FailureLimit
 from openapi.start_limiter import STARTS_PER_ITERATION
 from persistence.opening import open_database
 from tests.factories import NOW
-from tests.handlers.messages import new_id
+from tests.handlers.messages import create_id
 
 SPEC = Path(__file__).parents[2] / "spec"
 
@@ -57,7 +57,7 @@ def create(spec_dir: Path) -> Any:
         settler=NoSettler(),
         call_times=CallTimes(timedelta(0), timedelta(0)),
         now=lambda: NOW,
-        new_id=new_id,
+        new_id=create_id,
         queue_watch=QueueWatch(database),
         refusals=RefusalTally(database, now=lambda: NOW),
         wake_worker=lambda: None,

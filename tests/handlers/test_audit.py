@@ -10,9 +10,9 @@ from conftest import RunningService, running_service
 from domain.audit import AuditEntry
 from persistence import audit
 from tests.catalogue_rows import UNKNOWN, execute, put_message_types, read_audit
-from tests.databases import with_database
-from tests.handlers.callers import DAY, Caller, entry, errors, new_caller, new_certificate
-from tests.handlers.messages import new_id
+from tests.databases import run_with_database
+from tests.handlers.callers import DAY, Caller, build_entry, create_caller, create_certificate, read_errors
+from tests.handlers.messages import create_id
 from tests.raw_http import RawConnection
 
 SYNC = "syncWebhookAbonnementer"
@@ -26,14 +26,14 @@ def summarize_entries(caller: Caller, request_id: str) -> list[tuple[str, str, s
     ]
 
 
-def name_in_audit(caller: Caller) -> str:
+def build_audit_name(caller: Caller) -> str:
     return f"sha256:{caller.certificate.fingerprint}"
 
 
 def test_sync_is_recorded_once(caller: Caller) -> None:
     outcomes = []
     for query in ("?dryRun=true", "", ""):
-        response = caller.send(caller.body(entry()), query)
+        response = caller.send(caller.body(build_entry()), query)
         outcomes.append([row[4] for row in summarize_entries(caller, response.headers["x-requestId"])])
     assert outcomes == [["dry run"], ["changed", "changed"], ["unchanged"]]
 
@@ -42,20 +42,20 @@ def test_look_ups_are_recorded(caller: Caller) -> None:
     current = caller.get(**{"x-requestId": "look-up-1"})
     allowed = caller.service.client.get("/v1/beskedtype/tilladte?orgType=1", headers=caller.headers())
     assert summarize_entries(caller, "look-up-1")[-1] == (
-        *(caller.system_id, "call", "hentAbonnementer", name_in_audit(caller), "answered"),
+        *(caller.system_id, "call", "hentAbonnementer", build_audit_name(caller), "answered"),
         {},
     )
     assert current.status_code == 200
     assert summarize_entries(caller, allowed.headers["x-requestId"]) == [
-        ("-", "call", "hentTilladteBeskedtyper", name_in_audit(caller), "answered", {})
+        ("-", "call", "hentTilladteBeskedtyper", build_audit_name(caller), "answered", {})
     ]
 
 
 def test_refused_calls_are_recorded_with_their_status_and_number_of_errors(caller: Caller) -> None:
-    broken = [entry(entityType=UNKNOWN, webhookUrl="x")] * 3
+    broken = [build_entry(entityType=UNKNOWN, webhookUrl="x")] * 3
     calls = {
         400: (caller.send(caller.body(*broken)), caller.system_id, 8),
-        403: (caller.send(caller.body(systemIdentifier=new_id())), "-", 1),
+        403: (caller.send(caller.body(systemIdentifier=create_id())), "-", 1),
         413: (caller.send_bytes(b" " * (16 * 1024 * 1024 + 1)), "-", 1),
         415: (caller.send_bytes(b"{}", content_type="text/plain"), "-", 1),
     }
@@ -63,7 +63,7 @@ def test_refused_calls_are_recorded_with_their_status_and_number_of_errors(calle
         assert response.status_code == status
         why = {"reason": "system_not_authorised", "address": "127.0.0.1"} if status == 403 else {}
         assert summarize_entries(caller, response.headers["x-requestId"]) == [
-            (chain, "call", SYNC, name_in_audit(caller), "refused", {"status": status, "errors": count} | why)
+            (chain, "call", SYNC, build_audit_name(caller), "refused", {"status": status, "errors": count} | why)
         ]
 
 
@@ -75,7 +75,7 @@ def test_body_without_a_system_is_recorded_without_one(caller: Caller) -> None:
 
 def test_first_refusal_of_a_caller_is_recorded_at_once(subscribing_alone: RunningService) -> None:
     client, url = subscribing_alone.client, subscribing_alone.settings.database_url.get_secret_value()
-    stranger, expired = new_certificate(), new_certificate(ends=-DAY / 2)
+    stranger, expired = create_certificate(), create_certificate(ends=-DAY / 2)
     for headers, caller, reason in (
         ({}, "ip:127.0.0.1", "no_certificate"),
         ({"client-cert": ":x:"}, "ip:127.0.0.1", "certificate_unreadable"),
@@ -95,7 +95,7 @@ def test_further_refusals_are_counted_in_one_entry_each(database_url: str) -> No
     """The number of entries is bounded for any variation by an anonymous caller; the counts are written at shutdown."""
     put_message_types(database_url)
     with running_service(database_url=database_url, trusted_proxies="127.0.0.1") as service:
-        caller = new_caller(service)
+        caller = create_caller(service)
         for number in range(120):
             operation, targets = number % 3, ("/sync", f"?systemIdentifier={caller.system_id}", "/beskeder")
             headers = {"x-forwarded-for": f"198.51.100.{number}"} if number >= 60 else {}
@@ -103,35 +103,35 @@ def test_further_refusals_are_counted_in_one_entry_each(database_url: str) -> No
             response = service.client.request(method, path, headers=headers)
             assert response.status_code == 401
         for _ in range(5):
-            assert caller.get(new_id()).status_code == 403
-        assert len(refusals(database_url)) == 1 + 9 + 1
-    entries = refusals(database_url)
+            assert caller.get(create_id()).status_code == 403
+        assert len(list_refusals(database_url)) == 1 + 9 + 1
+    entries = list_refusals(database_url)
     counted = {entry.caller: entry for entry in entries if entry.kind == "refusals"}
     assert len(entries) == 11 + 3
     assert {name: entry.detail["count"] for name, entry in counted.items()} == {
         "ip:127.0.0.1": 59,
         "*": 51,
-        name_in_audit(caller): 4,
+        build_audit_name(caller): 4,
     }
-    own = counted[name_in_audit(caller)]
+    own = counted[build_audit_name(caller)]
     assert (own.chain, own.operation, own.outcome) == ("-", "hentAbonnementer", "refused")
     assert own.detail["reason"] == "system_not_authorised"
     flood = counted["ip:127.0.0.1"]
     assert flood.operation == "*"
     assert flood.detail["operations"] == {SYNC: 19, "hentAbonnementer": 20, "hentBeskeder": 20}
     assert datetime.fromisoformat(flood.detail["first"]) <= datetime.fromisoformat(flood.detail["last"])
-    _, broken = with_database(database_url, audit.verify)
+    _, broken = run_with_database(database_url, audit.verify)
     assert broken is None
 
 
-def refusals(url: str) -> list[AuditEntry]:
+def list_refusals(url: str) -> list[AuditEntry]:
     """Return all entries of refused calls, oldest first."""
-    pages = with_database(url, lambda database: audit.list_page(database, after=0, limit=1000))
+    pages = run_with_database(url, lambda database: audit.list_page(database, after=0, limit=1000))
     return [item.entry for _, item in pages if item.entry.outcome == "refused"]
 
 
 def test_disconnected_caller_is_recorded(caller: Caller) -> None:
-    request_id = new_id()
+    request_id = create_id()
     head = (
         f"POST /v1/abonnement/sync HTTP/1.1\r\nHost: x\r\nx-requestId: {request_id}\r\n"
         f"Client-Cert: {caller.certificate.header}\r\nContent-Length: 1000\r\n\r\n"
@@ -141,7 +141,7 @@ def test_disconnected_caller_is_recorded(caller: Caller) -> None:
     rows: list[Any] = []
     while not rows:
         rows = summarize_entries(caller, request_id)
-    assert rows == [("-", "call", SYNC, name_in_audit(caller), "refused", {"status": 400, "errors": 1})]
+    assert rows == [("-", "call", SYNC, build_audit_name(caller), "refused", {"status": 400, "errors": 1})]
 
 
 def test_calls_of_no_operation_are_not_recorded(caller: Caller) -> None:
@@ -152,29 +152,29 @@ def test_calls_of_no_operation_are_not_recorded(caller: Caller) -> None:
 
 
 def test_chains_of_these_calls_are_intact(caller: Caller) -> None:
-    caller.sync(entry())
-    errors(caller.send(caller.body(1)), 400)
-    heads, broken = with_database(caller.database_url, audit.verify)
+    caller.sync(build_entry())
+    read_errors(caller.send(caller.body(1)), 400)
+    heads, broken = run_with_database(caller.database_url, audit.verify)
     assert broken is None
     assert {caller.system_id} <= set(heads)
 
 
 def test_failed_call_is_recorded_and_answered_without_its_cause(subscribing_alone: RunningService) -> None:
-    caller = new_caller(subscribing_alone)
+    caller = create_caller(subscribing_alone)
     execute(caller.database_url, sa.text("alter table subscriptions rename to away"))
     for response, operation in (
         (caller.get(), "hentAbonnementer"),
-        (caller.send(caller.body(entry())), SYNC),
+        (caller.send(caller.body(build_entry())), SYNC),
     ):
-        (error,) = errors(response, 500)
+        (error,) = read_errors(response, 500)
         assert (error["errorCode"], error["message"]) == (1011, "Intern fejl i servicen; intet er ændret")
         assert summarize_entries(caller, response.headers["x-requestId"]) == [
-            (caller.system_id, "call", operation, name_in_audit(caller), "failed", {"status": 500})
+            (caller.system_id, "call", operation, build_audit_name(caller), "failed", {"status": 500})
         ]
 
 
 def test_calls_that_fail_before_authentication_are_counted_too(subscribing_alone: RunningService) -> None:
-    caller = new_caller(subscribing_alone)
+    caller = create_caller(subscribing_alone)
     execute(caller.database_url, sa.text("alter table certificates rename to away"))
     first, *others = [caller.get() for _ in range(3)]
     assert first.status_code >= 500
@@ -184,11 +184,11 @@ def test_calls_that_fail_before_authentication_are_counted_too(subscribing_alone
 
 
 def test_call_that_the_database_cannot_record_is_answered_and_logged(subscribing_alone: RunningService) -> None:
-    caller = new_caller(subscribing_alone)
+    caller = create_caller(subscribing_alone)
     execute(caller.database_url, sa.text("alter table chains rename to away"))
     with structlog.testing.capture_logs() as entries:
         response = caller.get()
-        assert errors(caller.get(new_id()), 403)
+        assert read_errors(caller.get(create_id()), 403)
     assert response.json()["abonnementer"] == []
     logged = [line for line in entries if line["event"] == "call_not_audited"]
     assert [(line["log_level"], line["outcome"]) for line in logged] == [("error", "answered"), ("error", "refused")]

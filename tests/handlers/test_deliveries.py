@@ -13,9 +13,9 @@ from persistence.database import Database
 from persistence.queue import claims
 from persistence.queue.claims import Lease, SettledAttempt
 from tests.catalogue_rows import ALLOWED, execute
-from tests.databases import with_database
-from tests.handlers.callers import Caller, errors, places
-from tests.handlers.messages import new_id
+from tests.databases import run_with_database
+from tests.handlers.callers import Caller, list_places, read_errors
+from tests.handlers.messages import create_id
 from tests.handlers.waiting_deliveries import (
     LIST,
     SECOND,
@@ -27,7 +27,7 @@ from tests.handlers.waiting_deliveries import (
     settle_claimable,
     subscribe,
 )
-from tests.persistence.queues import LEASE, claim_due, rows
+from tests.persistence.queues import LEASE, claim_due, list_rows
 from tests.test_guards import SPECS
 
 
@@ -60,7 +60,7 @@ def test_list_of_deliveries_has_no_content(caller: Caller) -> None:
 
 def test_list_contains_the_last_attempt(caller: Caller) -> None:
     subscribe(caller)
-    keyed = {"eksternIdentifier": new_id()}
+    keyed = {"eksternIdentifier": create_id()}
     publish(caller, **keyed)
     publish(caller, **keyed)
     now = get_due_time()
@@ -91,7 +91,7 @@ def test_hent_beskeder_returns_the_cause_of_a_failure_without_an_answer(caller: 
                 database, lease, [SettledAttempt(item.number, AttemptOutcome.AGAIN, attempt, get_due_time() + SECOND)]
             )
 
-    with_database(caller.database_url, fail)
+    run_with_database(caller.database_url, fail)
     (item,) = list_deliveries(caller)
     assert (item["aarsag"], item["aarsagTekst"], item["httpStatus"]) == ("setup", "env:NOT_SET is not set", None)
 
@@ -100,7 +100,7 @@ def test_claimed_delivery_has_no_next_attempt(caller: Caller) -> None:
     subscribe(caller)
     publish(caller)
     lease = Lease("tests", get_due_time(), get_due_time() + LEASE)
-    with_database(caller.database_url, lambda database: claim_due(database, lease))
+    run_with_database(caller.database_url, lambda database: claim_due(database, lease))
     (item,) = list_deliveries(caller)
     assert (item["status"], item["naesteForsoeg"]) == ("venter", None)
 
@@ -114,7 +114,7 @@ def test_pages_are_continuous_when_messages_are_removed(caller: Caller) -> None:
     link = response.headers["link"]
     assert link.endswith('>; rel="next"')
     gone = [item["leveringId"] for item in seen]
-    with_database(caller.database_url, lambda database: deliveries.drop(database, gone, get_due_time()))
+    run_with_database(caller.database_url, lambda database: deliveries.drop(database, gone, get_due_time()))
     while True:
         path = link[1 : link.index(">")]
         assert path.startswith(f"{LIST}?systemIdentifier={caller.system_id}&status=parkeret&limit=2&after=")
@@ -132,10 +132,10 @@ def test_default_page_has_1000_messages(caller: Caller) -> None:
     event_id = publish(caller)
 
     async def double(database: Database) -> list[dict[str, Any]]:
-        (row,) = [row for row in await rows(database, tables.deliveries) if row["event_id"] == event_id]
-        return [{**row, "id": new_id(), "number": None, "state": "parked", "due": None} for _ in range(1000)]
+        (row,) = [row for row in await list_rows(database, tables.deliveries) if row["event_id"] == event_id]
+        return [{**row, "id": create_id(), "number": None, "state": "parked", "due": None} for _ in range(1000)]
 
-    more = with_database(caller.database_url, double)
+    more = run_with_database(caller.database_url, double)
     for row in more:
         del row["number"]
     execute(caller.database_url, tables.deliveries.insert().values(more))
@@ -156,14 +156,14 @@ def test_default_page_has_1000_messages(caller: Caller) -> None:
     ],
 )
 def test_faults_of_the_query_are_reported(caller: Caller, query: str, field: str) -> None:
-    assert places(get(caller, query)) == [(None, field, 1014)]
+    assert list_places(get(caller, query)) == [(None, field, 1014)]
 
 
 def test_all_faults_of_the_query_are_reported_together(caller: Caller) -> None:
     response = caller.service.client.get(f"{LIST}?limit=0&status=x&after=x&x=1", headers=caller.headers())
     fields = ["after", "limit", "status", "systemIdentifier", "x"]
-    assert places(response) == [(None, field, 1014) for field in fields]
-    texts = {error["field"]: error["message"] for error in errors(response, 400)}
+    assert list_places(response) == [(None, field, 1014) for field in fields]
+    texts = {error["field"]: error["message"] for error in read_errors(response, 400)}
     assert texts["status"] == "Request validerer ikke: status skal være en af " + ", ".join(STATUS.values())
     assert texts["after"] == "Request validerer ikke: after skal være taget fra headeren Link i et svar"
 

@@ -4,23 +4,23 @@ import json
 from typing import Any
 
 from tests.catalogue_rows import read_audit
-from tests.handlers.callers import Caller, errors, new_caller, places
-from tests.handlers.messages import new_id
+from tests.handlers.callers import Caller, create_caller, list_places, read_errors
+from tests.handlers.messages import create_id
 from tests.handlers.waiting_deliveries import (
     LIST,
     REPLAY,
     TEST,
     UNKNOWN_DELIVERY,
+    build_test_message,
     get,
     list_deliveries,
-    new_test_message,
     post,
     subscribe,
 )
 from tests.test_guards import SPECS
 
 
-def requests(system_id: str) -> list[tuple[str, str, dict[str, Any] | None]]:
+def build_requests(system_id: str) -> list[tuple[str, str, dict[str, Any] | None]]:
     """Return a request of each operation that breaks its contract in addition to naming this system."""
     named = {"systemIdentifier": system_id}
     return [
@@ -34,13 +34,13 @@ def requests(system_id: str) -> list[tuple[str, str, dict[str, Any] | None]]:
 
 
 def test_foreign_and_unknown_systems_get_the_same_response(caller: Caller) -> None:
-    other = new_caller(caller.service)
+    other = create_caller(caller.service)
     subscribe(other)
     responses = []
-    for system_id in (other.system_id, other.system_id.upper(), new_id()):
-        for method, path, body in requests(system_id):
+    for system_id in (other.system_id, other.system_id.upper(), create_id()):
+        for method, path, body in build_requests(system_id):
             response = caller.service.client.request(method, path, json=body, headers=caller.headers())
-            (error,) = errors(response, 403)
+            (error,) = read_errors(response, 403)
             assert error["errorCode"] == 1013
             responses.append(response.content)
     assert len(set(responses)) == 1
@@ -50,18 +50,18 @@ def test_foreign_and_unknown_systems_get_the_same_response(caller: Caller) -> No
 def test_checks_run_in_order(caller: Caller) -> None:
     """401, then 413 and 415, then 403, then 400."""
     send = caller.service.client.request
-    for method, path, _ in requests(caller.system_id):
+    for method, path, _ in build_requests(caller.system_id):
         response = send(method, path, content=b"{" if method == "POST" else None)
-        assert errors(response, 401)[0]["errorCode"] == 1101
+        assert read_errors(response, 401)[0]["errorCode"] == 1101
         assert response.headers["www-authenticate"] == 'ClientCertificate realm="budkavle"'
     for path in (REPLAY, TEST):
-        body = json.dumps({"systemIdentifier": new_id()}).encode()
+        body = json.dumps({"systemIdentifier": create_id()}).encode()
         response = send("POST", path, content=body, headers=caller.headers(content_type="text/plain"))
-        assert errors(response, 415)[0]["errorCode"] == 1014
+        assert read_errors(response, 415)[0]["errorCode"] == 1014
         limit: int = SPECS["subscriptions"]["paths"][path]["post"]["requestBody"]["x-max-bytes"]
         response = send("POST", path, content=body + b" " * limit, headers=caller.headers())
-        assert errors(response, 413)[0]["errorCode"] == 1014
-        assert places(send("POST", path, content=b"{", headers=caller.headers())) == [(None, None, 1014)]
+        assert read_errors(response, 413)[0]["errorCode"] == 1014
+        assert list_places(send("POST", path, content=b"{", headers=caller.headers())) == [(None, None, 1014)]
 
 
 def test_each_call_is_audited(caller: Caller) -> None:
@@ -71,14 +71,14 @@ def test_each_call_is_audited(caller: Caller) -> None:
         "genfremsendBeskeder": lambda id_: post(
             caller, REPLAY, {"systemIdentifier": caller.system_id, "leveringIds": [UNKNOWN_DELIVERY]}, x_requestId=id_
         ),
-        "sendTestbesked": lambda id_: post(caller, TEST, new_test_message(caller), x_requestId=id_),
+        "sendTestbesked": lambda id_: post(caller, TEST, build_test_message(caller), x_requestId=id_),
     }
     for operation, call in calls.items():
-        request_id = f"audited-{new_id()}"
+        request_id = f"audited-{create_id()}"
         assert call(request_id).status_code in {200, 202}
         (recorded,) = read_audit(caller.database_url, request_id)
         assert (recorded.operation, recorded.chain, recorded.outcome) == (operation, caller.system_id, "answered")
-    request_id = f"audited-{new_id()}"
-    assert post(caller, TEST, new_test_message(caller, orgCode=7), x_requestId=request_id).status_code == 404
+    request_id = f"audited-{create_id()}"
+    assert post(caller, TEST, build_test_message(caller, orgCode=7), x_requestId=request_id).status_code == 404
     (recorded,) = read_audit(caller.database_url, request_id)
     assert (recorded.outcome, recorded.detail) == ("refused", {"status": 404, "errors": 1})

@@ -15,17 +15,17 @@ from persistence import api_keys, tables
 from persistence.database import Database
 from persistence.queue.claims import Lease
 from tests.catalogue_rows import ALLOWED, ENDED, UNKNOWN, read_audit
-from tests.databases import with_database
+from tests.databases import run_with_database
 from tests.factories import NOW
-from tests.handlers.callers import Caller, entry, errors, new_caller, places
-from tests.handlers.messages import UNKNOWN_ID, new_id
-from tests.persistence.queues import claim_due, rows
+from tests.handlers.callers import Caller, build_entry, create_caller, list_places, read_errors
+from tests.handlers.messages import UNKNOWN_ID, create_id
+from tests.persistence.queues import claim_due, list_rows
 
 NO_KEY = 'ApiKey realm="budkavle", header="apikey"'
 LIMIT = 256 * 1024
 
 
-def event(**changes: Any) -> dict[str, Any]:
+def build_event(**changes: Any) -> dict[str, Any]:
     """Return a valid event; a change to `...` removes the property."""
     values = {"entityType": ALLOWED, "orgType": 1, "orgCode": 101, "aendringstype": 1}
     return {name: value for name, value in (values | changes).items() if value is not ...}
@@ -46,24 +46,24 @@ def read_event(service: RunningService, event_id: str) -> dict[str, Any]:
     """Return the stored event."""
 
     async def read(database: Database) -> dict[str, Any]:
-        (row,) = [row for row in await rows(database, tables.events) if row["id"] == event_id]
+        (row,) = [row for row in await list_rows(database, tables.events) if row["id"] == event_id]
         return dict(row)
 
-    found: dict[str, Any] = with_database(service.settings.database_url.get_secret_value(), read)
+    found: dict[str, Any] = run_with_database(service.settings.database_url.get_secret_value(), read)
     return found
 
 
 @pytest.fixture
 def org_code(subscribing: RunningService) -> int:
     """Return an orgCode that only two systems subscribe to."""
-    code = int(new_id()[:6], 16)
+    code = int(create_id()[:6], 16)
     for _ in range(2):
-        new_caller(subscribing).sync(entry(orgCode=code), entry())
+        create_caller(subscribing).sync(build_entry(orgCode=code), build_entry())
     return code
 
 
 def test_event_is_accepted_and_queued_for_its_subscriptions(subscribing: RunningService, org_code: int) -> None:
-    response = publish(subscribing, event(orgCode=org_code), **{"x-requestId": "named-1"})
+    response = publish(subscribing, build_event(orgCode=org_code), **{"x-requestId": "named-1"})
     assert response.status_code == 202
     assert response.headers["content-type"] == "application/json"
     assert response.headers["x-requestId"] == "named-1"
@@ -74,12 +74,12 @@ def test_event_is_accepted_and_queued_for_its_subscriptions(subscribing: Running
 
 
 def test_every_property_is_stored_unchanged(subscribing: RunningService) -> None:
-    body = event(
-        eksternIdentifier=new_id().upper(),
+    body = build_event(
+        eksternIdentifier=create_id().upper(),
         versionIdentifier="v 1 å😀",
         identifikationstypeId=2147483647,
         identifikation=" 'x' ",
-        beskedId=new_id().upper(),
+        beskedId=create_id().upper(),
         body={"z": [1, -0.5, 1e300, 12345678901234567890123, True, None], "a": {"å": "\t\\u0000 \\ %s :x"}, "": {}},
     )
     response = publish(subscribing, body)
@@ -92,8 +92,8 @@ def test_every_property_is_stored_unchanged(subscribing: RunningService) -> None
 
 
 def test_repeated_event_gets_the_same_response(subscribing: RunningService, org_code: int) -> None:
-    id_, pointed_at = new_id(), new_id()
-    body = event(orgCode=org_code, beskedId=id_, eksternIdentifier=pointed_at, body={"a": 1, "b": [2]})
+    id_, pointed_at = create_id(), create_id()
+    body = build_event(orgCode=org_code, beskedId=id_, eksternIdentifier=pointed_at, body={"a": 1, "b": [2]})
     first = publish(subscribing, body)
     again = dict(reversed(body.items())) | {
         "beskedId": id_.upper(),
@@ -112,11 +112,11 @@ def test_repeated_event_gets_the_same_response(subscribing: RunningService, org_
     ids=str,
 )
 def test_other_event_with_the_same_id_is_a_conflict(subscribing: RunningService, changes: dict[str, Any]) -> None:
-    body = event(beskedId=new_id(), body={"a": 1})
+    body = build_event(beskedId=create_id(), body={"a": 1})
     assert publish(subscribing, body).status_code == 202
     before = read_event(subscribing, body["beskedId"])
     other = {name: value for name, value in (body | changes).items() if value is not ...}
-    (error,) = errors(publish(subscribing, other), 409)
+    (error,) = read_errors(publish(subscribing, other), 409)
     assert error["errorCode"] == 150104
     assert error["message"] == "Der er allerede oprettet en anden besked med samme beskedId"
     assert read_event(subscribing, body["beskedId"]) == before
@@ -170,14 +170,14 @@ ONE_FAULT: list[tuple[str, dict[str, Any], list[tuple[str, int]]]] = [
 def test_each_fault_is_reported_with_its_number(
     subscribing: RunningService, changes: dict[str, Any], expected: list[tuple[str, int]]
 ) -> None:
-    response = publish(subscribing, event(**changes))
-    assert places(response) == [(None, *place) for place in expected]
+    response = publish(subscribing, build_event(**changes))
+    assert list_places(response) == [(None, *place) for place in expected]
 
 
 def test_all_faults_are_reported_together(subscribing: RunningService) -> None:
     response = publish(
         subscribing,
-        event(
+        build_event(
             entityType=UNKNOWN,
             orgType="x",
             orgCode=...,
@@ -188,7 +188,7 @@ def test_all_faults_are_reported_together(subscribing: RunningService) -> None:
             more=1,
         ),
     )
-    assert places(response) == [
+    assert list_places(response) == [
         (None, "aendringstype", 1014),
         (None, "body", 1014),
         (None, "body", 1014),
@@ -199,7 +199,7 @@ def test_all_faults_are_reported_together(subscribing: RunningService) -> None:
         (None, "orgCode", 1014),
         (None, "orgType", 1014),
     ]
-    texts = {error["field"]: error["message"] for error in errors(response, 400)}
+    texts = {error["field"]: error["message"] for error in read_errors(response, 400)}
     assert texts["entityType"] == "Det angivne beskedtypeId er ikke kendt i systemet"
     assert texts["aendringstype"] == "Request validerer ikke: aendringstype skal være en af 1, 2, 3"
     assert texts["orgCode"] == "Request validerer ikke: orgCode mangler"
@@ -210,61 +210,61 @@ def test_all_faults_are_reported_together(subscribing: RunningService) -> None:
 
 
 def test_error_contains_the_integers_of_the_event(subscribing: RunningService) -> None:
-    (error,) = errors(publish(subscribing, event(entityType=UNKNOWN)), 400)
+    (error,) = read_errors(publish(subscribing, build_event(entityType=UNKNOWN)), 400)
     assert (error["orgtype"], error["orgcode"], error["entitytype"]) == (1, 101, UNKNOWN)
-    (error,) = errors(publish(subscribing, event(orgType="1")), 400)
+    (error,) = read_errors(publish(subscribing, build_event(orgType="1")), 400)
     assert (error["orgtype"], error["orgcode"], error["entitytype"]) == (None, 101, ALLOWED)
 
 
-@pytest.mark.parametrize("body", [None, [], 1, "x", [event()]])
+@pytest.mark.parametrize("body", [None, [], 1, "x", [build_event()]])
 def test_body_that_is_not_an_object_is_reported_as_a_whole(subscribing: RunningService, body: Any) -> None:
-    assert places(publish(subscribing, body)) == [(None, None, 1014)]
+    assert list_places(publish(subscribing, body)) == [(None, None, 1014)]
 
 
 def test_event_body_is_limited_to_64_kib(subscribing: RunningService) -> None:
     frame = len('{"a":""}')
     largest = "å" * ((MAX_BODY_BYTES - frame) // 2)
-    assert publish(subscribing, event(body={"a": largest})).status_code == 202
+    assert publish(subscribing, build_event(body={"a": largest})).status_code == 202
     # Escapes and white space do not count.
-    padded = json.dumps(event(body={"a": "\u00e5" * 10, "b": "x" * (MAX_BODY_BYTES - 60)}), indent=8).encode()
+    padded = json.dumps(build_event(body={"a": "\u00e5" * 10, "b": "x" * (MAX_BODY_BYTES - 60)}), indent=8).encode()
     assert publish(subscribing, padded).status_code == 202
-    assert places(publish(subscribing, event(body={"a": largest + "x"}))) == [(None, "body", 1014)]
+    assert list_places(publish(subscribing, build_event(body={"a": largest + "x"}))) == [(None, "body", 1014)]
 
 
 def test_request_is_limited_to_256_kib(subscribing: RunningService) -> None:
-    body = json.dumps(event()).encode()
+    body = json.dumps(build_event()).encode()
     assert publish(subscribing, body + b" " * (LIMIT - len(body))).status_code == 202
-    (error,) = errors(publish(subscribing, body + b" " * (LIMIT - len(body) + 1)), 413)
+    (error,) = read_errors(publish(subscribing, body + b" " * (LIMIT - len(body) + 1)), 413)
     assert error["errorCode"] == 1014
     assert str(LIMIT) in error["message"]
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b'{"a":NaN}', b'{"a":1,"a":1}', b"\xff", b"9" * 5000])
 def test_body_that_is_not_json_is_1014(subscribing: RunningService, text: bytes) -> None:
-    assert places(publish(subscribing, text)) == [(None, None, 1014)]
+    assert list_places(publish(subscribing, text)) == [(None, None, 1014)]
 
 
 def test_unknown_query_parameters_are_reported_together_with_other_faults(subscribing: RunningService) -> None:
     response = subscribing.client.post("/v1/besked?x=1", json={}, headers={"apikey": PUBLISH_KEY})
-    assert (None, "x", 1014) in places(response)
-    assert len(places(response)) == 5
+    assert (None, "x", 1014) in list_places(response)
+    assert len(list_places(response)) == 5
 
 
 def test_authentication_precedes_validation(subscribing: RunningService) -> None:
     """401, then 413 and 415, then 403, then 400."""
-    caller = new_caller(subscribing)
+    caller = create_caller(subscribing)
     for key in (None, "wrong", MESSAGES_KEY + PUBLISH_KEY):
         response = publish(subscribing, b"{" * LIMIT * 2, key, **caller.headers(content_type="text/plain"))
-        (error,) = errors(response, 401)
+        (error,) = read_errors(response, 401)
         assert error["errorCode"] == 1012
         assert error["message"] == "API-nøgle mangler i headeren apikey, er ikke kendt eller er trukket tilbage"
         assert response.headers["www-authenticate"] == NO_KEY
     for key in (MESSAGES_KEY, PUBLISH_KEY):
-        assert errors(publish(subscribing, b"{" * LIMIT * 2, key), 413)[0]["errorCode"] == 1014
+        assert read_errors(publish(subscribing, b"{" * LIMIT * 2, key), 413)[0]["errorCode"] == 1014
         response = publish(subscribing, b"{", key, **{"content-type": "text/plain"})
-        assert errors(response, 415)[0]["errorCode"] == 1014
-    for body in (b"{", event()):
-        (error,) = errors(publish(subscribing, body, MESSAGES_KEY), 403)
+        assert read_errors(response, 415)[0]["errorCode"] == 1014
+    for body in (b"{", build_event()):
+        (error,) = read_errors(publish(subscribing, body, MESSAGES_KEY), 403)
         assert error["errorCode"] == 1013
         assert error["message"] == "API-nøglen eller adgangstokenet giver ikke adgang til at oprette beskeder"
 
@@ -286,11 +286,11 @@ def test_key_publishes_only_for_its_organisations(
 ) -> None:
     accepted = set()
     for name, key in put_limited_keys(subscribing).items():
-        response = publish(subscribing, event(**subject), key)
+        response = publish(subscribing, build_event(**subject), key)
         if response.status_code == 202:
             accepted.add(name)
             continue
-        (error,) = errors(response, 403)
+        (error,) = read_errors(response, 403)
         assert error["errorCode"] == 1013
         assert error["message"].endswith("ikke adgang til at oprette beskeder med den angivne orgType og orgCode")
     assert accepted == allowed
@@ -298,16 +298,22 @@ def test_key_publishes_only_for_its_organisations(
 
 def test_limit_of_a_key_is_checked_before_faults_of_other_properties(subscribing: RunningService) -> None:
     key = put_limited_keys(subscribing)["one-code"]
-    assert errors(publish(subscribing, event(orgCode=102, entityType=UNKNOWN, aendringstype=9), key), 403)
-    assert errors(publish(subscribing, event(orgCode=102, unknown=1), key), 403)
-    for body in (event(orgCode="102"), event(orgType=2**31, orgCode=102), event(orgCode=...), [], b"{"):
-        faults = errors(publish(subscribing, body, key), 400)
+    assert read_errors(publish(subscribing, build_event(orgCode=102, entityType=UNKNOWN, aendringstype=9), key), 403)
+    assert read_errors(publish(subscribing, build_event(orgCode=102, unknown=1), key), 403)
+    for body in (
+        build_event(orgCode="102"),
+        build_event(orgType=2**31, orgCode=102),
+        build_event(orgCode=...),
+        [],
+        b"{",
+    ):
+        faults = read_errors(publish(subscribing, body, key), 400)
         assert {fault["errorCode"] for fault in faults} == {1014}
 
 
 def test_event_of_a_rejected_publisher_is_not_stored(subscribing: RunningService, org_code: int) -> None:
     keys = put_limited_keys(subscribing)
-    body = event(orgCode=org_code, beskedId=new_id())
+    body = build_event(orgCode=org_code, beskedId=create_id())
     assert publish(subscribing, body, keys["one-code"]).status_code == 403
     assert publish(subscribing, body, keys["one-type"]).status_code == 202
     assert publish(subscribing, body, keys["one-code"]).status_code == 403
@@ -320,25 +326,30 @@ def put_limited_keys(service: RunningService) -> dict[str, str]:
 
     async def store(database: Database) -> None:
         for name, key in keys.items():
-            await api_keys.create(database, ApiKey(hash_key(key.encode()), new_id(), LIMITED[name], NOW))
+            await api_keys.create(database, ApiKey(hash_key(key.encode()), create_id(), LIMITED[name], NOW))
 
-    with_database(service.settings.database_url.get_secret_value(), store)
+    run_with_database(service.settings.database_url.get_secret_value(), store)
     return keys
 
 
 def test_key_gives_no_access_to_operations_with_certificates(subscribing: RunningService) -> None:
-    caller = Caller(subscribing, new_caller(subscribing).certificate, new_id())
+    caller = Caller(subscribing, create_caller(subscribing).certificate, create_id())
     headers = {"apikey": PUBLISH_KEY}
     response = subscribing.client.get("/v1/abonnement/beskeder", headers=headers)
-    assert errors(response, 401)[0]["errorCode"] == 1101
-    assert errors(publish(subscribing, event(), None, **caller.headers()), 401)[0]["errorCode"] == 1012
+    assert read_errors(response, 401)[0]["errorCode"] == 1101
+    assert read_errors(publish(subscribing, build_event(), None, **caller.headers()), 401)[0]["errorCode"] == 1012
 
 
 def test_publishing_is_not_audited(subscribing: RunningService) -> None:
     """An event stores its publisher and request itself."""
     url = subscribing.settings.database_url.get_secret_value()
-    for key, body in ((PUBLISH_KEY, event()), (PUBLISH_KEY, {}), (MESSAGES_KEY, event()), (None, event())):
-        request_id = f"events-{new_id()}"
+    for key, body in (
+        (PUBLISH_KEY, build_event()),
+        (PUBLISH_KEY, {}),
+        (MESSAGES_KEY, build_event()),
+        (None, build_event()),
+    ):
+        request_id = f"events-{create_id()}"
         assert publish(subscribing, body, key, **{"x-requestId": request_id}).headers["x-requestId"] == request_id
         assert read_audit(url, request_id) == []
 
@@ -346,7 +357,7 @@ def test_publishing_is_not_audited(subscribing: RunningService) -> None:
 def test_event_keeps_the_request_id_and_the_trace_for_its_receivers(subscribing: RunningService, org_code: int) -> None:
     trace = f"00-{'a' * 32}-{'b' * 16}-01"
     headers = {"x-requestId": "named-7", "traceparent": trace}
-    published = publish(subscribing, event(orgCode=org_code), **headers).json()["beskedId"]
+    published = publish(subscribing, build_event(orgCode=org_code), **headers).json()["beskedId"]
     assert (read_event(subscribing, published)["request_id"], read_event(subscribing, published)["trace_parent"]) == (
         "named-7",
         trace,
@@ -356,6 +367,6 @@ def test_event_keeps_the_request_id_and_the_trace_for_its_receivers(subscribing:
         later = datetime.now(UTC) + timedelta(minutes=1)
         return list(await claim_due(database, Lease("tests", later, later)))
 
-    claimed = with_database(subscribing.settings.database_url.get_secret_value(), claim)
+    claimed = run_with_database(subscribing.settings.database_url.get_secret_value(), claim)
     found = [(each.request_id, each.trace_parent) for each in claimed if each.event_id == published]
     assert found == [("named-7", trace)] * 2

@@ -11,15 +11,15 @@ import pytest
 
 from conftest import MESSAGES_KEY, RunningService, running_service
 from mock_open_e import FaultName, MockOpenE
-from tests.budkavle.services import plain_client, put_key
-from tests.databases import with_database
-from tests.factories import case_body, message_body
+from tests.budkavle.services import create_plain_client, put_key
+from tests.databases import run_with_database
+from tests.factories import build_case_body, build_message_body
 from tests.handlers.conftest import OPEN_E_URLS
-from tests.handlers.messages import new_id, read_problem, read_violations
+from tests.handlers.messages import create_id, read_problem, read_violations
 from tests.persistence.rows import execute
 from tests.raw_http import RawConnection
 
-KINDS = {"to a case": case_body, "stored only": message_body}
+KINDS = {"to a case": build_case_body, "stored only": build_message_body}
 kinds = pytest.mark.parametrize("kind", KINDS)
 FILES = [
     {"fileName": "a.txt", "base64Data": base64.b64encode(b"a" * 300_000).decode()},
@@ -77,19 +77,19 @@ def list_messages_of(service: RunningService, party_id: str) -> list[str]:
 def test_repeated_request_gets_the_first_answer(
     shared: RunningService, shared_open_e: MockOpenE, kind: str, attachments: list[dict[str, str]] | None
 ) -> None:
-    party_id, key = new_id(), new_id()
+    party_id, key = create_id(), create_id()
     body = KINDS[kind](partyId=party_id, attachments=attachments)
     location = assert_first(post(shared, key, body))
     for _ in range(3):
         assert_replayed(post(shared, key, body), location)
     assert list_messages_of(shared, party_id) == [location]
     assert len(shared_open_e.messages) == (kind == "to a case")
-    assert assert_first(post(shared, new_id(), body)) != location
+    assert assert_first(post(shared, create_id(), body)) != location
 
 
 @kinds
 def test_deleted_message_keeps_its_key(shared: RunningService, shared_open_e: MockOpenE, kind: str) -> None:
-    party_id, key = new_id(), new_id()
+    party_id, key = create_id(), create_id()
     body = KINDS[kind](partyId=party_id)
     location = assert_first(post(shared, key, body))
     assert shared.client.delete(location).status_code == 204
@@ -116,7 +116,7 @@ OTHER_CONTENT: dict[str, dict[str, Any]] = {
     "one file less": {"attachments": FILES[:1]},
     "no files": {"attachments": None},
 }
-FULL = message_body(
+FULL = build_message_body(
     externalReferences=[{"key": "flowInstanceId", "value": "1068"}, {"key": "errand", "value": "1"}],
     sender={"userId": "joe01doe"},
     attachments=FILES,
@@ -124,7 +124,7 @@ FULL = message_body(
 
 
 def test_other_content_with_the_same_key_is_refused(shared: RunningService, shared_open_e: MockOpenE) -> None:
-    key = new_id()
+    key = create_id()
     location = assert_first(post(shared, key, FULL))
     for name, change in OTHER_CONTENT.items():
         other = {field: value for field, value in (FULL | change).items() if value is not None}
@@ -136,7 +136,7 @@ def test_other_content_with_the_same_key_is_refused(shared: RunningService, shar
 
 
 def test_same_content_in_another_form_is_the_same_request(shared: RunningService, shared_open_e: MockOpenE) -> None:
-    key = new_id()
+    key = create_id()
     location = assert_first(post(shared, key, FULL))
     spelled = FULL | {
         "partyId": FULL["partyId"].upper(),
@@ -162,17 +162,17 @@ def test_same_content_in_another_form_is_the_same_request(shared: RunningService
     "key", ["a", "!#$%&'()*+-./:<=>?@[]^_`{|}~", "8e03978e-40d5-43dd-bc93-6894a57f9324", "k" * 255]
 )
 def test_token_and_quoted_string_are_the_same_key(shared: RunningService, key: str) -> None:
-    body = message_body(message=new_id())
+    body = build_message_body(message=create_id())
     location = assert_first(post(shared, f"{key}", body))
     assert_replayed(post(shared, f'"{key}"', body), location)
-    assert_reused(post(shared, f'"{key}"', message_body(message=new_id())))
+    assert_reused(post(shared, f'"{key}"', build_message_body(message=create_id())))
 
 
 def test_quoted_strings_are_unescaped_and_compared_exactly(shared: RunningService) -> None:
     keys = [r'"\""', r'"\\"', r'"\\\""', '"a b,;"', '"A b,;"', '" "', '"  "', '"' + r"\"" * 255 + '"']
-    locations = [assert_first(post(shared, key, message_body(message=key))) for key in keys]
+    locations = [assert_first(post(shared, key, build_message_body(message=key))) for key in keys]
     for key, location in zip(keys, locations, strict=True):
-        assert_replayed(post(shared, key, message_body(message=key)), location)
+        assert_replayed(post(shared, key, build_message_body(message=key)), location)
 
 
 INVALID: dict[str, str] = {
@@ -212,17 +212,17 @@ def test_invalid_key_is_a_fault_among_the_others(
 @pytest.mark.parametrize("keys", [("a", "a"), ("a", '"b"'), ("", "a"), ("a", "")])
 def test_repeated_header_is_a_fault(shared: RunningService, keys: tuple[str, str]) -> None:
     headers = [("Idempotency-Key", key) for key in keys]
-    response = shared.client.post("/webmessages", json=message_body(), headers=headers)
+    response = shared.client.post("/webmessages", json=build_message_body(), headers=headers)
     assert read_violations(response) == [("createWebMessage.Idempotency-Key", "must be given only once")]
 
 
 def test_no_byte_in_a_key_is_an_internal_error(shared: RunningService) -> None:
-    body = json.dumps(message_body()).encode()
+    body = json.dumps(build_message_body()).encode()
     head = b"POST /webmessages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     head += b"apikey: %s\r\nContent-Length: %d\r\n" % (MESSAGES_KEY.encode(), len(body))
     for quote in (b"", b'"'):
         for byte in range(256):
-            value = quote + new_id().encode() + bytes([byte]) + b"x" + quote
+            value = quote + create_id().encode() + bytes([byte]) + b"x" + quote
             with RawConnection(shared.port) as connection:
                 connection.send(head + b"Idempotency-Key: %s\r\n\r\n%s" % (value, body))
                 status = connection.read_response().status
@@ -237,16 +237,16 @@ REFUSALS: list[tuple[FaultName, int]] = [("FlowInstanceNotFound", 404), ("Access
 def test_message_that_open_e_refused_leaves_its_key_free(
     shared: RunningService, shared_open_e: MockOpenE, fault: FaultName, status: int
 ) -> None:
-    key = new_id()
+    key = create_id()
     shared_open_e.fail(fault)
-    assert post(shared, key, case_body()).status_code == status
-    location = assert_first(post(shared, key, case_body(message="Other")))
-    assert_replayed(post(shared, key, case_body(message="Other")), location)
+    assert post(shared, key, build_case_body()).status_code == status
+    location = assert_first(post(shared, key, build_case_body(message="Other")))
+    assert_replayed(post(shared, key, build_case_body(message="Other")), location)
 
 
 @kinds
 def test_rejected_request_leaves_its_key_free(shared: RunningService, kind: str) -> None:
-    key = new_id()
+    key = create_id()
     assert len(read_violations(post(shared, key, KINDS[kind](message="")))) == 1
     for headers in ({"apikey": "wrong"}, {"content-type": "text/plain"}):
         refused = shared.client.post("/webmessages", json=KINDS[kind](), headers={"Idempotency-Key": key, **headers})
@@ -268,8 +268,8 @@ def test_message_in_doubt_is_looked_for_and_not_sent_again(
     service: RunningService, open_e: MockOpenE, fault: FaultName, *, is_published: bool
 ) -> None:
     """A message that is not found may still arrive: only the settler decides that it will not."""
-    party_id, key = new_id(), new_id()
-    body = case_body(partyId=party_id)
+    party_id, key = create_id(), create_id()
+    body = build_case_body(partyId=party_id)
     open_e.fail(fault, seconds=3600)
     assert post(service, key, body).status_code == 500
     assert_reused(post(service, key, body | {"message": "Other"}))
@@ -288,12 +288,12 @@ def test_message_in_doubt_is_looked_for_and_not_sent_again(
 
 
 def test_message_whose_case_cannot_be_read_stays_in_doubt(service: RunningService, open_e: MockOpenE) -> None:
-    key = new_id()
+    key = create_id()
     open_e.fail("AcceptedAnswerLost")
     open_e.fail("Http500", operation="messageapi", times=None)
-    assert post(service, key, case_body()).status_code == 500
+    assert post(service, key, build_case_body()).status_code == 500
     for _ in range(3):
-        assert_in_use(post(service, key, case_body()))
+        assert_in_use(post(service, key, build_case_body()))
     assert len(open_e.messages) == 1
 
 
@@ -301,13 +301,13 @@ def test_message_whose_case_cannot_be_read_stays_in_doubt(service: RunningServic
 def test_keys_of_different_callers_are_independent(database_url: str, open_e: MockOpenE, *, is_linked: bool) -> None:
     with running_service(database_url=database_url, link_operations=is_linked, **OPEN_E_URLS) as service:
         put_key(database_url, "other", "other")
-        with plain_client(service.url, "other") as client:
+        with create_plain_client(service.url, "other") as client:
             other = RunningService(service.url, client, service.settings)
-            locations = [assert_first(post(each, "1", case_body())) for each in (service, other)]
+            locations = [assert_first(post(each, "1", build_case_body())) for each in (service, other)]
             assert locations[0] != locations[1]
             for each, location in zip((service, other), locations, strict=True):
-                assert_replayed(post(each, "1", case_body()), location)
-                assert_reused(post(each, "1", case_body(message="Other")))
+                assert_replayed(post(each, "1", build_case_body()), location)
+                assert_reused(post(each, "1", build_case_body(message="Other")))
     assert len(open_e.messages) == 2
 
 
@@ -315,7 +315,7 @@ def test_keys_of_different_callers_are_independent(database_url: str, open_e: Mo
 def test_concurrent_requests_with_one_key_create_one_message(
     shared: RunningService, shared_open_e: MockOpenE, kind: str
 ) -> None:
-    party_id, key = new_id(), new_id()
+    party_id, key = create_id(), create_id()
     with ThreadPoolExecutor(50) as callers:
         body = KINDS[kind](partyId=party_id)
         responses = list(callers.map(lambda _: post(shared, key, body), range(50)))
@@ -339,12 +339,12 @@ def test_expired_key_is_free_unless_its_message_is_in_doubt(database_url: str, o
     expire_in_doubt = f"update web_messages set id = '{old_id}' where state = 'unknown'"
     with running_service(database_url=database_url, **OPEN_E_URLS) as service:
         location = assert_first(post(service, "1", KINDS[kind]()))
-        with_database(database_url, lambda database: execute(database, expire))
+        run_with_database(database_url, lambda database: execute(database, expire))
         other = assert_first(post(service, "1", KINDS[kind](message="Other")))
         assert other != location
         assert_replayed(post(service, "1", KINDS[kind](message="Other")), other)
         open_e.fail("Reset")
-        assert post(service, "2", case_body()).status_code == 500
-        with_database(database_url, lambda database: execute(database, expire_in_doubt))
-        with_database(database_url, lambda database: execute(database, expire))
-        assert_in_use(post(service, "2", case_body()))
+        assert post(service, "2", build_case_body()).status_code == 500
+        run_with_database(database_url, lambda database: execute(database, expire_in_doubt))
+        run_with_database(database_url, lambda database: execute(database, expire))
+        assert_in_use(post(service, "2", build_case_body()))

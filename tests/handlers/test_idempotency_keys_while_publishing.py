@@ -10,8 +10,8 @@ import pytest
 import responses
 
 from conftest import MESSAGES_KEY, RunningService
-from tests.factories import case_body, message_body
-from tests.handlers.messages import list_unsettled_messages, new_id, read_problem
+from tests.factories import build_case_body, build_message_body
+from tests.handlers.messages import create_id, list_unsettled_messages, read_problem
 from tests.handlers.test_idempotency_keys import (
     KINDS,
     assert_first,
@@ -23,7 +23,7 @@ from tests.handlers.test_idempotency_keys import (
 )
 from tests.handlers.test_web_messages_while_publishing import Breakage, service_of
 from tests.held_open_e import HeldOpenE
-from tests.persistence.postgresql.test_database_waits import WAITS_FOR_MESSAGES, proxied_url
+from tests.persistence.postgresql.test_database_waits import WAITS_FOR_MESSAGES, build_proxied_url
 from tests.postgresql import PostgresqlServer
 from tests.shown_commands import read_block_in
 from tests.tcp_proxy import tcp_proxy
@@ -36,25 +36,25 @@ def breakage(database_url: str, postgresql_server: PostgresqlServer) -> Breakage
 
 def test_repetition_during_the_call_gets_409_and_needs_no_slot(database_url: str, held: HeldOpenE) -> None:
     with service_of(database_url, held, open_e_threads=1) as service, ThreadPoolExecutor(1) as callers:
-        first = callers.submit(post, service, "1", case_body())
+        first = callers.submit(post, service, "1", build_case_body())
         held.wait_for_calls(1)
         for _ in range(3):
-            assert_in_use(post(service, "1", case_body()))
-        assert_reused(post(service, "1", case_body(message="Other")))
+            assert_in_use(post(service, "1", build_case_body()))
+        assert_reused(post(service, "1", build_case_body(message="Other")))
         held.release_calls()
         location = assert_first(first.result())
-        assert_replayed(post(service, "1", case_body()), location)
+        assert_replayed(post(service, "1", build_case_body()), location)
     assert held.calls == 1
 
 
 def test_replay_needs_no_slot(database_url: str, held: HeldOpenE) -> None:
     with service_of(database_url, held, open_e_threads=1) as service, ThreadPoolExecutor(1) as callers:
         held.release_calls()
-        location = assert_first(post(service, "1", case_body()))
+        location = assert_first(post(service, "1", build_case_body()))
         held.hold_calls()
-        other = callers.submit(post, service, "2", case_body())
+        other = callers.submit(post, service, "2", build_case_body())
         held.wait_for_calls(2)
-        assert_replayed(post(service, "1", case_body()), location)
+        assert_replayed(post(service, "1", build_case_body()), location)
         held.release_calls()
         assert_first(other.result())
 
@@ -62,11 +62,11 @@ def test_replay_needs_no_slot(database_url: str, held: HeldOpenE) -> None:
 def test_failed_database_leaves_the_key_free(database_url: str, held: HeldOpenE, breakage: Breakage) -> None:
     with service_of(database_url, held) as service:
         held.release_calls()
-        assert_first(post(service, "1", case_body()))
+        assert_first(post(service, "1", build_case_body()))
         breakage.begin()
-        breakage.check(post(service, "2", case_body()))
+        breakage.check(post(service, "2", build_case_body()))
         breakage.end()
-        assert_first(post(service, "2", case_body()))
+        assert_first(post(service, "2", build_case_body()))
         assert held.calls == 2
         assert list_unsettled_messages(service) == []
 
@@ -96,16 +96,16 @@ def test_lost_commit_creates_at_most_one_message(
     postgresql_server: PostgresqlServer, held: HeldOpenE, kind: str
 ) -> None:
     """A message without a case was stored, so it is replayed; one with a case was not sent, so its key becomes free."""
-    url = postgresql_server.new_migrated()
+    url = postgresql_server.create_migrated()
     held.release_calls()
     with (
         tcp_proxy(postgresql_server.socket) as proxy,
         # With one connection, the first post prepares the statement of the second, which would also wait for the lock.
-        service_of(proxied_url(proxy, url), held, database_pool_size=1) as service,
+        service_of(build_proxied_url(proxy, url), held, database_pool_size=1) as service,
         ThreadPoolExecutor(1) as callers,
     ):
-        body = KINDS[kind](partyId=new_id())
-        assert_first(post(service, "1", KINDS[kind](partyId=new_id())))
+        body = KINDS[kind](partyId=create_id())
+        assert_first(post(service, "1", KINDS[kind](partyId=create_id())))
         calls = held.calls
         read_problem(post_and_lose_the_commit(service, proxy, url, callers, body), 503, "Service Unavailable")
         while (repeated := post(service, "2", body)).status_code in {409, 503}:
@@ -135,12 +135,12 @@ def test_shown_function_creates_one_message_when_an_answer_is_lost(database_url:
         address = (httpx.URL(service.url).host, service.port)
         with tcp_proxy(address) as proxy:
             url = f"http://127.0.0.1:{proxy.port}"
-            location = callers.submit(post_message, url, MESSAGES_KEY, case_body(), "1")
+            location = callers.submit(post_message, url, MESSAGES_KEY, build_case_body(), "1")
             held.wait_for_calls(1)
             proxy.cut()
             held.release_calls()
             path = location.result()
-        assert_replayed(post(service, "1", case_body()), path)
+        assert_replayed(post(service, "1", build_case_body()), path)
         assert held.calls == 1
         assert service.client.get(path).json()["message"] == "This is a message"
 
@@ -150,21 +150,21 @@ def test_shown_function_repeats_refused_messages_until_its_deadline(database_url
     held.release_calls()
     with service_of(database_url, held) as service:
         held.mock.fail("AccessDenied")
-        path = post_message(service.url, MESSAGES_KEY, case_body(), "1")
+        path = post_message(service.url, MESSAGES_KEY, build_case_body(), "1")
         assert held.calls == 2
-        assert_replayed(post(service, "1", case_body()), path)
+        assert_replayed(post(service, "1", build_case_body()), path)
         held.mock.fail("AccessDenied")
         with pytest.raises(TimeoutError, match="does not have access"):
-            post_message(service.url, MESSAGES_KEY, case_body(), "2", seconds=0)
+            post_message(service.url, MESSAGES_KEY, build_case_body(), "2", seconds=0)
         with pytest.raises(ValueError, match="Unprocessable Content"):
-            post_message(service.url, MESSAGES_KEY, message_body(), "1")
+            post_message(service.url, MESSAGES_KEY, build_message_body(), "1")
         with pytest.raises(ValueError, match="must not be blank"):
-            post_message(service.url, MESSAGES_KEY, message_body(message=""), "1")
+            post_message(service.url, MESSAGES_KEY, build_message_body(message=""), "1")
 
 
 def test_shown_function_gives_up_when_nothing_answers() -> None:
     with pytest.raises(TimeoutError, match="no response"):
-        load_shown_function()("http://127.0.0.1:1", MESSAGES_KEY, message_body(), "1", seconds=0)
+        load_shown_function()("http://127.0.0.1:1", MESSAGES_KEY, build_message_body(), "1", seconds=0)
 
 
 @responses.activate
@@ -173,5 +173,5 @@ def test_shown_function_repeats_requests_that_a_proxy_answered() -> None:
     for status in (502, 504):
         responses.post(f"{url}/webmessages", status=status, headers={"Retry-After": "0"})
     responses.post(f"{url}/webmessages", status=201, headers={"Location": "/webmessages/1"})
-    assert load_shown_function()(url, MESSAGES_KEY, message_body(), "1", seconds=60) == "/webmessages/1"
+    assert load_shown_function()(url, MESSAGES_KEY, build_message_body(), "1", seconds=60) == "/webmessages/1"
     assert {call.request.headers["Idempotency-Key"] for call in responses.calls} == {'"1"'}

@@ -17,17 +17,17 @@ from persistence import publication_decisions, web_messages
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.queue import claims
-from tests.databases import with_database
-from tests.factories import NOW, web_message
-from tests.handlers.messages import new_id, read_violations
+from tests.databases import run_with_database
+from tests.factories import NOW, build_web_message
+from tests.handlers.messages import create_id, read_violations
 from tests.held_open_e import closed_port
-from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
-from tests.persistence.queues import claim, lease, publish, settled
+from tests.persistence.catalogues import SYSTEM_IDS, build_entry, prepare, sync
+from tests.persistence.queues import build_lease, build_settled, claim, publish
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def samples(response: httpx.Response) -> Samples:
+def parse_samples(response: httpx.Response) -> Samples:
     """Return the samples of a response by name and labels."""
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -38,14 +38,14 @@ def samples(response: httpx.Response) -> Samples:
     }
 
 
-def value(found: Samples, name: str, **labels: str) -> float:
+def get_value(found: Samples, name: str, **labels: str) -> float:
     return found.get((name, frozenset(labels.items())), 0.0)
 
 
 def scrape_with_queue(service: RunningService) -> Samples:
     """Return the samples of the first scrape with figures of the queue, which are counted in the background."""
     while True:
-        found = samples(service.client.get("/metrics"))
+        found = parse_samples(service.client.get("/metrics"))
         if ("budkavle_queue_age_seconds", frozenset()) in found:
             return found
 
@@ -53,17 +53,17 @@ def scrape_with_queue(service: RunningService) -> Samples:
 def test_get_metrics_reports_the_queue(database_url: str) -> None:
     async def put(database: Database) -> None:
         await prepare(database)
-        await sync(database, [entry()])
+        await sync(database, [build_entry()])
         for _ in range(3):
             await publish(database)
         first, *_ = await claim(database)
-        await claims.settle(database, lease(), [settled(first, AttemptOutcome.PARK)])
+        await claims.settle(database, build_lease(), [build_settled(first, AttemptOutcome.PARK)])
 
-    with_database(database_url, put)
+    run_with_database(database_url, put)
     with running_service(database_url=database_url) as service:
         found = scrape_with_queue(service)
-    assert value(found, "budkavle_database_up") == 1
-    assert 0 <= value(found, "budkavle_queue_age_seconds") < 60
+    assert get_value(found, "budkavle_database_up") == 1
+    assert 0 <= get_value(found, "budkavle_queue_age_seconds") < 60
     has_dead_rows = ("budkavle_queue_dead_rows", frozenset[tuple[str, str]]()) in found
     assert has_dead_rows == database_url.startswith("postgresql")
     system, other = SYSTEM_IDS[:2]
@@ -71,8 +71,8 @@ def test_get_metrics_reports_the_queue(database_url: str) -> None:
     numbers = {state: found["budkavle_queue_deliveries", labels[state]] for state in DeliveryState}
     assert numbers == dict.fromkeys(DeliveryState, 0) | {DeliveryState.WAITING: 2, DeliveryState.PARKED: 1}
     # They were published long ago, and no worker claims them.
-    assert value(found, "budkavle_queue_oldest_waiting_seconds", system=system) > 60
-    assert value(found, "budkavle_queue_overdue_deliveries", system=system) == 2
+    assert get_value(found, "budkavle_queue_oldest_waiting_seconds", system=system) > 60
+    assert get_value(found, "budkavle_queue_overdue_deliveries", system=system) == 2
     assert found["budkavle_queue_oldest_waiting_seconds", frozenset({("system", other)})] == 0
     assert found["budkavle_queue_overdue_deliveries", frozenset({("system", other)})] == 0
 
@@ -83,24 +83,24 @@ def test_get_metrics_works_without_the_database() -> None:
         running_service(database_url=f"postgresql://user:secret@127.0.0.1:{port}/db") as service,
     ):
         service.client.get("/health/live")
-        found = samples(service.client.get("/metrics"))
+        found = parse_samples(service.client.get("/metrics"))
     assert found["budkavle_database_up", frozenset()] == 0
     assert not any(name.startswith(("budkavle_queue", "budkavle_messages")) for name, _ in found)
-    assert value(found, "budkavle_requests_total", operation="get_health_live", status="200") >= 1
+    assert get_value(found, "budkavle_requests_total", operation="get_health_live", status="200") >= 1
 
 
 def test_get_metrics_counts_requests_by_operation_and_status(contract: RunningService) -> None:
     def counted(found: Samples, status: str) -> float:
-        return value(found, "budkavle_requests_total", operation="get_web_message_by_id", status=status)
+        return get_value(found, "budkavle_requests_total", operation="get_web_message_by_id", status=status)
 
     def timed(found: Samples) -> float:
-        return value(found, "budkavle_request_duration_seconds_count", operation="get_web_message_by_id")
+        return get_value(found, "budkavle_request_duration_seconds_count", operation="get_web_message_by_id")
 
-    before = samples(contract.client.get("/metrics"))
-    assert contract.client.get(f"/webmessages/{new_id()}").status_code == 404
+    before = parse_samples(contract.client.get("/metrics"))
+    assert contract.client.get(f"/webmessages/{create_id()}").status_code == 404
     for _ in range(2):
         assert contract.client.get("/webmessages/x").status_code == 400
-    after = samples(contract.client.get("/metrics"))
+    after = parse_samples(contract.client.get("/metrics"))
     assert counted(after, "404") - counted(before, "404") == 1
     assert counted(after, "400") - counted(before, "400") == 2
     assert timed(after) - timed(before) == 3
@@ -110,14 +110,16 @@ def test_values_of_callers_are_no_labels(contract: RunningService) -> None:
     contract.client.get("/metrics")
     contract.client.get("/nothing")
     contract.client.put("/metrics")
-    before = samples(contract.client.get("/metrics"))
+    before = parse_samples(contract.client.get("/metrics"))
     for number in range(20):
         assert contract.client.get(f"/nothing/{number}").status_code == 404
         assert contract.client.put(f"/metrics?number={number}").status_code == 405
-    after = samples(contract.client.get("/metrics"))
+    after = parse_samples(contract.client.get("/metrics"))
     assert set(after) == set(before)
     none = {"operation": "none", "status": "404"}
-    assert value(after, "budkavle_requests_total", **none) - value(before, "budkavle_requests_total", **none) == 20
+    assert (
+        get_value(after, "budkavle_requests_total", **none) - get_value(before, "budkavle_requests_total", **none) == 20
+    )
 
 
 def test_get_metrics_has_no_parameters(contract: RunningService) -> None:
@@ -140,35 +142,37 @@ def test_get_metrics_counts_messages_in_doubt(database_url: str) -> None:
             (60, True),
             (80, True),
         ):
-            message = web_message(created=None)
+            message = build_web_message(created=None)
             await web_messages.begin_sending(database, message, now - timedelta(seconds=seconds))
             if is_unknown:
                 await web_messages.mark_unknown(database, message.id)
-        await web_messages.store(database, web_message(created=now))
+        await web_messages.store(database, build_web_message(created=now))
 
-    with_database(database_url, put)
+    run_with_database(database_url, put)
     with running_service(database_url=database_url) as service:
-        found = samples(service.client.get("/metrics"))
-    assert value(found, "budkavle_messages_in_doubt", state="sending") == 2
-    assert value(found, "budkavle_messages_in_doubt", state="unknown") == 3
-    assert 99 <= value(found, "budkavle_messages_in_doubt_oldest_seconds") < 200
+        found = parse_samples(service.client.get("/metrics"))
+    assert get_value(found, "budkavle_messages_in_doubt", state="sending") == 2
+    assert get_value(found, "budkavle_messages_in_doubt", state="unknown") == 3
+    assert 99 <= get_value(found, "budkavle_messages_in_doubt_oldest_seconds") < 200
 
 
 def test_get_metrics_returns_the_age_of_messages_that_were_deleted_in_doubt(database_url: str) -> None:
     now = datetime.now(UTC)
 
     async def put(database: Database) -> None:
-        message = web_message(created=None, external_references=(ExternalReference("flowInstanceId", "1"),))
+        message = build_web_message(created=None, external_references=(ExternalReference("flowInstanceId", "1"),))
         await web_messages.begin_sending(database, message, now - timedelta(seconds=99))
         entry = AuditEntry("-", "change", now, "tests", "tests", "deleted_in_doubt", "-")
         assert await publication_decisions.delete_in_doubt(database, message.id, now, entry)
 
     with running_service(database_url=database_url) as service:
-        assert value(samples(service.client.get("/metrics")), "budkavle_messages_in_doubt_oldest_seconds") == 0
-        with_database(database_url, put)
-        found = samples(service.client.get("/metrics"))
-    assert value(found, "budkavle_messages_in_doubt", state="sending") == 0
-    assert 99 <= value(found, "budkavle_messages_in_doubt_oldest_seconds") < 200
+        assert (
+            get_value(parse_samples(service.client.get("/metrics")), "budkavle_messages_in_doubt_oldest_seconds") == 0
+        )
+        run_with_database(database_url, put)
+        found = parse_samples(service.client.get("/metrics"))
+    assert get_value(found, "budkavle_messages_in_doubt", state="sending") == 0
+    assert 99 <= get_value(found, "budkavle_messages_in_doubt_oldest_seconds") < 200
 
 
 def test_scrape_does_not_wait_for_the_count_of_the_queue(database_url: str) -> None:

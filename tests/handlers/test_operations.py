@@ -6,9 +6,9 @@ import pytest
 
 from conftest import RunningService, running_service
 from mock_open_e import FaultName, MockOpenE
-from tests.factories import case_body, message_body
+from tests.factories import build_case_body, build_message_body
 from tests.handlers.conftest import OPEN_E_URLS
-from tests.handlers.messages import new_id, read_problem, read_violations
+from tests.handlers.messages import create_id, read_problem, read_violations
 from tests.held_open_e import closed_port
 from tests.postgresql import PostgresqlServer
 
@@ -52,12 +52,12 @@ def test_get_health_ready_reports_the_last_call_to_each_open_e(
 ) -> None:
     if fault:
         shared_open_e.fail(fault, seconds=3600)
-    contract.client.post("/webmessages", json=case_body(oepInstance="internal"))
+    contract.client.post("/webmessages", json=build_case_body(oepInstance="internal"))
     response = contract.client.get("/health/ready")
     assert response.status_code == 200
     components = {"database": "UP", "openEExternal": "UNKNOWN", "openEInternal": health}
     assert response.json() == {"status": "UP", "components": components}
-    contract.client.post("/webmessages", json=case_body(oepInstance="internal"))
+    contract.client.post("/webmessages", json=build_case_body(oepInstance="internal"))
     assert contract.client.get("/health/ready").json()["components"]["openEInternal"] == "UP"
 
 
@@ -74,7 +74,7 @@ def test_get_health_ready_is_a_503_and_live_is_200_when_postgresql_is_unreachabl
         components = {"database": "DOWN", "openEExternal": "NOT_CONFIGURED", "openEInternal": "NOT_CONFIGURED"}
         assert response.json() == {"status": "DOWN", "components": components}
         assert service.client.get("/health/live").status_code == 200
-        value = read_problem(service.client.post("/webmessages", json=message_body()), 503, "Service Unavailable")
+        value = read_problem(service.client.post("/webmessages", json=build_message_body()), 503, "Service Unavailable")
         assert value["detail"].startswith("The database does not answer")
 
 
@@ -86,7 +86,7 @@ def test_get_health_ready_is_a_503_when_the_postgresql_database_is_missing(postg
 def test_get_health_ready_recovers_with_postgresql(
     postgresql_server: PostgresqlServer,
 ) -> None:
-    url = postgresql_server.new_migrated()
+    url = postgresql_server.create_migrated()
     name = url.split("?")[0].rpartition("/")[2]
     with running_service(database_url=url) as service:
         assert service.client.get("/health/ready").status_code == 200
@@ -97,7 +97,7 @@ def test_get_health_ready_recovers_with_postgresql(
         assert [service.client.get("/health/ready").status_code for _ in range(3)] == [503, 503, 503]
         postgresql_server.execute(f"alter database {name} with allow_connections true")
         assert service.client.get("/health/ready").status_code == 200
-        assert service.client.get(f"/webmessages/{new_id()}").status_code == 404
+        assert service.client.get(f"/webmessages/{create_id()}").status_code == 404
 
 
 def test_get_health_ready_is_a_503_when_the_sqlite_file_cannot_be_opened(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from domain.web_messages import ExternalReference, MessageState
 from handlers.publication_outcomes import Outcome, PublicationOutcomes
 from persistence import web_messages
 from persistence.opening import open_database
-from tests.factories import NOW, attachment, web_message
+from tests.factories import NOW, build_attachment, build_web_message
 
 
 def test_message_that_is_revoked_for_minutes_keeps_no_attachment_in_memory(
@@ -25,7 +25,7 @@ def test_message_that_is_revoked_for_minutes_keeps_no_attachment_in_memory(
         database = open_database(f"sqlite:///{path}")
         outcomes = PublicationOutcomes(database, now=lambda: NOW, timeout=10)
         alone = sys.getrefcount(data)
-        outcomes.revoke(web_message(attachments=(attachment(data),)), NOW)
+        outcomes.revoke(build_web_message(attachments=(build_attachment(data),)), NOW)
         # The task that revokes the message begins.
         await asyncio.sleep(0)
         assert sys.getrefcount(data) == alone
@@ -45,7 +45,7 @@ def test_late_outcome_gives_no_id_to_a_second_message(
         database = open_database(f"sqlite:///{path}")
         outcomes = PublicationOutcomes(database, now=lambda: NOW + timedelta(seconds=11), timeout=10)
         reference = ExternalReference("flowInstanceId", "1068")
-        first, second = [web_message(external_references=(reference,), created=None) for _ in range(2)]
+        first, second = [build_web_message(external_references=(reference,), created=None) for _ in range(2)]
         for message in (first, second):
             await web_messages.begin_sending(database, message, NOW)
         assert await outcomes.record(Outcome(first, NOW, MessageState.PUBLISHED, 7))

@@ -27,7 +27,7 @@ from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.work import short_write
-from tests.factories import NOW, web_message
+from tests.factories import NOW, build_web_message
 
 pytestmark = pytest.mark.anyio
 
@@ -93,7 +93,7 @@ async def started(settler: PublicationSettler) -> AsyncIterator[None]:
 
 def to_case(text: str = "Hej", case: int = 1068, **changes: Any) -> WebMessage:
     references = (ExternalReference("flowInstanceId", str(case)),)
-    return web_message(**{"message": text, "external_references": references, "created": None} | changes)
+    return build_web_message(**{"message": text, "external_references": references, "created": None} | changes)
 
 
 def publish(message: WebMessage, sent: datetime = NOW) -> int:

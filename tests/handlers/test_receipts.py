@@ -9,8 +9,8 @@ import httpx
 from domain.deliveries import AttemptOutcome
 from handlers import receipts
 from tests.catalogue_rows import ALLOWED, read_audit
-from tests.handlers.callers import Caller, errors, new_caller, places
-from tests.handlers.messages import new_id
+from tests.handlers.callers import Caller, create_caller, list_places, read_errors
+from tests.handlers.messages import create_id
 from tests.handlers.waiting_deliveries import (
     SECOND,
     find_org_code,
@@ -78,7 +78,7 @@ def test_receipts_are_selected_by_event_and_time(caller: Caller) -> None:
     subscribe(caller)
     first, second = deliver(caller), deliver(caller)
     assert [item["beskedId"] for item in list_receipts(caller, beskedId=second.upper())] == [second]
-    assert list_receipts(caller, beskedId=new_id()) == []
+    assert list_receipts(caller, beskedId=create_id()) == []
     # The tests settle all deliveries with the same time.
     moment = datetime.fromisoformat(list_receipts(caller)[0]["sidsteForsoeg"])
     assert {item["beskedId"] for item in list_receipts(caller, fra=moment.isoformat())} == {first, second}
@@ -108,25 +108,25 @@ def test_pages_contain_each_receipt_once_and_keep_the_filters(caller: Caller) ->
 
 
 def test_receipts_of_another_system_are_not_listed(caller: Caller) -> None:
-    other = new_caller(caller.service)
+    other = create_caller(caller.service)
     subscribe(other)
     deliver(other)
     assert list_receipts(caller) == []
     response = caller.service.client.get(
         f"{receipts.PATH}?systemIdentifier={other.system_id}&limit=0", headers=caller.headers()
     )
-    assert errors(response, 403)[0]["errorCode"] == 1013
+    assert read_errors(response, 403)[0]["errorCode"] == 1013
 
 
 def test_hent_kvitteringer_returns_all_errors_of_the_query(caller: Caller) -> None:
     response = get(caller, fra="2026-03-29T02:30:00", til="2026-03-01", limit=0, beskedId="x", after="y")
-    assert places(response) == [(None, name, 1014) for name in ("after", "beskedId", "fra", "limit", "til")]
-    texts = {error["field"]: error["message"] for error in errors(response, 400)}
+    assert list_places(response) == [(None, name, 1014) for name in ("after", "beskedId", "fra", "limit", "til")]
+    texts = {error["field"]: error["message"] for error in read_errors(response, 400)}
     assert "findes ikke" in texts["fra"]
 
 
 def test_hent_kvitteringer_is_audited(caller: Caller) -> None:
-    request_id = f"audited-{new_id()}"
+    request_id = f"audited-{create_id()}"
     assert get(caller, {"x_requestId": request_id}).status_code == 200
     (recorded,) = read_audit(caller.database_url, request_id)
     assert (recorded.operation, recorded.chain) == ("hentKvitteringer", caller.system_id)

@@ -23,11 +23,11 @@ SECOND = timedelta(seconds=1)
 pytestmark = pytest.mark.anyio
 
 
-def refusal(caller: str = "ip:192.0.2.1", operation: str = "hentBeskeder", seconds: int = 0) -> AuditEntry:
+def build_refusal(caller: str = "ip:192.0.2.1", operation: str = "hentBeskeder", seconds: int = 0) -> AuditEntry:
     return AuditEntry("-", "call", NOW + seconds * SECOND, operation, caller, "refused", "r", {"status": 401})
 
 
-def new_tally(database: Database, interval: float = 3600) -> RefusalTally:
+def create_tally(database: Database, interval: float = 3600) -> RefusalTally:
     return RefusalTally(database, now=lambda: NOW + 60 * SECOND, interval=interval)
 
 
@@ -42,11 +42,11 @@ async def rename(database: Database, old: str, new: str) -> None:
 
 
 async def test_record_writes_the_first_refusal_and_counts_the_others(database: Database) -> None:
-    tally = new_tally(database)
+    tally = create_tally(database)
     for seconds in range(4):
-        await tally.record(refusal(seconds=seconds), NO_CERTIFICATE)
-    await tally.record(refusal(seconds=9), RefusalReason.UNKNOWN_CERTIFICATE)
-    assert await read_entries(database) == [refusal(), refusal(seconds=9)]
+        await tally.record(build_refusal(seconds=seconds), NO_CERTIFICATE)
+    await tally.record(build_refusal(seconds=9), RefusalReason.UNKNOWN_CERTIFICATE)
+    assert await read_entries(database) == [build_refusal(), build_refusal(seconds=9)]
     await tally.flush()
     *_, count = await read_entries(database)
     assert (count.kind, count.caller, count.operation, count.time) == (
@@ -65,11 +65,11 @@ async def test_record_writes_the_first_refusal_and_counts_the_others(database: D
 
 
 async def test_record_writes_a_first_refusal_again_in_the_next_interval(database: Database) -> None:
-    tally = new_tally(database)
+    tally = create_tally(database)
     for _ in range(2):
-        await tally.record(refusal(), NO_CERTIFICATE)
+        await tally.record(build_refusal(), NO_CERTIFICATE)
         await tally.flush()
-    assert await read_entries(database) == [refusal(), refusal()]
+    assert await read_entries(database) == [build_refusal(), build_refusal()]
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ async def test_record_writes_a_first_refusal_again_in_the_next_interval(database
 async def test_record_bounds_the_entries_for_any_variation(
     database: Database, reason: RefusalReason, limit: int
 ) -> None:
-    tally = new_tally(database)
+    tally = create_tally(database)
     for _ in range(2):
         for number in range(3 * limit):
-            await tally.record(refusal(f"ip:{number}", operation=f"operation{number % 2}"), reason)
+            await tally.record(build_refusal(f"ip:{number}", operation=f"operation{number % 2}"), reason)
     assert len(await read_entries(database)) == limit
     await tally.close()
     entries = await read_entries(database)
@@ -93,27 +93,27 @@ async def test_record_bounds_the_entries_for_any_variation(
 
 
 async def test_concurrent_refusals_have_one_entry(database: Database) -> None:
-    tally = new_tally(database)
-    await asyncio.gather(*(tally.record(refusal(), NO_CERTIFICATE) for _ in range(50)))
+    tally = create_tally(database)
+    await asyncio.gather(*(tally.record(build_refusal(), NO_CERTIFICATE) for _ in range(50)))
     await tally.close()
     first, count = await read_entries(database)
-    assert (first, count.detail["count"]) == (refusal(), 49)
+    assert (first, count.detail["count"]) == (build_refusal(), 49)
 
 
 async def test_counts_are_written_at_the_end_of_an_interval(database: Database) -> None:
-    tally = new_tally(database, interval=0.05)
+    tally = create_tally(database, interval=0.05)
     while len(await read_entries(database)) < 2:
-        await tally.record(refusal(), NO_CERTIFICATE)
+        await tally.record(build_refusal(), NO_CERTIFICATE)
     await tally.close()
 
 
 async def test_counts_are_kept_while_the_database_fails(database: Database) -> None:
-    tally = new_tally(database)
+    tally = create_tally(database)
     await rename(database, "chains", "away")
     with pytest.raises(StorageFailed):
-        await tally.record(refusal(), NO_CERTIFICATE)
+        await tally.record(build_refusal(), NO_CERTIFICATE)
     for seconds in (1, 2):
-        await tally.record(refusal(seconds=seconds), NO_CERTIFICATE)
+        await tally.record(build_refusal(seconds=seconds), NO_CERTIFICATE)
         with pytest.raises(StorageFailed):
             await tally.flush()
     await rename(database, "away", "chains")
@@ -123,11 +123,11 @@ async def test_counts_are_kept_while_the_database_fails(database: Database) -> N
 
 
 async def test_counts_of_many_callers_stay_bounded_while_the_database_fails(database: Database) -> None:
-    tally = new_tally(database)
+    tally = create_tally(database)
     await rename(database, "chains", "away")
     for number in range(10 * MAX_CALLERS):
         with contextlib.suppress(StorageFailed):
-            await tally.record(refusal(f"ip:{number}"), NO_CERTIFICATE)
+            await tally.record(build_refusal(f"ip:{number}"), NO_CERTIFICATE)
         with pytest.raises(StorageFailed):
             await tally.flush()
     await rename(database, "away", "chains")
@@ -138,9 +138,9 @@ async def test_counts_of_many_callers_stay_bounded_while_the_database_fails(data
 
 
 async def test_counts_that_cannot_be_written_at_shutdown_are_logged(database: Database) -> None:
-    tally = new_tally(database)
+    tally = create_tally(database)
     for _ in range(3):
-        await tally.record(refusal(), NO_CERTIFICATE)
+        await tally.record(build_refusal(), NO_CERTIFICATE)
     await rename(database, "chains", "away")
     with structlog.testing.capture_logs() as lines:
         await tally.close()
@@ -148,8 +148,8 @@ async def test_counts_that_cannot_be_written_at_shutdown_are_logged(database: Da
 
 
 async def test_flush_without_counts_writes_nothing(database: Database) -> None:
-    tally = new_tally(database)
-    await tally.record(replace(refusal(), outcome="failed"), NO_CERTIFICATE)
+    tally = create_tally(database)
+    await tally.record(replace(build_refusal(), outcome="failed"), NO_CERTIFICATE)
     await tally.close()
     await tally.close()
     assert len(await read_entries(database)) == 1

@@ -8,9 +8,9 @@ import pytest
 from conftest import RunningService
 from openapi.bodies.json_reader import MAX_CONTAINERS
 from tests.catalogue_rows import put_system, remove_certificate
-from tests.handlers.callers import DAY, Caller, Certificate, entry, errors, new_caller, new_certificate
-from tests.handlers.messages import new_id
-from tests.raw_http import RawConnection, request
+from tests.handlers.callers import DAY, Caller, Certificate, build_entry, create_caller, create_certificate, read_errors
+from tests.handlers.messages import create_id
+from tests.raw_http import RawConnection, send_request
 
 LIMIT = 16 * 1024 * 1024
 OPERATIONS = [
@@ -25,8 +25,8 @@ OPERATIONS = [
 
 def add_certificate(caller: Caller, begins: timedelta, ends: timedelta) -> Certificate:
     """Return a certificate of the caller's system that is valid between these times."""
-    certificate = new_certificate(begins, ends)
-    put_system(caller.database_url, new_id(), certificate.fingerprint)
+    certificate = create_certificate(begins, ends)
+    put_system(caller.database_url, create_id(), certificate.fingerprint)
     return certificate
 
 
@@ -34,7 +34,7 @@ def add_certificate(caller: Caller, begins: timedelta, ends: timedelta) -> Certi
 def test_access_requires_a_known_certificate(caller: Caller, method: str, path: str) -> None:
     own = caller.certificate.header
     refused = {
-        "unknown": [new_certificate().header],
+        "unknown": [create_certificate().header],
         "ended": [add_certificate(caller, -2 * DAY, -DAY).header],
         "not yet": [add_certificate(caller, DAY, 2 * DAY).header],
         "none": [],
@@ -47,7 +47,7 @@ def test_access_requires_a_known_certificate(caller: Caller, method: str, path: 
     responses = set()
     for name, headers in refused.items():
         response = caller.service.client.request(method, path, headers=[("client-cert", text) for text in headers])
-        (error,) = errors(response, 401)
+        (error,) = read_errors(response, 401)
         assert error["errorCode"] == 1101, name
         assert response.headers["www-authenticate"] == 'ClientCertificate realm="budkavle"'
         responses.add(response.content)
@@ -56,32 +56,32 @@ def test_access_requires_a_known_certificate(caller: Caller, method: str, path: 
 
 def test_api_keys_and_certificates_are_not_interchangeable(caller: Caller) -> None:
     client = caller.service.client
-    assert errors(client.get("/v1/beskedtype/tilladte?orgType=1"), 401)
+    assert read_errors(client.get("/v1/beskedtype/tilladte?orgType=1"), 401)
     headers = caller.headers(apikey="wrong")
-    assert client.get(f"/webmessages/{new_id()}", headers=headers).status_code == 401
-    assert client.get(f"/webmessages/{new_id()}").status_code == 404
+    assert client.get(f"/webmessages/{create_id()}", headers=headers).status_code == 401
+    assert client.get(f"/webmessages/{create_id()}").status_code == 404
 
 
 def test_removed_certificate_is_refused_at_once(caller: Caller) -> None:
-    caller.sync(entry())
+    caller.sync(build_entry())
     remove_certificate(caller.database_url, caller.certificate.fingerprint)
-    assert errors(caller.send(caller.body()), 401)
-    assert errors(caller.get(), 401)
+    assert read_errors(caller.send(caller.body()), 401)
+    assert read_errors(caller.get(), 401)
 
 
 def test_foreign_and_unknown_systems_get_the_same_response(subscribing: RunningService) -> None:
-    caller, other = new_caller(subscribing), new_caller(subscribing)
-    other.sync(entry())
-    broken = [entry(entityType="x")] * 3
+    caller, other = create_caller(subscribing), create_caller(subscribing)
+    other.sync(build_entry())
+    broken = [build_entry(entityType="x")] * 3
     responses = []
-    for system_id in (other.system_id, other.system_id.upper(), new_id()):
+    for system_id in (other.system_id, other.system_id.upper(), create_id()):
         for response in (
             caller.send(caller.body(*broken, systemIdentifier=system_id, more=1), "?x=1"),
             caller.send({"systemIdentifier": system_id}),
             caller.send(caller.body(systemIdentifier=system_id)),
             caller.get(system_id),
         ):
-            (error,) = errors(response, 403)
+            (error,) = read_errors(response, 403)
             assert error["errorCode"] == 1013
             volatile = {"date", "x-requestid"}
             responses.append((response.content, {k: v for k, v in response.headers.items() if k not in volatile}))
@@ -90,23 +90,23 @@ def test_foreign_and_unknown_systems_get_the_same_response(subscribing: RunningS
 
 
 def test_certificates_and_systems_are_many_to_many(caller: Caller) -> None:
-    second, another = new_id(), new_certificate()
+    second, another = create_id(), create_certificate()
     put_system(caller.database_url, second, caller.certificate.fingerprint, another.fingerprint)
-    assert caller.send(caller.body(entry(), systemIdentifier=second)).status_code == 200
+    assert caller.send(caller.body(build_entry(), systemIdentifier=second)).status_code == 200
     assert len(Caller(caller.service, another, second).current()) == 1
-    assert errors(Caller(caller.service, another, second).get(caller.system_id), 403)
+    assert read_errors(Caller(caller.service, another, second).get(caller.system_id), 403)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[" * 100_000, b'{"a":NaN}', b'{"a":1,"a":1}', b"\xff", b"9" * 5000])
 def test_body_that_is_not_json_is_1014(caller: Caller, text: bytes) -> None:
     for body in (text, b" " * 300_000 + text, b" " * 2_000_000 + text):
-        (error,) = errors(caller.send_bytes(body), 400)
+        (error,) = read_errors(caller.send_bytes(body), 400)
         assert (error["errorCode"], error["index"], error["field"]) == (1014, None, None)
         assert error["message"].startswith("Request validerer ikke: body ")
 
 
 def test_body_with_too_many_objects_is_refused(caller: Caller) -> None:
-    (error,) = errors(caller.send_bytes(b"[" + b"{}," * MAX_CONTAINERS + b"{}]"), 400)
+    (error,) = read_errors(caller.send_bytes(b"[" + b"{}," * MAX_CONTAINERS + b"{}]"), 400)
     assert error["message"] == (
         "Request validerer ikke: body må højst indeholde 250000 objekter og lister, og højst 25000 værdier mellem to "
         "objekters slutning"
@@ -115,16 +115,16 @@ def test_body_with_too_many_objects_is_refused(caller: Caller) -> None:
 
 @pytest.mark.parametrize("content_type", ["text/plain", "multipart/form-data; boundary=x", "application/xml"])
 def test_other_media_types_are_refused_before_the_body(caller: Caller, content_type: str) -> None:
-    body = json.dumps(caller.body(systemIdentifier=new_id())).encode()
-    (error,) = errors(caller.send_bytes(body, content_type=content_type), 415)
+    body = json.dumps(caller.body(systemIdentifier=create_id())).encode()
+    (error,) = read_errors(caller.send_bytes(body, content_type=content_type), 415)
     assert error["errorCode"] == 1014
-    assert errors(caller.send_bytes(body, content_encoding="gzip"), 415)
+    assert read_errors(caller.send_bytes(body, content_encoding="gzip"), 415)
 
 
 def test_body_is_limited_to_16_mib(caller: Caller) -> None:
-    body = json.dumps(caller.body(entry())).encode()
+    body = json.dumps(caller.body(build_entry())).encode()
     assert caller.send_bytes(body + b" " * (LIMIT - len(body))).status_code == 200
-    (error,) = errors(caller.send_bytes(body + b" " * (LIMIT - len(body) + 1)), 413)
+    (error,) = read_errors(caller.send_bytes(body + b" " * (LIMIT - len(body) + 1)), 413)
     assert error["errorCode"] == 1014
 
 
@@ -167,5 +167,5 @@ def test_invalid_request_id_is_replaced(caller: Caller) -> None:
     response = caller.get(**{"x-requestId": "a b"})
     assert response.status_code == 200
     assert len(response.headers["x-requestId"]) == 32
-    raw = request(caller.service.port, b"GET /v1/abonnement HTTP/1.1\r\nHost: x\r\n\r\n")
+    raw = send_request(caller.service.port, b"GET /v1/abonnement HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (raw.status, len(raw.headers["x-requestid"])) == (401, 32)

@@ -6,7 +6,7 @@ import pytest
 
 from persistence import tables
 from tests.catalogue_rows import ALLOWED, ENDED, NOT_ALLOWED, OTHER, UNKNOWN, execute
-from tests.handlers.callers import Caller, entry, errors, places
+from tests.handlers.callers import Caller, build_entry, list_places, read_errors
 
 TIME_TEXTS = ["", "2023-01-01", "2023-01-01T00:00", "2023-01-01 00:00:00", "1899-12-31T23:59:59", "3000-01-01T00:00:00"]
 NO_TIMES = ["2023-02-29T00:00:00", "2024-03-31T02:30:00", "1900-01-01T00:00:00+02:00", "2999-12-31T23:30:00Z"]
@@ -60,14 +60,14 @@ ONE_FAULT: list[tuple[str, dict[str, Any], list[tuple[str, int]]]] = [
 def test_each_fault_of_an_entry_is_reported_with_its_number(
     caller: Caller, changes: dict[str, Any], expected: list[tuple[str, int]]
 ) -> None:
-    response = caller.send(caller.body(entry(orgCode=1), entry(**changes)))
-    assert places(response) == [(1, *place) for place in expected]
+    response = caller.send(caller.body(build_entry(orgCode=1), build_entry(**changes)))
+    assert list_places(response) == [(1, *place) for place in expected]
     assert caller.current() == []
 
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], True])
 def test_entry_that_is_not_an_object_is_reported_as_a_whole(caller: Caller, value: object) -> None:
-    assert places(caller.send(caller.body(entry(), value))) == [(1, None, 1014)]
+    assert list_places(caller.send(caller.body(build_entry(), value))) == [(1, None, 1014)]
 
 
 @pytest.mark.parametrize(
@@ -84,16 +84,19 @@ def test_entry_that_is_not_an_object_is_reported_as_a_whole(caller: Caller, valu
 def test_faults_of_the_whole_body_are_reported(
     caller: Caller, body: Any, expected: list[tuple[None, str, int]] | None
 ) -> None:
-    assert places(caller.send(body)) == (expected or [(None, "more", 1014), (None, "systemIdentifier", 1014)])
+    assert list_places(caller.send(body)) == (expected or [(None, "more", 1014), (None, "systemIdentifier", 1014)])
 
 
 def test_texts_are_those_of_the_published_contract(caller: Caller) -> None:
     response = caller.send(
         caller.body(
-            entry(slutDato="2022-01-01T00:00:00"), entry(entityType=UNKNOWN), entry(entityType=NOT_ALLOWED), entry()
+            build_entry(slutDato="2022-01-01T00:00:00"),
+            build_entry(entityType=UNKNOWN),
+            build_entry(entityType=NOT_ALLOWED),
+            build_entry(),
         )
     )
-    assert [error["message"] for error in errors(response, 400)] == [
+    assert [error["message"] for error in read_errors(response, 400)] == [
         "Den angivne varighed er negativ, startdato er større end slutdato",
         "Slutdato skal være dagsdato eller i fremtiden",
         "Det angivne beskedtypeId er ikke kendt i systemet",
@@ -105,27 +108,30 @@ def test_texts_are_those_of_the_published_contract(caller: Caller) -> None:
 def test_error_contains_the_integers_of_its_entry(caller: Caller) -> None:
     response = caller.send(
         caller.body(
-            entry(orgType=2**63 - 1, orgCode=-5, entityType=UNKNOWN),
-            entry(orgType=2**63, orgCode=1.5, entityType="202"),
-            entry(orgType=True, orgCode=None, entityType=...),
+            build_entry(orgType=2**63 - 1, orgCode=-5, entityType=UNKNOWN),
+            build_entry(orgType=2**63, orgCode=1.5, entityType="202"),
+            build_entry(orgType=True, orgCode=None, entityType=...),
             7,
         )
     )
     subjects = {
-        error["index"]: (error["orgtype"], error["orgcode"], error["entitytype"]) for error in errors(response, 400)
+        error["index"]: (error["orgtype"], error["orgcode"], error["entitytype"])
+        for error in read_errors(response, 400)
     }
     assert subjects == {0: (2**63 - 1, -5, UNKNOWN), 1: (None,) * 3, 2: (None,) * 3, 3: (None,) * 3}
 
 
 def test_faults_of_schema_parameters_and_rules_are_reported_together(caller: Caller) -> None:
     body = caller.body(
-        entry(),
-        entry(webhookUrl="x", startDato="2023-13-01T00:00:00", slutDato="2022-01-01T00:00:00", entityType=UNKNOWN),
-        entry(webhookUrl=3, slutDato="2022-01-01T00:00:00"),
-        entry(orgType="1", entityType=OTHER),
+        build_entry(),
+        build_entry(
+            webhookUrl="x", startDato="2023-13-01T00:00:00", slutDato="2022-01-01T00:00:00", entityType=UNKNOWN
+        ),
+        build_entry(webhookUrl=3, slutDato="2022-01-01T00:00:00"),
+        build_entry(orgType="1", entityType=OTHER),
         more=1,
     )
-    assert places(caller.send(body, "?dryRun=ja&x=1&dryRun=nej")) == [
+    assert list_places(caller.send(body, "?dryRun=ja&x=1&dryRun=nej")) == [
         (None, "dryRun", 1014),
         (None, "more", 1014),
         (None, "x", 1014),
@@ -142,22 +148,24 @@ def test_faults_of_schema_parameters_and_rules_are_reported_together(caller: Cal
 
 
 def test_entries_of_an_unknown_system_are_checked_as_new_ones(caller: Caller) -> None:
-    caller.sync(entry())
-    body = caller.body(entry(), entry(entityType=UNKNOWN), systemIdentifier="x")
-    assert places(caller.send(body)) == [(None, "systemIdentifier", 1014), (1, "entityType", 150002)]
+    caller.sync(build_entry())
+    body = caller.body(build_entry(), build_entry(entityType=UNKNOWN), systemIdentifier="x")
+    assert list_places(caller.send(body)) == [(None, "systemIdentifier", 1014), (1, "entityType", 150002)]
 
 
 def test_every_fault_of_200_entries_is_reported(caller: Caller) -> None:
     changes: list[tuple[dict[str, Any], list[tuple[str | None, int]]]] = [row[1:] for row in ONE_FAULT]  # type: ignore[misc]
     rows = [changes[index % len(changes)] for index in range(200)]
-    body = caller.body(*(entry(**{"orgCode": index} | change) for index, (change, _) in enumerate(rows)))
+    body = caller.body(*(build_entry(**{"orgCode": index} | change) for index, (change, _) in enumerate(rows)))
     expected = [(index, *place) for index, (_, found) in enumerate(rows) for place in found]
-    assert places(caller.send(body)) == expected
+    assert list_places(caller.send(body)) == expected
 
 
 def test_at_most_ten_unknown_properties_of_an_entry_are_reported(caller: Caller) -> None:
     many = {f"x{number:03}": [number] for number in range(500)}
-    found = places(caller.send(caller.body(entry() | many, {**many, **entry(webhookUrl=..., orgCode=5)})))
+    found = list_places(
+        caller.send(caller.body(build_entry() | many, {**many, **build_entry(webhookUrl=..., orgCode=5)}))
+    )
     assert found == [
         *((0, f"x{number:03}", 1014) for number in range(10)),
         (1, "webhookUrl", 1014),
@@ -167,7 +175,7 @@ def test_at_most_ten_unknown_properties_of_an_entry_are_reported(caller: Caller)
 
 def test_faults_of_look_ups_are_reported(caller: Caller) -> None:
     def get(path: str) -> list[tuple[int | None, str | None, int]]:
-        return places(caller.service.client.get(path, headers=caller.headers()))
+        return list_places(caller.service.client.get(path, headers=caller.headers()))
 
     assert get("/v1/abonnement") == [(None, "systemIdentifier", 1014)]
     assert get("/v1/abonnement?systemIdentifier=x&limit=1") == [
@@ -186,18 +194,20 @@ def test_repeated_request_stays_valid_when_the_catalogue_changes(caller: Caller)
     table = tables.allowed_subscriptions
     execute(caller.database_url, tables.message_types.insert().values(entity_type=300, name="x"))
     execute(caller.database_url, table.insert().values(org_type=1, entity_type=300))
-    caller.sync(entry(entityType=300))
+    caller.sync(build_entry(entityType=300))
     execute(caller.database_url, table.delete().where(table.c.entity_type == 300))
     execute(caller.database_url, tables.message_types.delete().where(tables.message_types.c.entity_type == 300))
 
-    assert caller.sync(entry(entityType=300)) == (0, 0, 0, 1, 0)
-    assert places(caller.send(caller.body(entry(entityType=300, webhookUrl="/x")))) == [(0, "entityType", 150002)]
+    assert caller.sync(build_entry(entityType=300)) == (0, 0, 0, 1, 0)
+    assert list_places(caller.send(caller.body(build_entry(entityType=300, webhookUrl="/x")))) == [
+        (0, "entityType", 150002)
+    ]
 
 
 def test_refused_sync_changes_nothing(caller: Caller) -> None:
-    caller.sync(entry())
+    caller.sync(build_entry())
     before = caller.current()
-    assert places(caller.send(caller.body(entry(orgCode=9), entry(entityType=ALLOWED, webhookUrl=".")))) == [
-        (1, "webhookUrl", 150102)
-    ]
+    assert list_places(
+        caller.send(caller.body(build_entry(orgCode=9), build_entry(entityType=ALLOWED, webhookUrl=".")))
+    ) == [(1, "webhookUrl", 150102)]
     assert caller.current() == before

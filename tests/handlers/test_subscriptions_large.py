@@ -4,7 +4,7 @@ import json
 import threading
 
 from domain.subscriptions import MAX_SUBSCRIPTIONS
-from tests.handlers.callers import Caller, entry, errors
+from tests.handlers.callers import Caller, build_entry, read_errors
 
 
 def test_all_errors_of_50000_entries_are_reported_while_others_are_served(caller: Caller) -> None:
@@ -19,29 +19,29 @@ def test_all_errors_of_50000_entries_are_reported_while_others_are_served(caller
     sending.join()
 
     assert served > 3
-    found = errors(responses[0], 400)
+    found = read_errors(responses[0], 400)
     assert (found[0]["index"], found[0]["field"]) == (None, "systemIdentifier")
     assert len(found) == 1 + (5 + 1) * MAX_SUBSCRIPTIONS // 2
     assert {error["index"] for error in found[1:]} == set(range(MAX_SUBSCRIPTIONS))
 
 
 def test_more_than_50000_entries_are_one_error_without_further_checks(caller: Caller) -> None:
-    entries = [entry(orgCode=number) for number in range(MAX_SUBSCRIPTIONS)]
-    (error,) = errors(caller.send(caller.body(*entries, 1, 2, {})), 400)
+    entries = [build_entry(orgCode=number) for number in range(MAX_SUBSCRIPTIONS)]
+    (error,) = read_errors(caller.send(caller.body(*entries, 1, 2, {})), 400)
     assert (error["index"], error["field"], error["errorCode"]) == (None, "abonnementer", 1014)
 
 
 def test_sync_accepts_50000_entries_and_returns_them(caller: Caller) -> None:
-    entries = [entry(orgCode=number, webhookUrl=f"/{number}") for number in range(MAX_SUBSCRIPTIONS)]
+    entries = [build_entry(orgCode=number, webhookUrl=f"/{number}") for number in range(MAX_SUBSCRIPTIONS)]
     assert caller.sync(*entries) == (MAX_SUBSCRIPTIONS, 0, 0, 0, 0)
     assert caller.sync(*caller.current()) == (0, 0, 0, MAX_SUBSCRIPTIONS, 0)
 
 
 def test_entry_with_many_unknown_properties_has_a_short_report(caller: Caller) -> None:
     many = {f"x{number}": 0 for number in range(20_000)}
-    assert len(errors(caller.send(caller.body(entry() | many)), 400)) == 10
+    assert len(read_errors(caller.send(caller.body(build_entry() | many)), 400)) == 10
     many = {f"x{number}": 0 for number in range(1_000_000)}
-    (error,) = errors(caller.send(caller.body(entry() | many)), 400)
+    (error,) = read_errors(caller.send(caller.body(build_entry() | many)), 400)
     assert error["message"] == (
         "Request validerer ikke: body må højst indeholde 250000 objekter og lister, og højst 25000 værdier mellem to "
         "objekters slutning"

@@ -10,14 +10,14 @@ from conftest import RunningService
 from domain.audit import WEB_MESSAGES
 from mock_open_e import MockOpenE
 from tests.catalogue_rows import read_audit
-from tests.factories import PARTY_ID, case_body, message_body
-from tests.handlers.messages import get_message, new_id, post_message, read_problem
+from tests.factories import PARTY_ID, build_case_body, build_message_body
+from tests.handlers.messages import create_id, get_message, post_message, read_problem
 
 CREATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 
 
 def test_create_web_message_returns_201_with_location_and_no_body(shared: RunningService) -> None:
-    response = shared.client.post("/webmessages", json=message_body())
+    response = shared.client.post("/webmessages", json=build_message_body())
     assert response.status_code == 201
     assert re.fullmatch(r"/webmessages/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", response.headers["location"])
     assert response.content == b""
@@ -73,7 +73,7 @@ def test_get_web_message_by_id_omits_absent_fields(shared: RunningService) -> No
     ids=["null", "empty", "null-user"],
 )
 def test_create_web_message_treats_null_and_empty_as_absent(shared: RunningService, absent: dict[str, object]) -> None:
-    body = message_body(partyId=None) | absent
+    body = build_message_body(partyId=None) | absent
     response = shared.client.post("/webmessages", json=body)
     assert response.status_code == 201, response.text
     value = shared.client.get(response.headers["location"]).json()
@@ -81,7 +81,7 @@ def test_create_web_message_treats_null_and_empty_as_absent(shared: RunningServi
 
 
 def test_create_web_message_returns_uuids_in_lower_case_and_finds_them_in_upper_case(shared: RunningService) -> None:
-    party_id = new_id()
+    party_id = create_id()
     message_id = post_message(shared, partyId=party_id.upper(), attachments=[{"fileName": "a", "base64Data": "YQ=="}])
     value = shared.client.get(f"/webmessages/{message_id.upper()}").json()
     assert (value["id"], value["partyId"]) == (message_id, party_id)
@@ -112,7 +112,7 @@ def test_create_web_message_publishes_on_a_case(shared: RunningService, shared_o
     shared_open_e.clear()
     response = shared.client.post(
         "/webmessages",
-        json=case_body(
+        json=build_case_body(
             2147483647,
             message="One\nTwo",
             sender={"userId": "joe01doe"},
@@ -143,7 +143,7 @@ def test_create_web_message_publishes_on_the_requested_instance(
     shared: RunningService, shared_open_e: MockOpenE, instance: str
 ) -> None:
     shared_open_e.clear()
-    assert shared.client.post("/webmessages", json=case_body(oepInstance=instance)).status_code == 201
+    assert shared.client.post("/webmessages", json=build_case_body(oepInstance=instance)).status_code == 201
     assert [message["instance"] for message in shared_open_e.messages] == [instance]
     assert shared_open_e.messages[0]["userID"] is None
 
@@ -155,7 +155,7 @@ def test_create_web_message_without_a_case_makes_no_call(shared: RunningService,
 
 
 def test_delete_web_message_by_id_removes_the_message_from_all_reads(shared: RunningService) -> None:
-    party_id, value = new_id(), new_id()
+    party_id, value = create_id(), create_id()
     message_id = post_message(
         shared,
         partyId=party_id,
@@ -174,9 +174,9 @@ def test_delete_web_message_by_id_removes_the_message_from_all_reads(shared: Run
 
 def test_delete_web_message_by_id_is_audited_without_the_content(shared: RunningService) -> None:
     plain = post_message(shared)
-    published = shared.client.post("/webmessages", json=case_body()).headers["location"].rpartition("/")[2]
+    published = shared.client.post("/webmessages", json=build_case_body()).headers["location"].rpartition("/")[2]
     url = shared.settings.database_url.get_secret_value()
-    case = {"flowInstanceId": int(case_body()["externalReferences"][0]["value"])}
+    case = {"flowInstanceId": int(build_case_body()["externalReferences"][0]["value"])}
     for message_id, detail in ((plain, {}), (published, case)):
         response = shared.client.delete(f"/webmessages/{message_id}")
         assert response.status_code == 204
@@ -191,14 +191,14 @@ def test_delete_web_message_by_id_is_audited_without_the_content(shared: Running
 
 def test_delete_web_message_by_id_does_not_call_open_e(shared: RunningService, shared_open_e: MockOpenE) -> None:
     shared_open_e.clear()
-    location = shared.client.post("/webmessages", json=case_body()).headers["location"]
+    location = shared.client.post("/webmessages", json=build_case_body()).headers["location"]
     assert shared.client.delete(location).status_code == 204
     assert len(shared_open_e.messages) == 1
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_unknown_message_is_a_404_with_its_id(shared: RunningService, method: str) -> None:
-    message_id = new_id()
+    message_id = create_id()
     value = read_problem(shared.client.request(method, f"/webmessages/{message_id.upper()}"), 404, "Not Found")
     assert value["detail"] == f"WebMessage with id '{message_id}' not found"
     assert value["status"] == {"statusCode": 404, "reasonPhrase": "Not Found"}
@@ -213,8 +213,8 @@ def test_get_web_message_attachment_of_another_message_is_a_404(shared: RunningS
 
 
 def test_get_web_message_attachment_of_an_unknown_message_is_a_404(shared: RunningService) -> None:
-    message_id = new_id()
-    value = read_problem(shared.client.get(f"/webmessages/{message_id}/attachments/{new_id()}"), 404, "Not Found")
+    message_id = create_id()
+    value = read_problem(shared.client.get(f"/webmessages/{message_id}/attachments/{create_id()}"), 404, "Not Found")
     assert value["detail"] == f"WebMessage with id '{message_id}' not found"
 
 

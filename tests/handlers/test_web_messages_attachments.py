@@ -12,7 +12,7 @@ from persistence.web_message_inserts import PIECE_BYTES
 from tests.handlers.messages import get_message, post_message, read_violations
 
 
-def file(data: bytes, name: str = "a.bin") -> dict[str, str]:
+def build_file(data: bytes, name: str = "a.bin") -> dict[str, str]:
     return {"fileName": name, "base64Data": base64.b64encode(data).decode()}
 
 
@@ -26,7 +26,7 @@ def test_get_web_message_by_id_streams_base64_with_the_correct_length(
 ) -> None:
     contents = [os.urandom(size) for size in sizes]
     message_id = post_message(
-        shared, attachments=[file(content, f'å"{index}\\') for index, content in enumerate(contents)]
+        shared, attachments=[build_file(content, f'å"{index}\\') for index, content in enumerate(contents)]
     )
     response = shared.client.get(f"/webmessages/{message_id}")
     assert int(response.headers["content-length"]) == len(response.content)
@@ -45,7 +45,7 @@ def test_get_web_message_by_id_streams_base64_with_the_correct_length(
     ["hello.txt", "räksmörgås 😀.txt", "a\"b;c=d,e%20f'.txt", "line\r\nSet-Cookie: a=b", "../../etc/passwd", "*"],
 )
 def test_get_web_message_attachment_is_a_download_with_its_file_name(shared: RunningService, name: str) -> None:
-    message = get_message(shared, post_message(shared, attachments=[file(b"Hello\n", name)]))
+    message = get_message(shared, post_message(shared, attachments=[build_file(b"Hello\n", name)]))
     attachment = message["attachments"][0]
     response = shared.client.get(f"/webmessages/{message['id']}/attachments/{attachment['id']}")
     assert (response.status_code, response.content) == (200, b"Hello\n")
@@ -64,7 +64,7 @@ def test_get_web_message_attachment_is_a_download_with_its_file_name(shared: Run
 def test_get_web_message_attachment_returns_large_files_completely(shared: RunningService) -> None:
     content = os.urandom(1_000_000)
     message = get_message(
-        shared, post_message(shared, attachments=[file(content, "a.pdf"), file(b"%PDF-1.7\n", "b.txt")])
+        shared, post_message(shared, attachments=[build_file(content, "a.pdf"), build_file(b"%PDF-1.7\n", "b.txt")])
     )
     first, second = message["attachments"]
     response = shared.client.get(f"/webmessages/{message['id']}/attachments/{first['id']}")
@@ -86,7 +86,7 @@ def test_get_web_message_attachment_returns_large_files_completely(shared: Runni
 def test_create_web_message_detects_the_media_type(
     shared: RunningService, content: bytes, name: str, expected: str
 ) -> None:
-    message = get_message(shared, post_message(shared, attachments=[file(content, name)]))
+    message = get_message(shared, post_message(shared, attachments=[build_file(content, name)]))
     assert message["attachments"][0]["mimeType"] == expected
 
 

@@ -12,9 +12,9 @@ from conftest import RunningService, running_service
 from mock_open_e import MockOpenE
 from persistence import audit
 from persistence.opening import open_database
-from tests.factories import case_body, message_body
+from tests.factories import build_case_body, build_message_body
 from tests.handlers.conftest import OPEN_E_URLS
-from tests.handlers.messages import get_message, list_unsettled_messages, new_id, read_problem
+from tests.handlers.messages import create_id, get_message, list_unsettled_messages, read_problem
 
 IN_DOUBT = "WebMessage with id '{}' is in doubt: it is not known yet whether Open-E published it"
 ID = re.compile(r"message '([0-9a-f-]{36})'")
@@ -30,7 +30,9 @@ def _healthy_open_e(shared_open_e: MockOpenE) -> Iterator[None]:
 def lose_answer(service: RunningService, open_e: MockOpenE, **changes: Any) -> str:
     """Post a message whose response from Open-E is lost, and return its id."""
     open_e.fail("AcceptedAnswerLost")
-    problem = read_problem(service.client.post("/webmessages", json=case_body(**changes)), 500, "Internal Server Error")
+    problem = read_problem(
+        service.client.post("/webmessages", json=build_case_body(**changes)), 500, "Internal Server Error"
+    )
     found = ID.search(problem["detail"])
     assert found
     return found[1]
@@ -49,7 +51,7 @@ def list_audit(service: RunningService, run: Callable[[Any], Any]) -> list[Any]:
 
 def test_get_of_a_message_in_doubt_says_so(shared: RunningService, shared_open_e: MockOpenE) -> None:
     message_id = lose_answer(shared, shared_open_e)
-    for path in (message_id, message_id.upper(), f"{message_id}/attachments/{new_id()}"):
+    for path in (message_id, message_id.upper(), f"{message_id}/attachments/{create_id()}"):
         problem = read_problem(shared.client.get(f"/webmessages/{path}"), 404, "Not Found")
         assert problem["detail"] == IN_DOUBT.format(message_id)
 
@@ -87,21 +89,21 @@ def test_posts_to_an_open_e_that_does_not_answer_are_refused_at_once(sqlite_url:
     with running_service(database_url=sqlite_url, **settings, **OPEN_E_URLS) as service:
         open_e.fail("Slow", times=None, seconds=60, instance="external")
         for _ in range(3):
-            assert service.client.post("/webmessages", json=case_body()).status_code == 500
-        response = service.client.post("/webmessages", json=case_body())
+            assert service.client.post("/webmessages", json=build_case_body()).status_code == 500
+        response = service.client.post("/webmessages", json=build_case_body())
         problem = read_problem(response, 503, "Service Unavailable")
         assert problem["detail"] == "Open-E does not answer; nothing was stored or published. Retry later."
         assert response.headers["retry-after"] == "5"
         assert len(open_e.messages) == len(list_unsettled_messages(service)) == 3
-        assert service.client.post("/webmessages", json=case_body(oepInstance="internal")).status_code == 201
-        assert service.client.post("/webmessages", json=message_body()).status_code == 201
+        assert service.client.post("/webmessages", json=build_case_body(oepInstance="internal")).status_code == 201
+        assert service.client.post("/webmessages", json=build_message_body()).status_code == 201
         health = service.client.get("/health/ready").json()["components"]
         assert (health["openEExternal"], health["openEInternal"]) == ("PAUSED", "UP")
         assert 'budkavle_open_e_paused{open_e="external"} 1.0' in service.client.get("/metrics").text
         open_e.clear_faults()
-        while service.client.post("/webmessages", json=case_body()).status_code == 503:
+        while service.client.post("/webmessages", json=build_case_body()).status_code == 503:
             pass
-        assert service.client.post("/webmessages", json=case_body()).status_code == 201
+        assert service.client.post("/webmessages", json=build_case_body()).status_code == 201
         assert service.client.get("/health/ready").json()["components"]["openEExternal"] == "UP"
         assert 'budkavle_open_e_paused{open_e="external"} 0.0' in service.client.get("/metrics").text
 
@@ -111,5 +113,5 @@ def test_answers_never_pause_calls(sqlite_url: str, open_e: MockOpenE, fault: An
     with running_service(database_url=sqlite_url, open_e_pause_after=1, **OPEN_E_URLS) as service:
         open_e.fail(fault, times=None)
         for _ in range(3):
-            assert service.client.post("/webmessages", json=case_body()).status_code in {404, 500}
+            assert service.client.post("/webmessages", json=build_case_body()).status_code in {404, 500}
         assert json.loads(service.client.get("/health/ready").text)["components"]["openEExternal"] in {"UP", "DOWN"}

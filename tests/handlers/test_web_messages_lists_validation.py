@@ -5,9 +5,9 @@ from urllib.parse import quote
 import pytest
 
 from conftest import RunningService
-from tests.handlers.messages import new_id, read_violations
+from tests.handlers.messages import create_id, read_violations
 
-BY_PARTY = f"/webmessages/recipients/{new_id()}"
+BY_PARTY = f"/webmessages/recipients/{create_id()}"
 BY_REFERENCE = "/webmessages/external-references/errand/xyz"
 NO_PLACE = "not a place in a list that this service gave"
 

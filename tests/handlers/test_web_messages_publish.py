@@ -8,9 +8,9 @@ import pytest
 from conftest import RunningService, running_service
 from domain.web_messages import MessageState, OepInstance
 from mock_open_e import FaultName, MockOpenE, mock_open_e
-from tests.factories import case_body, message_body
+from tests.factories import build_case_body, build_message_body
 from tests.handlers.conftest import OPEN_E_URLS
-from tests.handlers.messages import get_message, list_unsettled_messages, new_id, read_problem
+from tests.handlers.messages import create_id, get_message, list_unsettled_messages, read_problem
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def _healthy_open_e(shared_open_e: MockOpenE) -> Iterator[None]:
 
 def post_case(service: RunningService, party_id: str, case: int = 1068) -> httpx.Response:
     attachments = [{"fileName": "a.txt", "base64Data": "YQ=="}]
-    return service.client.post("/webmessages", json=case_body(case, partyId=party_id, attachments=attachments))
+    return service.client.post("/webmessages", json=build_case_body(case, partyId=party_id, attachments=attachments))
 
 
 def assert_callers_see_nothing(service: RunningService, party_id: str) -> None:
@@ -35,7 +35,7 @@ def test_create_web_message_stores_messages_that_open_e_accepted(
     shared: RunningService, shared_open_e: MockOpenE
 ) -> None:
     before = list_unsettled_messages(shared)
-    party_id = new_id()
+    party_id = create_id()
     response = post_case(shared, party_id)
     assert response.status_code == 201
     message = get_message(shared, response.headers["location"].removeprefix("/webmessages/"))
@@ -54,7 +54,7 @@ REFUSALS: list[tuple[FaultName, int, str, str]] = [
 def test_create_web_message_does_not_store_messages_that_open_e_refused(
     shared: RunningService, shared_open_e: MockOpenE, fault: FaultName, status: int, title: str, detail: str
 ) -> None:
-    before, party_id = list_unsettled_messages(shared), new_id()
+    before, party_id = list_unsettled_messages(shared), create_id()
     shared_open_e.fail(fault)
     assert read_problem(post_case(shared, party_id), status, title)["detail"] == detail
     assert list_unsettled_messages(shared) == before
@@ -76,7 +76,7 @@ UNKNOWNS: list[tuple[FaultName, bool, str]] = [
 def test_create_web_message_keeps_messages_in_doubt_for_operators(
     shared: RunningService, shared_open_e: MockOpenE, fault: FaultName, is_stored: bool, reason: str
 ) -> None:
-    before, party_id = {message.id for message in list_unsettled_messages(shared)}, new_id()
+    before, party_id = {message.id for message in list_unsettled_messages(shared)}, create_id()
     shared_open_e.fail(fault, seconds=3600)
     detail = read_problem(post_case(shared, party_id), 500, "Internal Server Error")["detail"]
     (message,) = [message for message in list_unsettled_messages(shared) if message.id not in before]
@@ -95,22 +95,22 @@ def test_create_web_message_keeps_messages_in_doubt_for_operators(
 
 def test_create_web_message_calls_open_e_once(shared: RunningService, shared_open_e: MockOpenE) -> None:
     shared_open_e.fail("Http500")
-    assert post_case(shared, new_id()).status_code == 500
+    assert post_case(shared, create_id()).status_code == 500
     assert shared_open_e.messages == []
-    assert post_case(shared, new_id()).status_code == 201
+    assert post_case(shared, create_id()).status_code == 201
 
 
 def test_create_web_message_waits_for_a_slow_open_e_until_the_timeout(
     shared: RunningService, shared_open_e: MockOpenE
 ) -> None:
     shared_open_e.fail("Slow", seconds=0)
-    assert post_case(shared, new_id()).status_code == 201
+    assert post_case(shared, create_id()).status_code == 201
 
 
 def test_create_web_message_returns_404_for_an_unknown_case(database_url: str) -> None:
     with mock_open_e(cases={1068}), running_service(database_url=database_url, **OPEN_E_URLS) as service:
-        assert post_case(service, new_id(), 1068).status_code == 201
-        detail = read_problem(post_case(service, new_id(), 1069), 404, "Not Found")["detail"]
+        assert post_case(service, create_id(), 1068).status_code == 201
+        detail = read_problem(post_case(service, create_id(), 1069), 404, "Not Found")["detail"]
         assert detail == "The requested flow instance with ID 1069 was not found"
         assert list_unsettled_messages(service) == []
 
@@ -125,7 +125,7 @@ def test_create_web_message_reports_a_refused_account_without_naming_it(database
             open_e_external_password="wrong-secret",
         ) as service,
     ):
-        response = post_case(service, new_id())
+        response = post_case(service, create_id())
         assert read_problem(response, 500, "Internal Server Error")["detail"] == "Open-E answered 401"
         assert list_unsettled_messages(service) == []
 
@@ -133,8 +133,8 @@ def test_create_web_message_reports_a_refused_account_without_naming_it(database
 def test_create_web_message_stores_nothing_for_an_unconfigured_instance(database_url: str) -> None:
     with running_service(database_url=database_url) as service:
         for instance in ("external", "internal"):
-            response = service.client.post("/webmessages", json=case_body(oepInstance=instance))
+            response = service.client.post("/webmessages", json=build_case_body(oepInstance=instance))
             detail = read_problem(response, 500, "Internal Server Error")["detail"]
             assert detail == f"The {instance} Open-E is not configured"
         assert list_unsettled_messages(service) == []
-        assert service.client.post("/webmessages", json=message_body()).status_code == 201
+        assert service.client.post("/webmessages", json=build_message_body()).status_code == 201

@@ -11,16 +11,16 @@ from domain.attachments import MAX_ATTACHMENT_BYTES
 from domain.web_messages import MAX_MESSAGE_BYTES
 from mock_open_e import MockOpenE
 from openapi.schemas import MAX_FAULTS
-from tests.factories import case_body, message_body
-from tests.handlers.faults import FAULTS, FILE, NOT_BASE64, NUMERIC, REFERENCES, case
-from tests.handlers.messages import new_id, read_violations
+from tests.factories import build_case_body, build_message_body
+from tests.handlers.faults import FAULTS, FILE, NOT_BASE64, NUMERIC, REFERENCES, build_case
+from tests.handlers.messages import create_id, read_violations
 
 
 @pytest.mark.parametrize(("changes", "expected"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
 def test_create_web_message_reports_faults(
     contract: RunningService, changes: dict[str, Any], expected: list[tuple[str, str]]
 ) -> None:
-    assert read_violations(contract.client.post("/webmessages", json=message_body() | changes)) == expected
+    assert read_violations(contract.client.post("/webmessages", json=build_message_body() | changes)) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_create_web_message_reports_missing_fields(
 
 
 def test_create_web_message_reports_an_invalid_party_together_with_three_other_faults(contract: RunningService) -> None:
-    body = message_body(
+    body = build_message_body(
         partyId="invalid",
         message=" ",
         externalReferences=[{"key": "flowInstanceId", "value": "abc"}],
@@ -61,7 +61,7 @@ def test_create_web_message_reports_an_invalid_party_together_with_three_other_f
 
 
 def test_create_web_message_reports_faults_of_contract_and_rules_together(contract: RunningService) -> None:
-    body = message_body(
+    body = build_message_body(
         partyId="invalid",
         externalReferences=[{"key": "flowInstanceId", "value": "1"}, {"key": "flowInstanceId", "value": "2"}],
         sender={"userId": ""},
@@ -83,7 +83,7 @@ def test_create_web_message_reports_faults_of_contract_and_rules_together(contra
 
 def test_create_web_message_reports_invalid_data_together_with_an_invalid_name(contract: RunningService) -> None:
     attachments = [{"fileName": " ", "base64Data": "YQ"}, {"fileName": "a", "base64Data": "YQ"}]
-    assert read_violations(contract.client.post("/webmessages", json=message_body(attachments=attachments))) == [
+    assert read_violations(contract.client.post("/webmessages", json=build_message_body(attachments=attachments))) == [
         ("attachments[0].base64Data", NOT_BASE64),
         ("attachments[0].fileName", "must not be blank"),
         ("attachments[1].base64Data", NOT_BASE64),
@@ -96,7 +96,9 @@ def test_create_web_message_reports_two_cases_together_with_another_fault(contra
         {"key": "flowInstanceId", "value": "2"},
         {"key": "ab", "value": "1"},
     ]
-    assert read_violations(contract.client.post("/webmessages", json=message_body(externalReferences=references))) == [
+    assert read_violations(
+        contract.client.post("/webmessages", json=build_message_body(externalReferences=references))
+    ) == [
         ("externalReferences", "must not name more than one 'flowInstanceId'"),
         ("externalReferences[2].key", "size must be between 3 and 128"),
     ]
@@ -104,27 +106,27 @@ def test_create_web_message_reports_two_cases_together_with_another_fault(contra
 
 @pytest.mark.parametrize("value", ["1", "9", "1068", "999999999", "1000000000", "2147483647"])
 def test_create_web_message_accepts_every_valid_case(contract: RunningService, value: str) -> None:
-    assert contract.client.post("/webmessages", json=message_body(**case(value))).status_code == 201
+    assert contract.client.post("/webmessages", json=build_message_body(**build_case(value))).status_code == 201
 
 
 @pytest.mark.parametrize("message", ["\t\n\r.", "\ud7ff\ue000\ufffd", "\U0001f600\U0010ffff", "\x7f\x85\x9f"])
 def test_create_web_message_accepts_every_xml_character(contract: RunningService, message: str) -> None:
-    location = contract.client.post("/webmessages", json=case_body(message=message)).headers["location"]
+    location = contract.client.post("/webmessages", json=build_case_body(message=message)).headers["location"]
     assert contract.client.get(location).json()["message"] == message
 
 
 def test_create_web_message_limits_the_text_to_what_open_e_can_store(contract: RunningService) -> None:
-    party_id = new_id()
+    party_id = create_id()
     longest = "ä" * (MAX_MESSAGE_BYTES // 2) + "a"
-    response = contract.client.post("/webmessages", json=message_body(partyId=party_id, message=longest))
+    response = contract.client.post("/webmessages", json=build_message_body(partyId=party_id, message=longest))
     assert response.status_code == 201, response.text
     assert contract.client.get(response.headers["location"]).json()["message"] == longest
-    response = contract.client.post("/webmessages", json=message_body(partyId=party_id, message=longest + "a"))
+    response = contract.client.post("/webmessages", json=build_message_body(partyId=party_id, message=longest + "a"))
     assert read_violations(response) == [("message", f"must be at most {MAX_MESSAGE_BYTES} bytes of UTF-8")]
 
 
 def test_create_web_message_refuses_a_text_with_more_characters_than_allowed_bytes(contract: RunningService) -> None:
-    response = contract.client.post("/webmessages", json=message_body(message="a" * (MAX_MESSAGE_BYTES + 1)))
+    response = contract.client.post("/webmessages", json=build_message_body(message="a" * (MAX_MESSAGE_BYTES + 1)))
     assert read_violations(response) == [("message", f"must be at most {MAX_MESSAGE_BYTES} bytes of UTF-8")]
 
 
@@ -133,9 +135,9 @@ def test_create_web_message_accepts_files_of_at_most_10_mib(contract: RunningSer
         {"fileName": "fits", "base64Data": base64.b64encode(bytes(MAX_ATTACHMENT_BYTES)).decode()},
         {"fileName": "too large", "base64Data": base64.b64encode(bytes(MAX_ATTACHMENT_BYTES + 1)).decode()},
     ]
-    response = contract.client.post("/webmessages", json=message_body(attachments=files))
+    response = contract.client.post("/webmessages", json=build_message_body(attachments=files))
     assert read_violations(response) == [("attachments[1].base64Data", f"must be at most {MAX_ATTACHMENT_BYTES} bytes")]
-    response = contract.client.post("/webmessages", json=message_body(attachments=files[:1]))
+    response = contract.client.post("/webmessages", json=build_message_body(attachments=files[:1]))
     assert response.status_code == 201
 
 
@@ -143,9 +145,9 @@ def test_create_web_message_neither_stores_nor_publishes_a_refused_message(
     contract: RunningService, shared_open_e: MockOpenE
 ) -> None:
     shared_open_e.clear()
-    party_id = new_id()
+    party_id = create_id()
     for changes in ({"sender": {"userId": ""}}, {"attachments": [FILE | {"base64Data": "YQ"}]}, {"unknown": 1}):
-        assert contract.client.post("/webmessages", json=case_body(partyId=party_id) | changes).status_code == 400
+        assert contract.client.post("/webmessages", json=build_case_body(partyId=party_id) | changes).status_code == 400
     assert contract.client.get(f"/webmessages/recipients/{party_id}").json() == []
     assert shared_open_e.messages == []
 

@@ -16,10 +16,10 @@ import sqlalchemy as sa
 
 from conftest import MESSAGES_KEY, RunningService, running_service
 from domain.web_messages import MessageState
-from tests.factories import case_body, message_body
-from tests.handlers.messages import get_message, list_unsettled_messages, new_id, read_problem
+from tests.factories import build_case_body, build_message_body
+from tests.handlers.messages import create_id, get_message, list_unsettled_messages, read_problem
 from tests.held_open_e import HeldOpenE, closed_port
-from tests.persistence.postgresql.test_database_waits import WAITS_FOR_MESSAGES, proxied_url
+from tests.persistence.postgresql.test_database_waits import WAITS_FOR_MESSAGES, build_proxied_url
 from tests.postgresql import PostgresqlServer
 from tests.raw_http import RawConnection
 from tests.tcp_proxy import tcp_proxy
@@ -43,14 +43,14 @@ def service_of(database_url: str, held: HeldOpenE, **settings: Any) -> Iterator[
 
 
 def post_case(callers: ThreadPoolExecutor, service: RunningService, **changes: Any) -> Future[httpx.Response]:
-    return callers.submit(service.client.post, "/webmessages", json=case_body(**changes))
+    return callers.submit(service.client.post, "/webmessages", json=build_case_body(**changes))
 
 
 def test_message_is_stored_as_sending_before_the_open_e_call(
     database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor
 ) -> None:
     with service_of(database_url, held) as service:
-        party_id = new_id()
+        party_id = create_id()
         response = post_case(callers, service, partyId=party_id)
         held.wait_for_calls(1)
         (message,) = list_unsettled_messages(service)
@@ -72,7 +72,7 @@ def test_other_callers_are_served_during_an_open_e_call(
     with service_of(database_url, held) as service:
         response = post_case(callers, service)
         held.wait_for_calls(1)
-        location = service.client.post("/webmessages", json=message_body()).headers["location"]
+        location = service.client.post("/webmessages", json=build_message_body()).headers["location"]
         assert service.client.get(location).status_code == 200
         assert service.client.delete(location).status_code == 204
         assert service.client.get("/health/ready").status_code == 200
@@ -110,7 +110,7 @@ def test_message_without_a_thread_in_time_is_refused_and_not_stored(
     with service_of(sqlite_url, held, open_e_threads=2, open_e_queue_timeout=0.05) as service:
         responses = [post_case(callers, service) for _ in range(2)]
         held.wait_for_calls(2)
-        refused = service.client.post("/webmessages", json=case_body())
+        refused = service.client.post("/webmessages", json=build_case_body())
         detail = read_problem(refused, 500, "Internal Server Error")["detail"]
         assert detail == "Open-E is busy: too many calls to it are waiting"
         assert len(list_unsettled_messages(service)) == 2
@@ -118,7 +118,7 @@ def test_message_without_a_thread_in_time_is_refused_and_not_stored(
         assert [response.result().status_code for response in responses] == [201, 201]
         assert list_unsettled_messages(service) == []
         assert held.calls == 2
-        assert service.client.post("/webmessages", json=case_body()).status_code == 201
+        assert service.client.post("/webmessages", json=build_case_body()).status_code == 201
 
 
 def test_message_waits_for_a_thread(sqlite_url: str, held: HeldOpenE, callers: ThreadPoolExecutor) -> None:
@@ -133,7 +133,7 @@ def test_message_waits_for_a_thread(sqlite_url: str, held: HeldOpenE, callers: T
 
 def test_open_e_timeout_leaves_the_outcome_unknown(database_url: str, held: HeldOpenE) -> None:
     with service_of(database_url, held, open_e_read_timeout=0.2) as service:
-        response = service.client.post("/webmessages", json=case_body())
+        response = service.client.post("/webmessages", json=build_case_body())
         detail = read_problem(response, 500, "Internal Server Error")["detail"]
         (message,) = list_unsettled_messages(service)
         assert detail == f"Open-E did not answer in time. Whether message '{message.id}' was published is unknown"
@@ -148,7 +148,7 @@ def test_unreachable_open_e_leaves_nothing(database_url: str) -> None:
             database_url=database_url, open_e_external_url=f"http://127.0.0.1:{port}/api/callback"
         ) as service,
     ):
-        response = service.client.post("/webmessages", json=case_body())
+        response = service.client.post("/webmessages", json=build_case_body())
         detail = read_problem(response, 500, "Internal Server Error")["detail"]
         assert detail == "Open-E could not be reached: it accepts no connections"
         assert list_unsettled_messages(service) == []
@@ -158,8 +158,8 @@ def test_unreachable_open_e_leaves_nothing(database_url: str) -> None:
 
 def test_disconnected_caller_changes_nothing(database_url: str, held: HeldOpenE) -> None:
     with service_of(database_url, held) as service:
-        party_id = new_id()
-        body = json.dumps(case_body(partyId=party_id)).encode()
+        party_id = create_id()
+        body = json.dumps(build_case_body(partyId=party_id)).encode()
         with RawConnection(service.port) as connection:
             connection.send(
                 b"POST /webmessages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -226,12 +226,12 @@ def breakage(database_url: str, postgresql_server: PostgresqlServer) -> Breakage
 def test_unavailable_database_prevents_the_open_e_call(database_url: str, held: HeldOpenE, breakage: Breakage) -> None:
     with service_of(database_url, held) as service:
         held.release_calls()
-        assert service.client.post("/webmessages", json=case_body()).status_code == 201
+        assert service.client.post("/webmessages", json=build_case_body()).status_code == 201
         breakage.begin()
-        breakage.check(service.client.post("/webmessages", json=case_body()))
+        breakage.check(service.client.post("/webmessages", json=build_case_body()))
         assert held.calls == 1
         breakage.end()
-        assert service.client.post("/webmessages", json=case_body()).status_code == 201
+        assert service.client.post("/webmessages", json=build_case_body()).status_code == 201
         assert list_unsettled_messages(service) == []
 
 
@@ -239,14 +239,14 @@ def test_message_is_removed_when_the_response_to_storing_it_is_lost(
     postgresql_server: PostgresqlServer, held: HeldOpenE, callers: ThreadPoolExecutor
 ) -> None:
     """Open-E is not called, so the message is not in doubt, although the server has stored it."""
-    url = postgresql_server.new_migrated()
+    url = postgresql_server.create_migrated()
     with (
         tcp_proxy(postgresql_server.socket) as proxy,
-        service_of(proxied_url(proxy, url), held) as service,
+        service_of(build_proxied_url(proxy, url), held) as service,
         asyncio.Runner() as runner,
     ):
         # The connection prepares the statement, which would also wait for the lock.
-        assert service.client.post("/webmessages", json=message_body()).status_code == 201
+        assert service.client.post("/webmessages", json=build_message_body()).status_code == 201
         administrator = runner.run(asyncpg.connect(url))
         runner.run(administrator.execute("begin; lock table web_messages"))
         response = post_case(callers, service)
@@ -267,7 +267,7 @@ def test_message_is_removed_when_the_response_to_storing_it_is_lost(
 def test_message_that_becomes_readable_while_it_is_deleted_in_doubt_is_deleted(
     postgresql_server: PostgresqlServer, held: HeldOpenE, callers: ThreadPoolExecutor
 ) -> None:
-    url = postgresql_server.new_migrated()
+    url = postgresql_server.create_migrated()
     with service_of(url, held) as service, asyncio.Runner() as runner:
         posting = post_case(callers, service)
         held.wait_for_calls(1)

@@ -11,9 +11,9 @@ from persistence.database import Database
 from persistence.queue import claims
 from persistence.queue.claims import Lease
 from tests.catalogue_rows import ALLOWED
-from tests.databases import with_database
-from tests.handlers.callers import Caller, entry
-from tests.persistence.queues import LEASE, claim_due, settled
+from tests.databases import run_with_database
+from tests.handlers.callers import Caller, build_entry
+from tests.persistence.queues import LEASE, build_settled, claim_due
 
 LIST, REPLAY, TEST = "/v1/abonnement/beskeder", "/v1/abonnement/beskeder/genfremsend", "/v1/abonnement/testbesked"
 SECOND = timedelta(seconds=1)
@@ -26,7 +26,7 @@ def find_org_code(caller: Caller) -> int:
 
 
 def subscribe(caller: Caller) -> None:
-    caller.sync(entry(orgCode=find_org_code(caller)))
+    caller.sync(build_entry(orgCode=find_org_code(caller)))
 
 
 def publish(caller: Caller, **changes: Any) -> str:
@@ -45,9 +45,9 @@ def settle_claimable(caller: Caller, outcome: AttemptOutcome, now: datetime) -> 
         lease = Lease("tests", now, now + LEASE)
         claimed = await claim_due(database, lease)
         due = now + SECOND if outcome is AttemptOutcome.AGAIN else None
-        await claims.settle(database, lease, [settled(item, outcome, due) for item in claimed])
+        await claims.settle(database, lease, [build_settled(item, outcome, due) for item in claimed])
 
-    with_database(caller.database_url, work)
+    run_with_database(caller.database_url, work)
 
 
 def get_due_time() -> datetime:
@@ -78,6 +78,6 @@ def replay(caller: Caller, *ids: str) -> dict[str, Any]:
     return value
 
 
-def new_test_message(caller: Caller, **changes: Any) -> dict[str, Any]:
+def build_test_message(caller: Caller, **changes: Any) -> dict[str, Any]:
     identity = {"orgType": 1, "orgCode": find_org_code(caller), "entityType": ALLOWED}
     return {"systemIdentifier": caller.system_id} | identity | changes

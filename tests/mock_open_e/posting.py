@@ -4,7 +4,7 @@ from xml.sax.saxutils import escape
 
 import requests
 
-from tests.mock_open_e.soap import NS, UTF8, add_message, request
+from tests.mock_open_e.soap import NS, UTF8, add_message, build_request
 
 ADDED = "<added>2026-02-19T07:57:06.123+01:00</added>"
 
@@ -16,11 +16,11 @@ def post(url, text="Hej", case=1068, instance="external", auth=None, files="", u
     sender = f"<principal><userID>{user_id}</userID></principal>"
     body = add_message(number, message, sender)
     if operation is not None:
-        body = request(f'<{operation} xmlns="{NS}">{number}<message>{message}</message>{sender}</{operation}>')
+        body = build_request(f'<{operation} xmlns="{NS}">{number}<message>{message}</message>{sender}</{operation}>')
     url = f"{url}/{instance}/api/callback"
     return requests.post(url, body.encode(), headers={"Content-Type": UTF8}, auth=auth, timeout=5)
 
 
-def texts_of(url):
+def list_texts(url):
     """Return the texts of the received messages from the control API."""
     return [message["message"] for message in requests.get(f"{url}/control/messages", timeout=5).json()]

@@ -8,15 +8,15 @@ GOOD = "<added>2026-02-19T07:57:06.123+01:00</added><message>Hej &lt;b&gt; åä�
 FILE = "<encodedData>aGVq</encodedData><filename>test.pdf</filename><size>3</size>"
 
 
-def request(body, header=""):
+def build_request(body, header=""):
     return f'<Envelope xmlns="{SOAP}">{header}<Body>{body}</Body></Envelope>'
 
 
 def add_message(case="<flowInstanceID>1068</flowInstanceID>", message=GOOD, rest=""):
-    return request(f'<addMessage xmlns="{NS}">{case}<message>{message}</message>{rest}</addMessage>')
+    return build_request(f'<addMessage xmlns="{NS}">{case}<message>{message}</message>{rest}</addMessage>')
 
 
-def with_file(file):
+def build_request_with_file(file):
     return add_message(message=f"{GOOD}<attachments>{file}</attachments>")
 
 
@@ -26,7 +26,7 @@ def send(mock, body, content_type=UTF8, instance="external", **headers):
     return mock.respond(instance, {name: value for name, value in headers.items() if value}, encoded)
 
 
-def fault(text, code="Server", detail=None):
+def build_fault(text, code="Server", detail=None):
     entry = f'<detail><{detail} xmlns="{NS}"/></detail>' if detail else ""
     return (
         "<?xml version='1.0' encoding='UTF-8'?>"
@@ -35,5 +35,5 @@ def fault(text, code="Server", detail=None):
     )
 
 
-def not_found(case):
-    return fault(f"The requested flow instance with ID {case} was not found", detail="FlowInstanceNotFoundFault")
+def build_not_found(case):
+    return build_fault(f"The requested flow instance with ID {case} was not found", detail="FlowInstanceNotFoundFault")

@@ -7,10 +7,10 @@ import requests
 
 from tests.mock_open_e.soap import UTF8, add_message
 from tests.processes import REPOSITORY
-from tests.shown_commands import blocks
+from tests.shown_commands import read_blocks
 
 GUIDE = REPOSITORY / "docs" / "how-to" / "mock-open-e.md"
-DOOR, SERVER = (block.text for block in blocks(GUIDE) if block.language == "python")
+DOOR, SERVER = (block.text for block in read_blocks(GUIDE) if block.language == "python")
 
 
 def post(url: str, case: int = 1068) -> None:

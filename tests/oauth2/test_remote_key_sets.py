@@ -26,7 +26,7 @@ from tests.oauth2.key_set_server import (
     stay_silent,
 )
 from tests.tokens import create_key_set, create_token_key
-from tests.waiting import until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -61,7 +61,7 @@ async def fetch_once(url: str, context: ssl.SSLContext | None, **options: Any) -
 
 async def test_keys_are_fetched_at_the_start(authority: Authority) -> None:
     async with running_key_set_server(create_certificate(authority)) as server:
-        source = await fetch_once(server.url, authority.context())
+        source = await fetch_once(server.url, authority.create_context())
         keys = source.get_current()
         source.stop()
     assert keys is not None
@@ -94,7 +94,7 @@ async def test_set_is_fetched_again_before_it_expires(
     """The age is that of `max-age` within one minute and one hour, and the fetch comes at 70 to 90 % of it."""
     async with running_key_set_server(create_certificate(authority)) as server:
         server.respond = send_keys(create_key_set(), *headers)
-        source = await fetch_once(server.url, authority.context(), monotonic=Clock())
+        source = await fetch_once(server.url, authority.create_context(), monotonic=Clock())
         assert shortest <= source.get_retry_seconds() <= longest
         source.stop()
 
@@ -102,12 +102,12 @@ async def test_set_is_fetched_again_before_it_expires(
 async def test_rotated_keys_are_fetched_in_the_background(authority: Authority) -> None:
     async with running_key_set_server(create_certificate(authority)) as server:
         server.respond = send_keys(create_key_set(OLD), "Cache-Control: max-age=0")
-        source = await fetch_once(server.url, authority.context(), times=SOON)
+        source = await fetch_once(server.url, authority.create_context(), times=SOON)
         assert find_key_ids(source) == ["old"]
         server.respond = send_keys(create_key_set(OLD, NEW), "Cache-Control: max-age=0")
-        await until(lambda: find_key_ids(source) == ["old", "new"])
+        await wait_until(lambda: find_key_ids(source) == ["old", "new"])
         server.respond = send_keys(create_key_set(NEW), "Cache-Control: max-age=0")
-        await until(lambda: find_key_ids(source) == ["new"])
+        await wait_until(lambda: find_key_ids(source) == ["new"])
         source.stop()
 
 
@@ -162,18 +162,18 @@ async def test_bad_response_is_a_failure_and_keeps_the_last_good_set(authority: 
     times = FetchTimes(timeout=0.5, shortest_age=0.02, first_retry=0.02, longest_retry=0.04)
     async with running_key_set_server(create_certificate(authority)) as server:
         server.respond = BAD_RESPONSES[name]
-        source = await fetch_once(server.url, authority.context(), times=times)
+        source = await fetch_once(server.url, authority.create_context(), times=times)
         assert source.failures == 1
         assert (source.get_current(), source.get_age()) == (None, None)
         server.respond = send_keys(create_key_set(), "Cache-Control: max-age=0")
-        await until(lambda: find_key_ids(source) == ["key-1"])
+        await wait_until(lambda: find_key_ids(source) == ["key-1"])
         server.respond = BAD_RESPONSES[name]
         failures = source.failures
-        await until(lambda: source.failures > failures)
+        await wait_until(lambda: source.failures > failures)
         assert find_key_ids(source) == ["key-1"]
         assert source.get_age() > 0
         source.stop()
-        await until(lambda: server.ended == len(server.requests))
+        await wait_until(lambda: server.ended == len(server.requests))
     assert not [head for head in server.requests if "/other.json" in head]
 
 
@@ -191,7 +191,7 @@ async def test_endless_body_is_cut_off_at_the_limit(authority: Authority) -> Non
 
     async with running_key_set_server(create_certificate(authority)) as server:
         server.respond = flood
-        source = await fetch_once(server.url, authority.context(), times=FetchTimes(timeout=60))
+        source = await fetch_once(server.url, authority.create_context(), times=FetchTimes(timeout=60))
         assert source.failures == 1
         source.stop()
     # The buffers of both sides hold a few megabytes.
@@ -218,7 +218,7 @@ async def test_large_set_does_not_stop_the_event_loop(authority: Authority) -> N
     async with running_key_set_server(create_certificate(authority)) as server:
         server.respond = send(text)
         measuring = asyncio.create_task(measure_pauses())
-        source = await fetch_once(server.url, authority.context(), times=FetchTimes(timeout=60))
+        source = await fetch_once(server.url, authority.create_context(), times=FetchTimes(timeout=60))
         measuring.cancel()
         source.stop()
     assert source.failures == 1
@@ -238,7 +238,7 @@ async def test_log_does_not_quote_the_response(authority: Authority) -> None:
     async with running_key_set_server(create_certificate(authority)) as server:
         server.respond = send_raw(b"secret-of-another-service\r\n")
         with capture_logs() as lines:
-            source = await fetch_once(server.url, authority.context())
+            source = await fetch_once(server.url, authority.create_context())
         source.stop()
     [line] = lines
     assert line["event"] == "key_set_fetch_failed"
@@ -258,7 +258,7 @@ async def test_slow_response_ends_after_the_timeout(authority: Authority) -> Non
     async with running_key_set_server(create_certificate(authority)) as server:
         server.respond = trickle
         began = asyncio.get_running_loop().time()
-        source = await fetch_once(server.url, authority.context(), times=FetchTimes(timeout=0.3))
+        source = await fetch_once(server.url, authority.create_context(), times=FetchTimes(timeout=0.3))
         assert asyncio.get_running_loop().time() - began < 3
         assert source.failures == 1
         source.stop()
@@ -267,7 +267,7 @@ async def test_slow_response_ends_after_the_timeout(authority: Authority) -> Non
 async def test_certificate_of_another_authority_is_a_failure(authority: Authority, tmp_path: Path) -> None:
     other = Authority(tmp_path, "other")
     async with running_key_set_server(create_certificate(authority)) as server:
-        source = await fetch_once(server.url, other.context())
+        source = await fetch_once(server.url, other.create_context())
         assert (source.failures, source.get_current(), server.requests) == (1, None, [])
         source.stop()
 
@@ -286,7 +286,7 @@ async def test_authorities_are_those_of_the_machine(authority: Authority, monkey
 
 async def test_certificate_of_another_host_is_a_failure(authority: Authority) -> None:
     async with running_key_set_server(authority.issue("other.example")) as server:
-        source = await fetch_once(server.url, authority.context())
+        source = await fetch_once(server.url, authority.create_context())
         assert (source.failures, source.get_current(), server.requests) == (1, None, [])
         source.stop()
 
@@ -295,10 +295,10 @@ async def test_server_that_is_down_is_tried_again(authority: Authority) -> None:
     certificate = create_certificate(authority)
     async with running_key_set_server(certificate) as server:
         url = server.url
-    source = await fetch_once(url, authority.context(), times=SOON)
-    await until(lambda: source.failures >= 3)
+    source = await fetch_once(url, authority.create_context(), times=SOON)
+    await wait_until(lambda: source.failures >= 3)
     async with running_key_set_server(certificate, int(url.split(":")[2].split("/")[0])):
-        await until(lambda: find_key_ids(source) == ["key-1"])
+        await wait_until(lambda: find_key_ids(source) == ["key-1"])
     source.stop()
 
 
@@ -306,7 +306,7 @@ async def test_retries_back_off(authority: Authority) -> None:
     clock = Clock()
     async with running_key_set_server(create_certificate(authority)) as server:
         server.respond = send("", status="500 Error")
-        source = RemoteKeySet(server.url, tls=authority.context(), monotonic=clock)
+        source = RemoteKeySet(server.url, tls=authority.create_context(), monotonic=clock)
         delays = []
         for _ in range(6):
             clock.seconds += 100
@@ -322,7 +322,7 @@ LOW, HIGH = (4, 8, 16, 32, 48, 48), (5, 10, 20, 40, 60, 60)
 async def test_unknown_keys_cause_one_fetch_per_interval(authority: Authority) -> None:
     clock = Clock()
     async with running_key_set_server(create_certificate(authority)) as server:
-        source = await fetch_once(server.url, authority.context(), monotonic=clock)
+        source = await fetch_once(server.url, authority.create_context(), monotonic=clock)
         for expected in (2, 2, 3):
             await asyncio.gather(*(source.look_for_new_keys() for _ in range(100)))
             assert len(server.requests) == expected
@@ -340,9 +340,9 @@ async def test_cancelled_caller_does_not_cancel_the_fetch(authority: Authority) 
 
     async with running_key_set_server(create_certificate(authority)) as server:
         server.respond = respond
-        source = RemoteKeySet(server.url, tls=authority.context())
+        source = RemoteKeySet(server.url, tls=authority.create_context())
         callers = [asyncio.create_task(source.look_for_new_keys()) for _ in range(2)]
-        await until(lambda: len(server.requests) == 1)
+        await wait_until(lambda: len(server.requests) == 1)
         callers[0].cancel()
         await asyncio.wait(callers[:1])
         released.set()
@@ -354,12 +354,12 @@ async def test_cancelled_caller_does_not_cancel_the_fetch(authority: Authority) 
 async def test_stop_ends_a_fetch(authority: Authority) -> None:
     async with running_key_set_server(create_certificate(authority)) as server:
         server.respond = stay_silent
-        source = RemoteKeySet(server.url, tls=authority.context())
+        source = RemoteKeySet(server.url, tls=authority.create_context())
         source.start()
-        await until(lambda: len(server.requests) == 1)
+        await wait_until(lambda: len(server.requests) == 1)
         source.stop()
-        await until(lambda: server.ended == 1)
-        await until(lambda: len(asyncio.all_tasks()) <= 2)
+        await wait_until(lambda: server.ended == 1)
+        await wait_until(lambda: len(asyncio.all_tasks()) <= 2)
 
 
 def test_keys_over_http_are_rejected() -> None:

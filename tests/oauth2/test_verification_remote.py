@@ -21,7 +21,7 @@ from tests.oauth2.key_set_server import (
     stay_silent,
 )
 from tests.tokens import create_issuer, create_key_set, create_token, create_token_key
-from tests.waiting import until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -52,7 +52,7 @@ async def started_verifier(
     server: KeySetServer, authority: Authority, times: FetchTimes = SECONDS
 ) -> AsyncIterator[TokenVerifier]:
     issuers = [create_issuer(server.url)]
-    verifier = TokenVerifier(issuers, now=lambda: datetime.now(UTC), tls=authority.context(), fetch_times=times)
+    verifier = TokenVerifier(issuers, now=lambda: datetime.now(UTC), tls=authority.create_context(), fetch_times=times)
     verifier.start()
     yield verifier
     verifier.stop()
@@ -139,11 +139,11 @@ async def test_remembered_token_is_refused_after_its_key_was_withdrawn(
         token = create_token(OLD).encode()
         remembered = await verifier.verify(token)
         requests = len(server.requests)
-        await until(lambda: len(server.requests) > requests + 1)
+        await wait_until(lambda: len(server.requests) > requests + 1)
         assert await verifier.verify(token) is remembered
         server.respond = send_keys(create_key_set(NEW), "Cache-Control: max-age=0")
         requests = len(server.requests)
-        await until(lambda: len(server.requests) > requests + 1)
+        await wait_until(lambda: len(server.requests) > requests + 1)
         with pytest.raises(TokenRefused) as caught:
             await verifier.verify(token)
         assert caught.value.reason is TokenFault.UNKNOWN_KEY

@@ -66,7 +66,7 @@ class Peer:
             thread.join(5)
 
 
-def web_message(case=1068, data=None, instance=OepInstance.EXTERNAL):
+def build_web_message(case=1068, data=None, instance=OepInstance.EXTERNAL):
     files = () if data is None else (Attachment("a", "a.bin", "application/octet-stream", len(data), "", data),)
     references = (ExternalReference("flowInstanceId", str(case)),) if case else (ExternalReference("other", "1"),)
     return WebMessage("id", "Hej", references, oep_instance=instance, attachments=files, sender_user_id="joe01doe")
@@ -80,7 +80,7 @@ def send_message(url, message=None, connect_timeout=0.3, read_timeout=0.3, **acc
         threads=2,
     )
     try:
-        return client.add_message(message or web_message(), added=ADDED, request_id="request-1")
+        return client.add_message(message or build_web_message(), added=ADDED, request_id="request-1")
     finally:
         client.close()
 

@@ -14,7 +14,7 @@ from open_e.accounts import Account
 from open_e.calls import OpenECalls
 from open_e.client import OpenEClient
 from tests.held_open_e import closed_port
-from tests.open_e.peers import ADDED, web_message
+from tests.open_e.peers import ADDED, build_web_message
 
 URL = "http://open-e.test/external/api/callback"
 
@@ -38,7 +38,7 @@ def run_calls(now: datetime, count: int = 1, url: str = URL) -> list[Any]:
             try:
                 async with calls.slot(OepInstance.EXTERNAL):
                     results.append(
-                        await calls.add_message(web_message(), added=ADDED, request_id="r", trace_parent=None)
+                        await calls.add_message(build_web_message(), added=ADDED, request_id="r", trace_parent=None)
                     )
             except BudkavleError as exc:
                 results.append(type(exc))

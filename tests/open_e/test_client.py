@@ -14,12 +14,12 @@ from open_e.client import OpenEClient
 from tests.open_e.peers import (
     ADDED,
     PUBLISHED,
+    build_web_message,
     catch_error_within,
     encode_response,
     read_request,
     send_message,
     serve_responses,
-    web_message,
 )
 
 
@@ -46,7 +46,7 @@ def test_add_message_works_from_many_threads(peer):
     one = peer(serve_responses())
     client = OpenEClient({OepInstance.EXTERNAL: Account(one.url)}, connect_timeout=5, read_timeout=5, threads=8)
     with ThreadPoolExecutor(8) as pool:
-        ids = list(pool.map(lambda _: client.add_message(web_message(), added=ADDED, request_id="r"), range(40)))
+        ids = list(pool.map(lambda _: client.add_message(build_web_message(), added=ADDED, request_id="r"), range(40)))
     client.close()
     assert ids == [151] * 40
     assert one.connections <= 8
@@ -78,7 +78,7 @@ def test_add_message_is_refused_by_an_early_401_that_leaves_the_body_unread(peer
         connection.sendall(encode_response(b"no", "401 Unauthorized", "Connection: close\r\n"))
 
     catch_error_within(
-        5, BackendRefused, peer(serve).url, web_message(data=bytes(20_000_000)), connect_timeout=2, read_timeout=2
+        5, BackendRefused, peer(serve).url, build_web_message(data=bytes(20_000_000)), connect_timeout=2, read_timeout=2
     )
 
 
@@ -133,12 +133,12 @@ def test_add_message_does_not_read_a_huge_response(peer):
 def test_add_message_is_refused_without_an_address():
     client = OpenEClient({}, connect_timeout=1, read_timeout=1, threads=1)
     with pytest.raises(BackendRefused, match="internal"):
-        client.add_message(web_message(instance=OepInstance.INTERNAL), added=ADDED, request_id="r")
+        client.add_message(build_web_message(instance=OepInstance.INTERNAL), added=ADDED, request_id="r")
 
 
 def test_add_message_requires_a_case():
     with pytest.raises(ValueError, match="case"):
-        send_message("http://open-e.test/", web_message(case=None))
+        send_message("http://open-e.test/", build_web_message(case=None))
 
 
 def test_account_repr_hides_its_password():
@@ -179,8 +179,8 @@ def test_add_message_forwards_the_trace(peer):
 
     client = OpenEClient({OepInstance.EXTERNAL: Account(peer(serve).url)}, connect_timeout=5, read_timeout=5, threads=2)
     trace = f"00-{'a' * 32}-{'b' * 16}-01"
-    client.add_message(web_message(), added=ADDED, request_id="r", trace_parent=trace)
-    client.add_message(web_message(), added=ADDED, request_id="r")
+    client.add_message(build_web_message(), added=ADDED, request_id="r", trace_parent=trace)
+    client.add_message(build_web_message(), added=ADDED, request_id="r")
     client.close()
     assert f"traceparent: {trace}" in heads[0]
     assert not any(line.startswith("traceparent") for line in heads[1])

@@ -15,12 +15,12 @@ from open_e.connections import MAX_INTERIM_RESPONSES
 from tests.open_e.peers import (
     ADDED,
     NEVER,
+    build_web_message,
     catch_error_within,
     encode_response,
     read_request,
     send_message,
     send_slowly,
-    web_message,
 )
 
 
@@ -35,7 +35,7 @@ def test_add_message_keeps_a_connection_and_no_cookie(peer):
     one = peer(serve)
     client = OpenEClient({OepInstance.EXTERNAL: Account(one.url)}, connect_timeout=1, read_timeout=1, threads=2)
     for _ in range(3):
-        assert client.add_message(web_message(), added=ADDED, request_id="r") == 151
+        assert client.add_message(build_web_message(), added=ADDED, request_id="r") == 151
     client.close()
     assert one.connections == 1
     assert not any("cookie" in head for head in heads)
@@ -54,7 +54,7 @@ def test_add_message_opens_a_new_connection_when_the_kept_one_was_closed(peer):
     one = peer(serve)
     client = OpenEClient({OepInstance.EXTERNAL: Account(one.url)}, connect_timeout=1, read_timeout=1, threads=2)
     for _ in range(3):
-        assert client.add_message(web_message(), added=ADDED, request_id="r") == 151
+        assert client.add_message(build_web_message(), added=ADDED, request_id="r") == 151
         assert closed.wait(5)
         closed.clear()
     client.close()
@@ -81,7 +81,7 @@ def test_add_message_skips_interim_responses(peer, interim):
     one = peer(serve)
     client = OpenEClient({OepInstance.EXTERNAL: Account(one.url)}, connect_timeout=10, read_timeout=10, threads=2)
     for _ in range(2):
-        assert client.add_message(web_message(), added=ADDED, request_id="r") == 151
+        assert client.add_message(build_web_message(), added=ADDED, request_id="r") == 151
     client.close()
     assert one.connections == 1
 
@@ -158,7 +158,7 @@ def test_add_message_is_unknown_when_the_body_is_never_read(peer):
         connection.recv(10)
         NEVER.wait(1)
 
-    message = web_message(data=bytes(20_000_000))
+    message = build_web_message(data=bytes(20_000_000))
     assert "in time" in catch_error_within(2, OutcomeUnknown, peer(serve).url, message)
 
 
@@ -219,10 +219,10 @@ def test_add_message_over_tls_keeps_the_deadline(peer, tmp_path):
     one = peer(serve)
     account = Account(one.url.replace("http:", "https:"), ca=str(tmp_path / "ca.pem"))
     client = OpenEClient({OepInstance.EXTERNAL: account}, connect_timeout=1, read_timeout=0.3, threads=1)
-    assert client.add_message(web_message(data=bytes(500_000)), added=ADDED, request_id="r") == 151
+    assert client.add_message(build_web_message(data=bytes(500_000)), added=ADDED, request_id="r") == 151
     started = time.monotonic()
     with pytest.raises(OutcomeUnknown):
-        client.add_message(web_message(), added=ADDED, request_id="r")
+        client.add_message(build_web_message(), added=ADDED, request_id="r")
     assert time.monotonic() - started < 3
     client.close()
     assert one.connections == 1

@@ -10,7 +10,7 @@ NS = "http://www.oeplatform.org/version/1.0/schemas/integration/callback"
 ADDED = datetime(2026, 2, 19, 7, 57, 6, 123_456, timezone(timedelta(hours=1)))
 
 
-def envelope(text="Hej", files=(), user_id=None, added=ADDED):
+def build_envelope(text="Hej", files=(), user_id=None, added=ADDED):
     return AddMessageEnvelope(flow_instance_id=356434, text=text, added=added, files=files, user_id=user_id)
 
 
@@ -21,7 +21,7 @@ def wrap_response(body):
     ).encode()
 
 
-def fault(code="S:Server", text="It went wrong", detail=""):
+def build_fault(code="S:Server", text="It went wrong", detail=""):
     return wrap_response(
         '<S:Fault xmlns:ns4="http://www.w3.org/2003/05/soap-envelope">'
         f"<faultcode>{code}</faultcode><faultstring>{text}</faultstring>{detail}</S:Fault>"
@@ -29,7 +29,7 @@ def fault(code="S:Server", text="It went wrong", detail=""):
 
 
 def test_add_message_envelope_equals_that_of_other_clients():
-    sent = b"".join(envelope("Hej <b> åäö\nrad 2", [SoapFile("test.pdf", b"hej")], "joe01doe"))
+    sent = b"".join(build_envelope("Hej <b> åäö\nrad 2", [SoapFile("test.pdf", b"hej")], "joe01doe"))
     assert (
         sent
         == (
@@ -48,7 +48,7 @@ def test_add_message_envelope_equals_that_of_other_clients():
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 196_607, 196_608, 196_609, 1_000_000])
 def test_add_message_envelope_has_its_length_and_encodes_whole_files(size):
     data = bytes(i * 7 % 256 for i in range(size))
-    built = envelope(
+    built = build_envelope(
         "åäö 😀", [SoapFile("å.bin", data), SoapFile("b", bytearray(b"ab")), SoapFile("c", memoryview(b"abcd"))]
     )
     chunks = list(built)
@@ -59,34 +59,34 @@ def test_add_message_envelope_has_its_length_and_encodes_whole_files(size):
 
 
 def test_add_message_envelope_can_be_sent_twice():
-    built = envelope(files=[SoapFile("a", b"abc")])
+    built = build_envelope(files=[SoapFile("a", b"abc")])
     assert list(built) == list(built)
 
 
 @pytest.mark.parametrize("text", ["a\r\nb", "a\rb", "a\nb"])
 def test_add_message_envelope_preserves_every_line_break(text):
-    root = etree.fromstring(b"".join(envelope(text)))
+    root = etree.fromstring(b"".join(build_envelope(text)))
     assert root.findtext(f".//{{{NS}}}message/{{{NS}}}message") == "a\r\nb"
 
 
 def test_add_message_envelope_escapes_file_names_and_users():
-    built = envelope(files=[SoapFile('<a> & "b" ]]>\r.txt', b"a")], user_id="a&b")
+    built = build_envelope(files=[SoapFile('<a> & "b" ]]>\r.txt', b"a")], user_id="a&b")
     root = etree.fromstring(b"".join(built))
     assert root.findtext(f".//{{{NS}}}filename") == '<a> & "b" ]]>\r.txt'
     assert root.findtext(f".//{{{NS}}}userID") == "a&b"
 
 
 def test_add_message_envelope_omits_the_principal_without_a_user():
-    assert b"principal" not in b"".join(envelope())
+    assert b"principal" not in b"".join(build_envelope())
 
 
 def test_add_message_envelope_refuses_a_time_without_offset():
     with pytest.raises(ValueError, match="offset"):
-        envelope(added=datetime(2026, 1, 1))  # noqa: DTZ001 (the wrong input of this test)
+        build_envelope(added=datetime(2026, 1, 1))  # noqa: DTZ001 (the wrong input of this test)
 
 
 def test_add_message_envelope_writes_utc_with_offset():
-    assert b">2026-01-01T00:00:00.000+00:00<" in b"".join(envelope(added=datetime(2026, 1, 1, tzinfo=UTC)))
+    assert b">2026-01-01T00:00:00.000+00:00<" in b"".join(build_envelope(added=datetime(2026, 1, 1, tzinfo=UTC)))
 
 
 def test_parse_response_returns_the_message_id():
@@ -102,13 +102,13 @@ def test_parse_response_rejects_a_message_id_that_is_not_an_int(text):
 
 def test_parse_response_returns_a_declared_fault():
     detail = f'<detail><FlowInstanceNotFoundFault xmlns="{NS}"/></detail>'
-    assert parse_response(fault(text="Not &lt;found&gt;", detail=detail)) == SoapFault(
+    assert parse_response(build_fault(text="Not &lt;found&gt;", detail=detail)) == SoapFault(
         "Server", "Not <found>", ("FlowInstanceNotFoundFault",)
     )
 
 
 def test_parse_response_returns_a_fault_without_detail():
-    assert parse_response(fault("S:Client")) == SoapFault("Client", "It went wrong")
+    assert parse_response(build_fault("S:Client")) == SoapFault("Client", "It went wrong")
 
 
 @pytest.mark.parametrize(

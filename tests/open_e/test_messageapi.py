@@ -13,7 +13,7 @@ from open_e.accounts import Account
 from open_e.client import OpenEClient
 from open_e.messageapi import MessageApi, ReadBackFailed, build_url, parse_messages
 from tests.mock_servers import running_mock
-from tests.open_e.peers import NEVER, web_message
+from tests.open_e.peers import NEVER, build_web_message
 
 CASE = Case(OepInstance.EXTERNAL, 1068)
 SENT = datetime(2026, 2, 19, 7, 57, 6, 123000, tzinfo=UTC)
@@ -69,7 +69,7 @@ def test_build_url_replaces_the_last_segment_of_the_callback():
 )
 def test_message_that_was_published_is_found_on_its_case(text, files, sender):
     scenario = Scenario(users=(User("JOE01DOE", "Joe", "Doe"),))
-    message = web_message()
+    message = build_web_message()
     attachments = tuple(Attachment(name, name, "", len(data), "", data) for name, data in files if data)
     message = message.__class__(
         message.id, text, message.external_references, attachments=attachments, sender_user_id=sender

@@ -29,7 +29,7 @@ class Addresses(HTMLParser):
                 (self.linked if tag == "a" else self.loaded).append(value)
 
 
-def addresses(page: str) -> Addresses:
+def list_addresses(page: str) -> Addresses:
     parser = Addresses()
     parser.feed(page)
     return parser
@@ -57,7 +57,7 @@ def test_each_contract_has_a_page_that_loads_only_local_files(contract: RunningS
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert not re.search(r"(?:https?:)?//", response.text)
-    found = addresses(response.text)
+    found = list_addresses(response.text)
     assert any(address.endswith(".js") for address in found.loaded)
     assert any(address.endswith(".css") for address in found.loaded)
     match = re.search(r'url: "([^"]+)"', response.text)
@@ -80,7 +80,7 @@ def test_json_schema_of_a_delivery_is_served_and_is_that_of_the_contract(contrac
 def test_index_links_every_contract(contract: RunningService) -> None:
     response = contract.client.get("/docs")
     assert response.status_code == 200
-    linked = addresses(response.text).linked
+    linked = list_addresses(response.text).linked
     assert {f"/docs/{name}" for name in NAMES} | {"/docs/deliveries/schema.json"} <= set(linked)
     assert all(contract.client.get(address).status_code == 200 for address in linked)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conftest import running_service
-from tests.browser import errors_of, needs_browser, running_browser, wait
+from tests.browser import needs_browser, read_errors, running_browser, wait
 
 pytestmark = needs_browser
 
@@ -36,4 +36,4 @@ def test_page_offers_a_new_idempotency_key_for_each_load(sqlite_url: str, browse
         keys = {read_offered_key(browser) for _ in range(2)}
         assert len(keys) == 2
         assert all(len(key) == 32 for key in keys)
-        assert errors_of(browser) == []
+        assert read_errors(browser) == []

@@ -12,7 +12,7 @@ import yaml
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService, running_service
 from tests.catalogue_rows import put_message_types
-from tests.factories import message_body
+from tests.factories import build_message_body
 
 SPEC = Path(__file__).parents[2] / "spec"
 CONTRACTS = ("operations", "web-messages", "subscriptions")
@@ -26,11 +26,11 @@ VALUES = {
     "value": ("def",),
 }
 KEYS: tuple[dict[str, str], ...] = ({}, {"apikey": MESSAGES_KEY}, {"apikey": PUBLISH_KEY}, {"apikey": "wrong-key-123"})
-BODIES = (b"", b"{}", b"[", b"\xff", b'{"a":' + b"[" * 60, json.dumps(message_body()).encode())
+BODIES = (b"", b"{}", b"[", b"\xff", b'{"a":' + b"[" * 60, json.dumps(build_message_body()).encode())
 QUERIES = ("", "?limit=0", "?limit=1&limit=2", "?unknown=1", "?%ff=%ff")
 
 
-def paths() -> Iterator[str]:
+def list_paths() -> Iterator[str]:
     """Return every path of the contracts with each value of its last parameter, and paths of no operation."""
     for name in CONTRACTS:
         for template in yaml.safe_load((SPEC / f"{name}.yaml").read_text())["paths"]:
@@ -52,8 +52,8 @@ def paths() -> Iterator[str]:
     )
 
 
-def requests() -> Iterator[dict[str, Any]]:
-    for path in paths():
+def build_requests() -> Iterator[dict[str, Any]]:
+    for path in list_paths():
         for method in METHODS:
             yield {"method": method, "url": path, "headers": KEYS[1]}
         for key in KEYS:
@@ -86,7 +86,7 @@ def both(
         yield linked, layered
 
 
-def facts(response: httpx.Response) -> tuple[int, list[tuple[str, str]], str]:
+def read_facts(response: httpx.Response) -> tuple[int, list[tuple[str, str]], str]:
     """Return status, headers and body without values that differ between responses."""
     headers = [(name, value) for name, value in response.headers.multi_items() if name not in {"date", "location"}]
     return (
@@ -102,11 +102,11 @@ def test_linked_and_layered_operations_respond_alike(both: tuple[RunningService,
         httpx.Client(base_url=both[0].url, trust_env=False) as linked,
         httpx.Client(base_url=both[1].url, trust_env=False) as layered,
     ):
-        for number, request in enumerate(requests()):
+        for number, request in enumerate(build_requests()):
             headers = {**request.pop("headers"), "x-request-id": str(number), "x-requestId": str(number)}
             response, expected = (client.request(**request, headers=headers) for client in (linked, layered))
             if request["url"].partition("?")[0] != "/metrics":
-                assert facts(response) == facts(expected), request
+                assert read_facts(response) == read_facts(expected), request
             statuses.add(response.status_code)
     assert {200, 201, 400, 401, 403, 404, 405, 415} <= statuses
     assert 500 not in statuses

@@ -37,7 +37,7 @@ def describe_fault(fault: Fault, _prefix: str) -> Violation:
 SCHEMA = compile_body_schema({"$ref": "#/components/schemas/Body"}, COMPONENTS, describe_fault)
 
 
-def faults(value: Any) -> list[tuple[str, str]]:
+def list_faults(value: Any) -> list[tuple[str, str]]:
     return [(found.field, found.message) for found in SCHEMA.find_violations(value)]
 
 
@@ -48,16 +48,16 @@ def test_schema_of_body_is_checked_by_entry_only_for_long_lists() -> None:
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], True])
 def test_body_that_is_not_an_object_is_one_fault(value: Any) -> None:
-    assert faults(value) == [("", "type")]
+    assert list_faults(value) == [("", "type")]
 
 
 def test_valid_body_has_no_fault() -> None:
-    assert faults({"id": "x", "list": [{"a": 1}, {"a": 2, "b": None}, {"a": 3, "b": "abc"}]}) == []
+    assert list_faults({"id": "x", "list": [{"a": 1}, {"a": 2, "b": None}, {"a": 3, "b": "abc"}]}) == []
 
 
 def test_faults_of_the_body_and_of_every_entry_are_found() -> None:
     entries: list[Any] = [{"b": "abcd"}, {"a": 1}, None, {"a": {"x": [1]}, "c": 1}, {"a": "1", "b": []}]
-    assert sorted(faults({"id": "y", "list": entries, "more": {"deep": [1]}})) == [
+    assert sorted(list_faults({"id": "y", "list": entries, "more": {"deep": [1]}})) == [
         ("id", "pattern"),
         ("list/0/a", "required"),
         ("list/0/b", "maxLength"),
@@ -71,17 +71,20 @@ def test_faults_of_the_body_and_of_every_entry_are_found() -> None:
 
 
 def test_value_that_is_not_a_list_is_one_fault() -> None:
-    assert faults({"id": "x", "list": {"a": 1}}) == [("list", "type")]
+    assert list_faults({"id": "x", "list": {"a": 1}}) == [("list", "type")]
 
 
 def test_too_long_list_is_one_fault_in_addition_to_those_of_the_allowed_entries() -> None:
-    assert faults({"id": "x", "list": [{"a": 1}] * 1001}) == []
-    assert faults({"id": "x", "list": [{"a": 1}] * 1000 + [0] * 5}) == [("list", "maxItems"), ("list/1000", "type")]
+    assert list_faults({"id": "x", "list": [{"a": 1}] * 1001}) == []
+    assert list_faults({"id": "x", "list": [{"a": 1}] * 1000 + [0] * 5}) == [
+        ("list", "maxItems"),
+        ("list/1000", "type"),
+    ]
 
 
 def test_known_properties_are_checked_after_any_number_of_unknown_ones() -> None:
     many = {f"u{number}": 1 for number in range(5000)}
-    found = faults(many | {"id": "x", "list": [many | {"a": 1}, many]})
+    found = list_faults(many | {"id": "x", "list": [many | {"a": 1}, many]})
     assert len([field for field, _ in found if field.startswith("u")]) == MAX_UNKNOWN
     assert len([field for field, _ in found if field.startswith("list/0/")]) == MAX_UNKNOWN
     assert [row for row in found if row[1] == "required"] == [("list/1/a", "required")]
@@ -89,7 +92,7 @@ def test_known_properties_are_checked_after_any_number_of_unknown_ones() -> None
 
 def test_excessive_text_is_truncated_before_it_is_checked() -> None:
     long = "x" * 10 * MAX_TEXT
-    assert faults({"id": long, "list": [{"a": 1, "b": long}]}) == [("id", "pattern"), ("list/0/b", "maxLength")]
+    assert list_faults({"id": long, "list": [{"a": 1, "b": long}]}) == [("id", "pattern"), ("list/0/b", "maxLength")]
 
 
 def test_is_long_counts_entries() -> None:

@@ -9,7 +9,7 @@ from conftest import MESSAGES_KEY, RunningService
 from openapi import routing
 from openapi.routing import canonicalize_path
 from tests.handlers.messages import read_problem
-from tests.raw_http import RawResponse, request
+from tests.raw_http import RawResponse, send_request
 
 ALLOWED = {
     "/webmessages": "POST",
@@ -25,7 +25,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 
 def send_raw(service: RunningService, target: str, method: str = "GET") -> RawResponse:
     head = f"{method} {target} HTTP/1.1\r\nHost: x\r\napikey: {MESSAGES_KEY}\r\n\r\n"
-    return request(service.port, head.encode("latin-1"), has_body=method != "HEAD")
+    return send_request(service.port, head.encode("latin-1"), has_body=method != "HEAD")
 
 
 def test_canonical_path_follows_its_docstring() -> None:

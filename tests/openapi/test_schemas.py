@@ -8,7 +8,7 @@ from openapi.errors import problem_texts
 from openapi.schemas import Schema
 
 
-def faults(schema: dict[str, Any], value: Any, prefix: str = "") -> list[tuple[str, str]]:
+def list_faults(schema: dict[str, Any], value: Any, prefix: str = "") -> list[tuple[str, str]]:
     violations = Schema(schema, {"schemas": {}}, problem_texts.build_violation).find_violations(value, prefix)
     return sorted((violation.field, violation.message) for violation in violations)
 
@@ -38,9 +38,9 @@ def faults(schema: dict[str, Any], value: Any, prefix: str = "") -> list[tuple[s
     ],
 )
 def test_schema_reports_faults(schema: dict[str, Any], value: Any, message: str) -> None:
-    assert faults(schema, value) == [("body", message)]
+    assert list_faults(schema, value) == [("body", message)]
     schema = {"type": "object", "properties": {"inner": {"type": "array", "items": schema}}}
-    assert faults(schema, {"inner": [value]}, "op.") == [("op.inner[0]", message)]
+    assert list_faults(schema, {"inner": [value]}, "op.") == [("op.inner[0]", message)]
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def test_schema_reports_faults(schema: dict[str, Any], value: Any, message: str)
     ],
 )
 def test_schema_accepts_valid_values(schema: dict[str, Any], value: Any) -> None:
-    assert faults(schema, value) == []
+    assert list_faults(schema, value) == []
 
 
 def test_schema_reports_every_unknown_and_every_missing_property() -> None:
     schema = {"type": "object", "required": ["a", "b"], "properties": {"a": {}, "b": {}}, "additionalProperties": False}
-    assert faults(schema, {"c": 1, "d": 1}) == [
+    assert list_faults(schema, {"c": 1, "d": 1}) == [
         ("a", "is required"),
         ("b", "is required"),
         ("c", "not a property of this object"),

@@ -7,12 +7,12 @@ import httpx
 import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
-from tests.factories import message_body
+from tests.factories import build_message_body
 from tests.handlers.messages import read_problem, read_violations
-from tests.raw_http import RawConnection, RawResponse, request
+from tests.raw_http import RawConnection, RawResponse, send_request
 
 MAX_BODY_BYTES = 150 * 1024 * 1024
-GOOD = json.dumps(message_body()).encode()
+GOOD = json.dumps(build_message_body()).encode()
 TOO_LARGE = f"The body must be at most {MAX_BODY_BYTES} bytes"
 JSON = {"content-type": "application/json"}
 WRONG_TYPE = {"content-type": "text/plain"}
@@ -35,7 +35,7 @@ def post_announced_length(
         b"Content-Length: %d" % length,
         *headers,
     ]
-    return request(service.port, b"\r\n".join(lines) + b"\r\n\r\n")
+    return send_request(service.port, b"\r\n".join(lines) + b"\r\n\r\n")
 
 
 @pytest.mark.parametrize("headers", [WRONG_KEY, WRONG_KEY | WRONG_TYPE, WRONG_KEY | {"apikey": ""}])
@@ -102,7 +102,7 @@ def test_every_operation_checks_key_scope_and_faults_in_this_order(
 
 
 def test_request_without_a_key_gets_401(contract: RunningService) -> None:
-    response = request(contract.port, b"GET /webmessages/x HTTP/1.1\r\nHost: x\r\n\r\n")
+    response = send_request(contract.port, b"GET /webmessages/x HTTP/1.1\r\nHost: x\r\n\r\n")
     assert response.status == 401
     assert response.headers["content-type"] == "application/problem+json"
 
@@ -133,7 +133,7 @@ def test_chunked_body_is_accepted(contract: RunningService) -> None:
     assert response.status_code == 201, response.text
 
 
-def wrong_bodies() -> dict[str, tuple[bytes, str]]:
+def build_wrong_bodies() -> dict[str, tuple[bytes, str]]:
     return {
         "nothing": (b"", "must be JSON: Expecting value: line 1 column 1 (char 0)"),
         "cut-off": (GOOD[:-1], "must be JSON: Expecting ',' delimiter: line 1 column 154 (char 153)"),
@@ -168,14 +168,14 @@ def wrong_bodies() -> dict[str, tuple[bytes, str]]:
     }
 
 
-@pytest.mark.parametrize(("body", "message"), wrong_bodies().values(), ids=wrong_bodies())
+@pytest.mark.parametrize(("body", "message"), build_wrong_bodies().values(), ids=build_wrong_bodies())
 def test_json_that_is_not_strict_is_refused(contract: RunningService, body: bytes, message: str) -> None:
     assert read_violations(post(contract, body, JSON)) == [("body", message)]
 
 
 @pytest.mark.parametrize("size", [0, 300_000, 2_000_000])
 def test_json_body_may_begin_with_a_byte_order_mark(contract: RunningService, size: int) -> None:
-    body = b"\xef\xbb\xbf" + json.dumps(message_body(message="x" * (size + 1))).encode()
+    body = b"\xef\xbb\xbf" + json.dumps(build_message_body(message="x" * (size + 1))).encode()
     assert post(contract, body, JSON).status_code == 201
 
 

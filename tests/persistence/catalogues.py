@@ -17,7 +17,7 @@ from persistence.tables import allowed_subscriptions, certificates, deliveries, 
 from persistence.tables import subscriptions as subscriptions_table
 from persistence.work import short_read, short_write
 from tests.factories import NOW
-from tests.persistence.rows import delivery_row, event_row
+from tests.persistence.rows import build_delivery_row, build_event_row
 
 SYSTEM_IDS = [str(UUID(int=number)) for number in range(1, 11)]
 SYSTEM = SYSTEM_IDS[0]
@@ -44,14 +44,14 @@ async def prepare(database: Database) -> None:
     await audit.record(database, AuditEntry(CATALOGUE, "call", NOW, "apply", "-", "changed", "r-0"))
 
 
-def entry(index: int = 0, **changes: Any) -> Entry:
+def build_entry(index: int = 0, **changes: Any) -> Entry:
     values = {"org_type": 1, "org_code": 101, "entity_type": 202, "webhook_url": "/a", "start": START, "end": END}
     return Entry(index, **(values | changes))
 
 
-def entries(count: int, **changes: Any) -> list[Entry]:
+def build_entries(count: int, **changes: Any) -> list[Entry]:
     """Return that number of entries, each with its own orgCode."""
-    return [entry(index, org_code=index, **changes) for index in range(count)]
+    return [build_entry(index, org_code=index, **changes) for index in range(count)]
 
 
 async def sync(database: Database, wanted: Iterable[Entry], system_id: str = SYSTEM, **changes: Any) -> SyncResult:
@@ -67,23 +67,23 @@ def set_of(wanted: Iterable[Entry]) -> list[Subscription]:
     )
 
 
-async def queue(database: Database, system_id: str, count: int, **changes: Any) -> None:
+async def queue_deliveries(database: Database, system_id: str, count: int, **changes: Any) -> None:
     """Queue that number of undelivered deliveries for each subscription of a system."""
 
     @short_write
     def insert(connection: sa.Connection) -> None:
-        event = event_row(NOW)
+        event = build_event_row(NOW)
         connection.execute(events.insert(), [event])
         ids = connection.execute(
             sa.select(subscriptions_table.c.id).where(subscriptions_table.c.system_id == system_id)
         ).scalars()
-        rows = [delivery_row(event, system_id, id_, **changes) for id_ in ids for _ in range(count)]
+        rows = [build_delivery_row(event, system_id, id_, **changes) for id_ in ids for _ in range(count)]
         connection.execute(deliveries.insert(), rows)
 
     await database.write(insert)
 
 
-async def rows_of(database: Database) -> dict[Identity, int]:
+async def map_ids(database: Database) -> dict[Identity, int]:
     """Return the ids of all subscriptions."""
 
     @short_read
@@ -94,5 +94,5 @@ async def rows_of(database: Database) -> dict[Identity, int]:
     return await database.read(select)
 
 
-async def all_entries(database: Database) -> list[AuditEntry]:
+async def list_all_entries(database: Database) -> list[AuditEntry]:
     return [item.entry for _, item in await audit.list_page(database, after=0, limit=10_000)]

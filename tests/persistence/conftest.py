@@ -11,7 +11,7 @@ from tests.postgresql import PostgresqlServer
 @pytest.fixture
 def url(postgresql_server: PostgresqlServer) -> Iterator[str]:
     """The URL of a migrated, empty database."""
-    url = postgresql_server.new_migrated()
+    url = postgresql_server.create_migrated()
     yield url
     postgresql_server.give_back(url)
 

@@ -14,7 +14,7 @@ from persistence import publications as stored
 from persistence.database import Database
 from persistence.publications import DueCase, ReadBack, SettledCase
 from persistence.work import short_read, short_write
-from tests.factories import NOW, web_message
+from tests.factories import NOW, build_web_message
 
 CASE = Case(OepInstance.EXTERNAL, 1068)
 TIMES = CallTimes(timedelta(seconds=35), timedelta(seconds=20))
@@ -27,7 +27,7 @@ ENTRY = AuditEntry(WEB_MESSAGES, "change", NOW, "deleteWebMessageById", "tests",
 
 def to_case(text: str = "Hej", case: int = 1068, **changes: Any) -> WebMessage:
     references = (ExternalReference("flowInstanceId", str(case)), ExternalReference("errand", "1"))
-    return web_message(**{"message": text, "external_references": references, "created": None} | changes)
+    return build_web_message(**{"message": text, "external_references": references, "created": None} | changes)
 
 
 async def send(database: Database, message: WebMessage, sent: datetime = NOW, *, is_unknown: bool = True) -> WebMessage:

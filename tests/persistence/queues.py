@@ -33,27 +33,27 @@ SECOND = timedelta(seconds=1)
 BODY_HASH = "0f" * 32
 
 
-def event(**changes: Any) -> Event:
+def build_event(**changes: Any) -> Event:
     values = {"id": str(uuid4()), "entity_type": 202, "org_type": 1, "org_code": 101, "change": 1, "created": NOW}
     return Event(**(values | changes))
 
 
-def publication(published: Event) -> Publication:
+def build_publication(published: Event) -> Publication:
     return Publication(published, "publisher", "request")
 
 
 async def publish(database: Database, **changes: Any) -> PublishResult:
-    return await outbox.publish(database, publication(event(**changes)))
+    return await outbox.publish(database, build_publication(build_event(**changes)))
 
 
-def lease(holder: str = "worker", now: datetime = NOW) -> Lease:
+def build_lease(holder: str = "worker", now: datetime = NOW) -> Lease:
     return Lease(holder, now, now + LEASE)
 
 
 async def claim(
     database: Database, holder: str = "worker", now: datetime = NOW, **limits: Any
 ) -> Sequence[ClaimedDelivery]:
-    return await claim_due(database, lease(holder, now), **limits)
+    return await claim_due(database, build_lease(holder, now), **limits)
 
 
 async def claim_due(
@@ -76,7 +76,7 @@ async def claim_due(
     return claimed
 
 
-def settled(
+def build_settled(
     claimed: ClaimedDelivery, outcome: AttemptOutcome = AttemptOutcome.DONE, due: datetime | None = None
 ) -> SettledAttempt:
     responses = (ReceiverResponse(status, Reason.HTTP) for status in (503, 404, *range(200, 600)))
@@ -86,7 +86,7 @@ def settled(
     return SettledAttempt(claimed.number, outcome, attempt, due, delivered)
 
 
-async def rows(database: Database, table: sa.Table) -> list[Mapping[str, Any]]:
+async def list_rows(database: Database, table: sa.Table) -> list[Mapping[str, Any]]:
     """Return all rows of a table, sorted by its first column."""
 
     @short_read

@@ -13,7 +13,7 @@ from persistence.tables import metadata
 from persistence.work import short_read, short_write
 
 
-async def counts(database: Database) -> dict[str, int]:
+async def count_rows(database: Database) -> dict[str, int]:
     """Return the number of rows of each table that has any."""
 
     @short_read
@@ -27,7 +27,7 @@ async def counts(database: Database) -> dict[str, int]:
     return await database.read(count)
 
 
-async def content_of(database: Database, file: Attachment) -> bytes:
+async def read_content(database: Database, file: Attachment) -> bytes:
     """Return the content of an attachment, its chunks joined."""
     return b"".join([piece async for piece in stored.read_attachment(database, file)])
 
@@ -40,13 +40,13 @@ async def execute(database: Database, statement: str) -> None:
     await database.write(run)
 
 
-def event_row(created: datetime, **changes: Any) -> dict[str, Any]:
+def build_event_row(created: datetime, **changes: Any) -> dict[str, Any]:
     """Return an event row of the queue."""
     row = {"id": str(uuid4()), "created": created, "entity_type": 202, "content": "{}", "subscriptions": 1}
     return row | {"publisher": "tests", "request_id": "tests"} | changes
 
 
-def delivery_row(event: dict[str, Any], system_id: str, subscription_id: int, **changes: Any) -> dict[str, Any]:
+def build_delivery_row(event: dict[str, Any], system_id: str, subscription_id: int, **changes: Any) -> dict[str, Any]:
     """Return a waiting delivery row of that event."""
     row = {"id": str(uuid4()), "event_id": event["id"], "created": event["created"], "due": event["created"]}
     row |= {"system_id": system_id, "subscription_id": subscription_id, "state": "waiting", "attempts": 0}

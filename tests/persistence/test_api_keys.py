@@ -17,16 +17,16 @@ pytestmark = pytest.mark.anyio
 LATER = NOW + timedelta(seconds=1)
 
 
-def api_key(name: str = "caller", *scopes: str) -> ApiKey:
+def build_api_key(name: str = "caller", *scopes: str) -> ApiKey:
     return ApiKey(hash_key(generate_key().encode()), name, scopes or ("messages",), NOW)
 
 
 async def test_find_returns_the_created_key(database: Database) -> None:
     keys = [
-        api_key("one", "messages"),
-        api_key("two", "messages.read", "publish:8:-1"),
-        api_key("å 'quoted'", "publish"),
-        replace(api_key("three"), expires=LATER),
+        build_api_key("one", "messages"),
+        build_api_key("two", "messages.read", "publish:8:-1"),
+        build_api_key("å 'quoted'", "publish"),
+        replace(build_api_key("three"), expires=LATER),
     ]
     for key in keys:
         await api_keys.create(database, key)
@@ -35,26 +35,28 @@ async def test_find_returns_the_created_key(database: Database) -> None:
 
 async def test_find_of_an_unknown_hash_is_none(database: Database) -> None:
     assert await api_keys.find(database, hash_key(b"nobody")) is None
-    await api_keys.create(database, api_key())
+    await api_keys.create(database, build_api_key())
     assert await api_keys.find(database, "%") is None
 
 
 async def test_create_refuses_a_name_in_use(database: Database) -> None:
-    first = api_key()
+    first = build_api_key()
     await api_keys.create(database, first)
     with pytest.raises(Conflict, match="a key named 'caller' is in use; revoke it first"):
-        await api_keys.create(database, api_key())
+        await api_keys.create(database, build_api_key())
     assert await api_keys.list_all(database) == [first]
 
 
 async def test_one_of_two_concurrent_creates_succeeds(database: Database) -> None:
-    results = await asyncio.gather(*(api_keys.create(database, api_key()) for _ in range(5)), return_exceptions=True)
+    results = await asyncio.gather(
+        *(api_keys.create(database, build_api_key()) for _ in range(5)), return_exceptions=True
+    )
     assert sorted(type(result).__name__ for result in results) == ["Conflict"] * 4 + ["NoneType"]
     assert len(await api_keys.list_all(database)) == 1
 
 
 async def test_revoke_ends_a_key_and_releases_its_name(database: Database) -> None:
-    first, second = api_key(), replace(api_key(), created=LATER)
+    first, second = build_api_key(), replace(build_api_key(), created=LATER)
     await api_keys.create(database, first)
     await api_keys.revoke(database, "caller", LATER)
     assert await api_keys.find(database, first.key_hash) is None
@@ -65,7 +67,7 @@ async def test_revoke_ends_a_key_and_releases_its_name(database: Database) -> No
 
 
 async def test_revoke_refuses_an_unknown_name(database: Database) -> None:
-    await api_keys.create(database, api_key("other"))
+    await api_keys.create(database, build_api_key("other"))
     with pytest.raises(NotFound, match="no key named 'caller' is in use"):
         await api_keys.revoke(database, "caller", NOW)
     await api_keys.revoke(database, "other", NOW)
@@ -75,7 +77,7 @@ async def test_revoke_refuses_an_unknown_name(database: Database) -> None:
 
 
 async def test_revoke_does_not_change_other_keys(database: Database) -> None:
-    keys = [api_key("a"), api_key("b")]
+    keys = [build_api_key("a"), build_api_key("b")]
     for key in keys:
         await api_keys.create(database, key)
     await api_keys.revoke(database, "a", LATER)
@@ -84,11 +86,11 @@ async def test_revoke_does_not_change_other_keys(database: Database) -> None:
 
 async def test_list_all_is_sorted_by_name_then_time(database: Database) -> None:
     assert await api_keys.list_all(database) == []
-    old = replace(api_key("b"), created=NOW - timedelta(days=1))
+    old = replace(build_api_key("b"), created=NOW - timedelta(days=1))
     await api_keys.create(database, old)
     await api_keys.revoke(database, "b", NOW)
     for name in ("c", "b", "a"):
-        await api_keys.create(database, api_key(name))
+        await api_keys.create(database, build_api_key(name))
     listed = await api_keys.list_all(database)
     assert [(key.name, key.revoked) for key in listed] == [("a", None), ("b", NOW), ("b", None), ("c", None)]
 

@@ -25,7 +25,7 @@ from persistence.opening import open_database
 from persistence.tables import audit_entries
 from persistence.work import long_read, short_read, short_write
 from tests.factories import NOW
-from tests.persistence.catalogues import SYSTEM, entries, prepare, sync
+from tests.persistence.catalogues import SYSTEM, build_entries, prepare, sync
 from tests.persistence.rows import execute
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.anyio
 CHAIN = "a"
 
 
-def audit_entry(**changes: Any) -> AuditEntry:
+def build_audit_entry(**changes: Any) -> AuditEntry:
     values = {
         "chain": CHAIN,
         "kind": "call",
@@ -58,8 +58,8 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 async def chain(database: Database) -> Sequence[tuple[int, str]]:
     """Return ids and hashes of a chain of four entries, next to another chain."""
     for number in range(1, 5):
-        await audit.record(database, audit_entry(request_id=f"r-{number}"))
-        await audit.record(database, audit_entry(chain=NO_SYSTEM))
+        await audit.record(database, build_audit_entry(request_id=f"r-{number}"))
+        await audit.record(database, build_audit_entry(chain=NO_SYSTEM))
     page = await audit.list_page(database, after=0, limit=100, chain=CHAIN)
     assert await find_break(database) is None
     return [(id_, item.hash) for id_, item in page]
@@ -70,12 +70,15 @@ async def find_break(database: Database, head: str | None = None) -> BrokenChain
 
 
 async def test_record_chains_entries_by_hash(database: Database) -> None:
-    first, second = audit_entry(), audit_entry(time=NOW + timedelta(seconds=1, microseconds=999), outcome="failed")
+    first, second = (
+        build_audit_entry(),
+        build_audit_entry(time=NOW + timedelta(seconds=1, microseconds=999), outcome="failed"),
+    )
     await audit.record(database, first)
-    await audit.record(database, audit_entry(chain=NO_SYSTEM))
+    await audit.record(database, build_audit_entry(chain=NO_SYSTEM))
     await audit.record(database, second)
     page = await audit.list_page(database, after=0, limit=10, chain=CHAIN)
-    kept_second = audit_entry(time=NOW + timedelta(seconds=1), outcome="failed")
+    kept_second = build_audit_entry(time=NOW + timedelta(seconds=1), outcome="failed")
     first_hash = hash_entry(first, write_detail(first.detail), 1, FIRST_HASH)
     second_hash = hash_entry(kept_second, write_detail(first.detail), 2, first_hash)
     assert [(item.entry, item.number, item.hash) for _, item in page] == [
@@ -91,7 +94,7 @@ async def test_record_chains_entries_by_hash(database: Database) -> None:
 async def test_list_page_is_filtered_oldest_first(database: Database) -> None:
     for number in range(6):
         chain_name, time = (CHAIN, NO_SYSTEM)[number % 2], NOW + timedelta(minutes=number)
-        await audit.record(database, audit_entry(chain=chain_name, time=time, request_id=f"r-{number}"))
+        await audit.record(database, build_audit_entry(chain=chain_name, time=time, request_id=f"r-{number}"))
 
     async def ids(**filters: Any) -> list[str]:
         found, after = [], 0
@@ -115,10 +118,10 @@ async def test_list_page_is_filtered_oldest_first(database: Database) -> None:
 )
 async def test_list_page_reads_only_what_is_listed(database: Database, filters: tuple[Any, Any], index: str) -> None:
     """Neither a long log of other chains nor older entries make it slow."""
-    older = audit_entry(chain=NO_SYSTEM, time=NOW - timedelta(days=1))
+    older = build_audit_entry(chain=NO_SYSTEM, time=NOW - timedelta(days=1))
     for _ in range(3):
         await audit.record_all(database, NO_SYSTEM, [older] * 2000)
-        await audit.record_all(database, CHAIN, [audit_entry()] * 200)
+        await audit.record_all(database, CHAIN, [build_audit_entry()] * 200)
     [*_, (middle, _)] = await audit.list_page(database, after=0, limit=300, chain=CHAIN)
     for plan in await database.read(short_read(_explain_pages), [0, middle], *filters):
         assert index in plan
@@ -143,7 +146,7 @@ def _explain_pages(connection: sa.Connection, after: list[int], chain: str | Non
 async def test_list_page_since_a_time_is_ordered_by_time(database: Database) -> None:
     """Processes may append in another order than that of their times."""
     for minutes in (5, 1, 4, 1, 3, 2):
-        await audit.record(database, audit_entry(time=NOW + timedelta(minutes=minutes)))
+        await audit.record(database, build_audit_entry(time=NOW + timedelta(minutes=minutes)))
     found, after = [], 0
     while page := await audit.list_page(database, after=after, limit=2, since=NOW + timedelta(minutes=1)):
         found += [(item.entry.time - NOW) // timedelta(minutes=1) for _, item in page]
@@ -164,7 +167,7 @@ async def test_list_page_includes_entries_with_one_number(database: Database, ch
 async def test_concurrent_entries_are_chained(database: Database) -> None:
     names = [CHAIN, NO_SYSTEM, CATALOGUE]
     async with asyncio.timeout(60):
-        await asyncio.gather(*(audit.record(database, audit_entry(chain=names[n % 3])) for n in range(90)))
+        await asyncio.gather(*(audit.record(database, build_audit_entry(chain=names[n % 3])) for n in range(90)))
     heads, found = await audit.verify(database)
     assert found is None
     assert {name: head.length for name, head in heads.items()} == dict.fromkeys(names, 30)
@@ -174,9 +177,9 @@ async def test_verify_reads_valid_chains_once(database: Database) -> None:
     """It reads chain by chain, several times as slowly, only to find the first invalid entry."""
     times = [NOW + timedelta(milliseconds=n) for n in range(1200)]
     for name in (CHAIN, NO_SYSTEM):
-        await audit.record_all(database, name, [audit_entry(chain=name, time=time) for time in times])
-    await audit.record(database, audit_entry(detail={"created": ["æ" * 100] * 300}))
-    await audit.record(database, audit_entry(operation='"\\\n\x7f\u2028æ'))
+        await audit.record_all(database, name, [build_audit_entry(chain=name, time=time) for time in times])
+    await audit.record(database, build_audit_entry(detail={"created": ["æ" * 100] * 300}))
+    await audit.record(database, build_audit_entry(operation='"\\\n\x7f\u2028æ'))
     heads, found = await audit.verify(database)
     assert found is None
     assert await database.read(long_read(audit._read_ends), heads[NO_SYSTEM].hash) == (heads, True)
@@ -253,7 +256,7 @@ async def test_added_entry_is_detected(
     """This includes an entry that correctly continues the chain, without a matching head."""
 
     def insert(connection: sa.Connection) -> None:
-        made_up = audit_entry(request_id="made up", detail={})
+        made_up = build_audit_entry(request_id="made up", detail={})
         row = {name: getattr(made_up, name) for name in ("chain", "kind", "time", "operation", "caller", "outcome")}
         hash_ = hash_entry(made_up, "{}", number, chain[-1][1])
         row |= {"request_id": "made up", "detail": "{}", "number": number, "hash": hash_}
@@ -290,7 +293,7 @@ async def test_wrong_head_is_detected(database: Database, chain: Sequence[tuple[
 
 async def test_missing_required_chain_is_detected(database: Database) -> None:
     await prepare(database)
-    await sync(database, entries(1))
+    await sync(database, build_entries(1))
     assert await find_break(database) is None
     for name in (CATALOGUE, SYSTEM):
         await execute(database, f"delete from audit_entries where chain = '{name}'")
@@ -307,7 +310,7 @@ async def test_stored_hash_detects_a_rewritten_chain(database: Database, chain: 
     await execute(database, "delete from audit_entries where chain = 'a'")
     await execute(database, "delete from chains where name = 'a'")
     for number in range(1, 4):
-        await audit.record(database, audit_entry(request_id=f"r-{number}"))
+        await audit.record(database, build_audit_entry(request_id=f"r-{number}"))
     assert await find_break(database) is None
     assert await find_break(database, chain[2][1]) is None
     assert await find_break(database, chain[3][1]) == BrokenChain("", 0, f"no entry has the hash {chain[3][1]}")
@@ -323,7 +326,7 @@ async def test_unreadable_value_is_detected(migrated_sqlite: bytes, tmp_path: Pa
     (tmp_path / "test.db").write_bytes(migrated_sqlite)
     database = open_database(f"sqlite:///{tmp_path}/test.db")
     for _ in range(3):
-        await audit.record(database, audit_entry())
+        await audit.record(database, build_audit_entry())
     await execute(database, f"update audit_entries set {column} = {value} where number = 2")
     found = await find_break(database)
     await database.close()
@@ -337,7 +340,7 @@ async def test_time_outside_the_range_is_detected(url: str, time: str) -> None:
     """PostgreSQL accepts times that Python does not have, and may format them like others."""
     database = open_database(url)
     for _ in range(3):
-        await audit.record(database, audit_entry())
+        await audit.record(database, build_audit_entry())
     await execute(database, f"update audit_entries set time = {time} where number = 2")
     found = await find_break(database)
     await database.close()
@@ -346,7 +349,7 @@ async def test_time_outside_the_range_is_detected(url: str, time: str) -> None:
 
 async def test_verify_sees_one_state_during_writes(database: Database) -> None:
     for _ in range(30):
-        await audit.record(database, audit_entry())
+        await audit.record(database, build_audit_entry())
     task = asyncio.create_task(_record_often(database))
     for _ in range(10):
         assert await find_break(database) is None
@@ -358,5 +361,5 @@ async def test_verify_sees_one_state_during_writes(database: Database) -> None:
 
 async def _record_often(database: Database) -> int:
     for _ in range(100):
-        await audit.record(database, audit_entry())
+        await audit.record(database, build_audit_entry())
     return 100

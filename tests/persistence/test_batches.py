@@ -12,17 +12,17 @@ from persistence.batches import MAX_BATCH, Batcher
 from persistence.database import Database
 from persistence.sqlite.database import SqliteDatabase
 from persistence.work import batched_read
-from tests.factories import web_message
-from tests.handlers.messages import new_id
+from tests.factories import build_web_message
+from tests.handlers.messages import create_id
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_batched_reads_get_their_own_results(database: Database) -> None:
-    messages = [web_message(id=new_id(), message=f"message {number}") for number in range(2 * MAX_BATCH)]
+    messages = [build_web_message(id=create_id(), message=f"message {number}") for number in range(2 * MAX_BATCH)]
     for message in messages:
         await stored.store(database, message)
-    ids = [*(message.id for message in messages), new_id(), messages[0].id]
+    ids = [*(message.id for message in messages), create_id(), messages[0].id]
     found = await asyncio.gather(*(stored.get(database, id_) for id_ in ids), return_exceptions=True)
     assert found[: len(messages)] == messages
     assert isinstance(found[-2], NotFound)

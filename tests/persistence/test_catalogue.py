@@ -19,9 +19,9 @@ from persistence import catalogue as stored
 from persistence.catalogue import Applied, Apply, CatalogueInUse, Pruned
 from persistence.database import Database
 from persistence.work import short_write
-from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, catalogue, message_type, system
+from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, build_catalogue, build_message_type, build_system
 from tests.factories import NOW
-from tests.persistence.rows import counts, delivery_row, event_row
+from tests.persistence.rows import build_delivery_row, build_event_row, count_rows
 
 pytestmark = pytest.mark.anyio
 
@@ -46,10 +46,10 @@ async def queue_messages(database: Database, system_id: str, number: int) -> Non
         of_system = sa.select(tables.subscriptions.c.id).where(tables.subscriptions.c.system_id == system_id)
         queues = connection.execute(of_system).scalars().all()
         for place in range(number):
-            event = event_row(NOW)
+            event = build_event_row(NOW)
             connection.execute(tables.events.insert(), [event])
             changes = {"lease": "worker"} if place else {"state": "parked", "due": None}
-            rows = [delivery_row(event, system_id, queue, **changes) for queue in queues]
+            rows = [build_delivery_row(event, system_id, queue, **changes) for queue in queues]
             connection.execute(tables.deliveries.insert(), rows)
 
     await database.write(put)
@@ -82,28 +82,28 @@ async def refused_writes(database: Database) -> AsyncIterator[None]:
     await database.write(end)
 
 
-async def entries(database: Database, chain: str = CATALOGUE) -> list[ChainedEntry]:
+async def list_entries(database: Database, chain: str = CATALOGUE) -> list[ChainedEntry]:
     ends, broken = await audit.verify(database)
     assert broken is None, ends
     return [entry for _, entry in await audit.list_page(database, after=0, limit=1000, chain=chain)]
 
 
-FULL = catalogue(
-    system(
+FULL = build_catalogue(
+    build_system(
         webhook_secrets=("env:NEW", "file:/secrets/old"),
         allow_private_addresses=True,
         client_certificate=ClientCertificate("file:/own.pem", "file:/own.key"),
         ca="file:/ca.pem",
     ),
-    system(OTHER_ID, certificates=frozenset({FINGERPRINT, "00" * 32})),
-    types=[message_type(start=date(2024, 10, 1), end=date(2999, 12, 31)), 203],
+    build_system(OTHER_ID, certificates=frozenset({FINGERPRINT, "00" * 32})),
+    types=[build_message_type(start=date(2024, 10, 1), end=date(2999, 12, 31)), 203],
     event=WebMessageEvent(7, -1, 203),
 )
 
 
 async def test_read_returns_the_applied_catalogue(database: Database) -> None:
     assert await stored.read(database) == EMPTY
-    for wanted in (FULL, catalogue(), EMPTY, FULL):
+    for wanted in (FULL, build_catalogue(), EMPTY, FULL):
         applied = await apply(database, wanted)
         assert applied.changes
         assert await stored.read(database) == wanted
@@ -112,10 +112,10 @@ async def test_read_returns_the_applied_catalogue(database: Database) -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (catalogue(event=WebMessageEvent(1, 1, 202)), catalogue(types=[203], allowed=[])),
+        (build_catalogue(event=WebMessageEvent(1, 1, 202)), build_catalogue(types=[203], allowed=[])),
         (
-            catalogue(event=WebMessageEvent(1, 1, 202)),
-            catalogue(types=[204], allowed=[(1, 204)], event=WebMessageEvent(1, 1, 204)),
+            build_catalogue(event=WebMessageEvent(1, 1, 202)),
+            build_catalogue(types=[204], allowed=[(1, 204)], event=WebMessageEvent(1, 1, 204)),
         ),
     ],
     ids=["goes", "moves"],
@@ -128,21 +128,21 @@ async def test_apply_stores_a_type_with_its_event(database: Database, before: Ca
 
 async def test_repeated_apply_writes_only_its_call_entry(database: Database) -> None:
     await apply(database, FULL)
-    before = await counts(database)
+    before = await count_rows(database)
     async with refused_writes(database):
         assert await apply(database, FULL) == Applied(())
         with pytest.raises((StorageFailed, sa.exc.IntegrityError)):
             await apply(database, EMPTY)
-    after = await counts(database)
+    after = await count_rows(database)
     assert after == before | {"audit_entries": before["audit_entries"] + 1}
-    last = (await entries(database))[-1].entry
+    last = (await list_entries(database))[-1].entry
     assert (last.kind, last.outcome) == ("call", "unchanged")
 
 
 async def test_apply_is_audited_with_before_and_after(database: Database) -> None:
-    await apply(database, catalogue())
-    await apply(database, catalogue(system(name="Other")))
-    first, second, call, change = (item.entry for item in await entries(database))
+    await apply(database, build_catalogue())
+    await apply(database, build_catalogue(build_system(name="Other")))
+    first, second, call, change = (item.entry for item in await list_entries(database))
     assert (first.kind, second.kind) == ("call", "change")
     assert first.detail == {"added": 5, "changed": 0, "removed": 0, "prunedSubscriptions": 0, "droppedMessages": 0}
     assert (call.operation, call.caller, call.outcome, call.request_id) == ("apply", "-", "changed", "request")
@@ -163,13 +163,13 @@ async def test_apply_is_audited_with_before_and_after(database: Database) -> Non
 
 
 async def test_dry_run_returns_the_same_and_writes_only_its_call_entry(database: Database) -> None:
-    await apply(database, catalogue(system(), system(OTHER_ID)))
+    await apply(database, build_catalogue(build_system(), build_system(OTHER_ID)))
     await subscribe(database, SYSTEM_ID, (1, 202))
     await queue_messages(database, SYSTEM_ID, 2)
-    before = await counts(database)
+    before = await count_rows(database)
     dry = await apply(database, EMPTY, is_dry_run=True, is_pruning=True)
-    assert await counts(database) == before | {"audit_entries": before["audit_entries"] + 1}
-    assert (await entries(database))[-1].entry.outcome == "dry run"
+    assert await count_rows(database) == before | {"audit_entries": before["audit_entries"] + 1}
+    assert (await list_entries(database))[-1].entry.outcome == "dry run"
     assert await apply(database, EMPTY, is_pruning=True) == dry
 
 
@@ -177,10 +177,10 @@ async def test_dry_run_returns_the_same_and_writes_only_its_call_entry(database:
 @pytest.mark.parametrize(
     ("wanted", "named"),
     [
-        (catalogue(system(OTHER_ID)), ["system"]),
-        (catalogue(system(), system(OTHER_ID), allowed=[(2, 203)]), ["allowedSubscription"]),
+        (build_catalogue(build_system(OTHER_ID)), ["system"]),
+        (build_catalogue(build_system(), build_system(OTHER_ID), allowed=[(2, 203)]), ["allowedSubscription"]),
         (
-            catalogue(system(), system(OTHER_ID), types=[203], allowed=[(2, 203)]),
+            build_catalogue(build_system(), build_system(OTHER_ID), types=[203], allowed=[(2, 203)]),
             ["messageType", "allowedSubscription"],
         ),
         (EMPTY, ["system", "messageType", "messageType", "allowedSubscription", "allowedSubscription"]),
@@ -190,34 +190,36 @@ async def test_dry_run_returns_the_same_and_writes_only_its_call_entry(database:
 async def test_objects_in_use_are_kept_and_all_listed(
     database: Database, wanted: Catalogue, named: list[str], *, is_dry_run: bool
 ) -> None:
-    await apply(database, catalogue(system(), system(OTHER_ID)))
+    await apply(database, build_catalogue(build_system(), build_system(OTHER_ID)))
     await subscribe(database, SYSTEM_ID, (1, 202), (2, 203))
-    before, rows = await stored.read(database), await counts(database)
+    before, rows = await stored.read(database), await count_rows(database)
     with pytest.raises(CatalogueInUse) as caught:
         await apply(database, wanted, is_dry_run=is_dry_run)
     assert [part.item.section for part in caught.value.parts] == named
     assert {part.systems for part in caught.value.parts} == {(SYSTEM_ID,)}
-    assert (await stored.read(database), await counts(database)) == (before, rows)
+    assert (await stored.read(database), await count_rows(database)) == (before, rows)
 
 
 async def test_prune_removes_only_dependent_objects(database: Database) -> None:
-    await apply(database, catalogue(system(), system(OTHER_ID)))
+    await apply(database, build_catalogue(build_system(), build_system(OTHER_ID)))
     await subscribe(database, SYSTEM_ID, (1, 202), (2, 203))
     await subscribe(database, OTHER_ID, (2, 203))
     await queue_messages(database, SYSTEM_ID, 3)
-    before = len(await entries(database, SYSTEM_ID))
+    before = len(await list_entries(database, SYSTEM_ID))
     applied = await apply(
-        database, catalogue(system(), system(OTHER_ID), types=[203], allowed=[(2, 203)]), is_pruning=True
+        database,
+        build_catalogue(build_system(), build_system(OTHER_ID), types=[203], allowed=[(2, 203)]),
+        is_pruning=True,
     )
     assert applied.pruned == (Pruned(SYSTEM_ID, 1, 3),)
-    assert (await counts(database))["deliveries"] == 3
+    assert (await count_rows(database))["deliveries"] == 3
     assert [item.identity for item in await subscriptions.list_subscriptions(database, SYSTEM_ID)] == [
         Identity(2, 101, 203)
     ]
     assert len(await subscriptions.list_subscriptions(database, OTHER_ID)) == 1
-    assert (await entries(database))[-2].entry.detail["prunedSubscriptions"] == 1
-    assert (await entries(database))[-2].entry.detail["droppedMessages"] == 3
-    (entry,) = [item.entry for item in (await entries(database, SYSTEM_ID))[before:]]
+    assert (await list_entries(database))[-2].entry.detail["prunedSubscriptions"] == 1
+    assert (await list_entries(database))[-2].entry.detail["droppedMessages"] == 3
+    (entry,) = [item.entry for item in (await list_entries(database, SYSTEM_ID))[before:]]
     assert (entry.kind, entry.operation, entry.outcome, entry.request_id) == (
         "change",
         "apply",
@@ -228,21 +230,21 @@ async def test_prune_removes_only_dependent_objects(database: Database) -> None:
         "deleted": [[1, 101, 202, "/webhook", "2026-01-01T01:00:00+01:00", None]],
         "droppedMessages": 3,
     }
-    assert len(await entries(database, OTHER_ID)) == 2
+    assert len(await list_entries(database, OTHER_ID)) == 2
 
 
 async def test_prune_removes_a_system_and_keeps_its_audit(database: Database) -> None:
-    await apply(database, catalogue())
+    await apply(database, build_catalogue())
     await subscribe(database, SYSTEM_ID, (1, 202), (2, 203))
     assert (await apply(database, EMPTY, is_pruning=True)).pruned == (Pruned(SYSTEM_ID, 2, 0),)
-    assert (await counts(database)).keys() == {"chains", "audit_entries"}
-    assert [item.entry.operation for item in await entries(database, SYSTEM_ID)][-1] == "apply"
+    assert (await count_rows(database)).keys() == {"chains", "audit_entries"}
+    assert [item.entry.operation for item in await list_entries(database, SYSTEM_ID)][-1] == "apply"
 
 
 async def test_removed_certificate_gives_no_access(database: Database) -> None:
     await apply(database, FULL)
     assert await subscriptions.find_systems(database, FINGERPRINT) == {SYSTEM_ID, OTHER_ID}
-    await apply(database, catalogue(system(certificates=frozenset({"11" * 32})), system(OTHER_ID)))
+    await apply(database, build_catalogue(build_system(certificates=frozenset({"11" * 32})), build_system(OTHER_ID)))
     assert await subscriptions.find_systems(database, FINGERPRINT) == {OTHER_ID}
     assert await subscriptions.find_systems(database, "00" * 32) == set()
     assert await subscriptions.find_systems(database, "11" * 32) == {SYSTEM_ID}
@@ -250,8 +252,8 @@ async def test_removed_certificate_gives_no_access(database: Database) -> None:
 
 async def test_concurrent_applies_are_serialised(database: Database) -> None:
     names = [f"System {number}" for number in range(8)]
-    results = await asyncio.gather(*(apply(database, catalogue(system(name=name))) for name in names))
-    changes = [item.entry for item in await entries(database) if item.entry.kind == "change"]
+    results = await asyncio.gather(*(apply(database, build_catalogue(build_system(name=name))) for name in names))
+    changes = [item.entry for item in await list_entries(database) if item.entry.kind == "change"]
     assert len(changes) == len(results) == 8
     # Each began where the previous one had ended.
     states = [
@@ -270,9 +272,9 @@ async def test_concurrent_applies_are_serialised(database: Database) -> None:
 async def test_concurrent_applies_and_syncs_leave_no_subscription_without_its_catalogue_rows(
     database: Database,
 ) -> None:
-    await apply(database, catalogue(system(), system(OTHER_ID)))
-    smaller = catalogue(system(), system(OTHER_ID), types=[203], allowed=[(2, 203)])
-    larger = catalogue(system(), system(OTHER_ID))
+    await apply(database, build_catalogue(build_system(), build_system(OTHER_ID)))
+    smaller = build_catalogue(build_system(), build_system(OTHER_ID), types=[203], allowed=[(2, 203)])
+    larger = build_catalogue(build_system(), build_system(OTHER_ID))
     work = [
         work
         for _ in range(5)
@@ -298,4 +300,4 @@ async def test_concurrent_applies_and_syncs_leave_no_subscription_without_its_ca
         for item in await subscriptions.list_subscriptions(database, system_id)
     }
     assert types <= {203}
-    await entries(database)
+    await list_entries(database)

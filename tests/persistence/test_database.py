@@ -15,8 +15,8 @@ from persistence.sqlite.database import SqliteDatabase
 from persistence.sqlite.errors import storage_errors
 from persistence.web_message_inserts import LARGE_BYTES
 from persistence.work import batched_write, bulk_write, large_write, long_write, short_read, short_write
-from tests.factories import PARTY_ID, attachment, web_message
-from tests.persistence.rows import content_of, counts, execute
+from tests.factories import PARTY_ID, build_attachment, build_web_message
+from tests.persistence.rows import count_rows, execute, read_content
 
 pytestmark = pytest.mark.anyio
 
@@ -61,7 +61,7 @@ def test_open_database_connects_on_first_use(url: str, kind: type) -> None:
 
 
 async def test_failed_work_writes_nothing(database: Database) -> None:
-    message = web_message(attachments=(attachment(),))
+    message = build_web_message(attachments=(build_attachment(),))
     await stored.store(database, message)
 
     def work(connection: sa.Connection, table: str) -> None:
@@ -71,7 +71,7 @@ async def test_failed_work_writes_nothing(database: Database) -> None:
     for declare in (short_write, bulk_write, large_write, long_write):
         with pytest.raises(LookupError):
             await database.write(declare(work), "web_messages")
-    assert await counts(database) == {
+    assert await count_rows(database) == {
         "web_messages": 1,
         "web_message_references": 1,
         "web_message_attachments": 1,
@@ -80,21 +80,23 @@ async def test_failed_work_writes_nothing(database: Database) -> None:
 
 async def test_write_is_visible_to_every_later_read(database: Database) -> None:
     for _ in range(5):
-        message = web_message(attachments=(attachment(b"x" * (LARGE_BYTES + 1)), attachment()))
+        message = build_web_message(attachments=(build_attachment(b"x" * (LARGE_BYTES + 1)), build_attachment()))
         await stored.store(database, message)
         assert await stored.get(database, message.id)
         for file in message.attachments:
-            assert await content_of(database, file) == file.data
+            assert await read_content(database, file) == file.data
 
 
 async def test_many_concurrent_reads_and_writes_all_end(database: Database) -> None:
     """More calls than there are connections: none waits for another for ever."""
-    messages = [web_message(attachments=(attachment(b"x" * size),)) for size in [10] * 60 + [LARGE_BYTES + 1] * 10]
+    messages = [
+        build_web_message(attachments=(build_attachment(b"x" * size),)) for size in [10] * 60 + [LARGE_BYTES + 1] * 10
+    ]
 
     async def store_and_read(message: object) -> None:
         await stored.store(database, message)
         await stored.get(database, message.id)
-        await content_of(database, message.attachments[0])
+        await read_content(database, message.attachments[0])
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(store_and_read(message) for message in messages))
@@ -102,10 +104,10 @@ async def test_many_concurrent_reads_and_writes_all_end(database: Database) -> N
 
 
 async def test_failed_write_does_not_affect_concurrent_ones(database: Database) -> None:
-    existing = attachment()
-    await stored.store(database, web_message(attachments=(existing,)))
-    good = [web_message(attachments=(attachment(),)) for _ in range(30)]
-    bad = [web_message(attachments=(attachment(), existing)) for _ in range(5)]
+    existing = build_attachment()
+    await stored.store(database, build_web_message(attachments=(existing,)))
+    good = [build_web_message(attachments=(build_attachment(),)) for _ in range(30)]
+    bad = [build_web_message(attachments=(build_attachment(), existing)) for _ in range(5)]
     messages = [message for index, message in enumerate(good) for message in (message, *bad[index : index + 1])]
     outcomes = await asyncio.gather(*(stored.store(database, message) for message in messages), return_exceptions=True)
     refused = [message for message, outcome in zip(messages, outcomes, strict=True) if outcome is not True]
@@ -113,7 +115,7 @@ async def test_failed_write_does_not_affect_concurrent_ones(database: Database) 
     assert all(isinstance(outcome, sa.exc.IntegrityError) for outcome in outcomes if outcome is not True)
     found = await stored.list_by_party(database, PARTY_ID, 100, None)
     assert {message.id for message in good} <= {message.id for message in found}
-    assert await counts(database) == {
+    assert await count_rows(database) == {
         "web_messages": 31,
         "web_message_references": 31,
         "web_message_attachments": 31,
@@ -121,15 +123,15 @@ async def test_failed_write_does_not_affect_concurrent_ones(database: Database) 
 
 
 async def test_failed_small_write_does_not_affect_its_batch(database: Database) -> None:
-    existing = web_message()
+    existing = build_web_message()
     await stored.store(database, existing)
-    good = [web_message() for _ in range(30)]
+    good = [build_web_message() for _ in range(30)]
     messages = [message for index, message in enumerate(good) for message in (message, *[existing][index % 10 :])]
     outcomes = await asyncio.gather(*(stored.store(database, message) for message in messages), return_exceptions=True)
     refused = [message for message, outcome in zip(messages, outcomes, strict=True) if outcome is not True]
     assert refused == [existing] * 3
     assert all(isinstance(outcome, sa.exc.IntegrityError) for outcome in outcomes if outcome is not True)
-    assert await counts(database) == {
+    assert await count_rows(database) == {
         "web_messages": 31,
         "web_message_references": 31,
     }
@@ -152,13 +154,13 @@ async def test_waiting_small_writes_are_batched(database: Database) -> None:
 
 
 async def test_cancelled_write_does_not_affect_others(database: Database) -> None:
-    messages = [web_message() for _ in range(10)]
+    messages = [build_web_message() for _ in range(10)]
     writes = [asyncio.create_task(stored.store(database, message)) for message in messages]
     await asyncio.sleep(0)
     writes[3].cancel()
     outcomes = await asyncio.gather(*writes, return_exceptions=True)
     assert [outcome for index, outcome in enumerate(outcomes) if index != 3] == [True] * 9
-    await stored.store(database, web_message())
+    await stored.store(database, build_web_message())
     found = {message.id for message in await stored.list_by_party(database, PARTY_ID, 100, None)}
     assert {message.id for index, message in enumerate(messages) if index != 3} <= found
 
@@ -168,14 +170,14 @@ async def test_large_write_gets_its_turn_among_endless_small_ones(database: Data
 
     async def keep_storing() -> None:
         while not is_stored:
-            await stored.store(database, web_message())
+            await stored.store(database, build_web_message())
 
     small = [asyncio.create_task(keep_storing()) for _ in range(20)]
     for _ in range(20):
         await asyncio.sleep(0)
     try:
         async with asyncio.timeout(10):
-            await stored.store(database, web_message(message="x" * (LARGE_BYTES + 1)))
+            await stored.store(database, build_web_message(message="x" * (LARGE_BYTES + 1)))
     finally:
         is_stored = True
         await asyncio.gather(*small)
@@ -184,7 +186,7 @@ async def test_large_write_gets_its_turn_among_endless_small_ones(database: Data
 async def test_missing_tables_are_a_storage_failure(database: Database) -> None:
     await execute(database, "drop table web_message_references")
     with pytest.raises(StorageFailed):
-        await stored.store(database, web_message())
+        await stored.store(database, build_web_message())
     select = sa.text("select count(*) from web_messages")
     assert await database.read(short_read(lambda connection: connection.scalar(select))) == 0
 

@@ -15,9 +15,19 @@ from persistence.deliveries import TrialEvent
 from persistence.queue import claims
 from persistence.queue.claims import SettledAttempt
 from tests.factories import NOW
-from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, entry, prepare, sync
-from tests.persistence.queues import LEASE, SECOND, claim, event, lease, publication, publish, rows, settled
-from tests.persistence.rows import counts
+from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, build_entry, prepare, sync
+from tests.persistence.queues import (
+    LEASE,
+    SECOND,
+    build_event,
+    build_lease,
+    build_publication,
+    build_settled,
+    claim,
+    list_rows,
+    publish,
+)
+from tests.persistence.rows import count_rows
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +39,7 @@ async def subscribed(database: Database) -> Database:
     """Return two systems with the same subscription."""
     await prepare(database)
     for system_id in SYSTEM_IDS[:2]:
-        await sync(database, [entry(webhook_url=f"/{system_id}")], system_id)
+        await sync(database, [build_entry(webhook_url=f"/{system_id}")], system_id)
     return database
 
 
@@ -37,7 +47,7 @@ async def settle_all(database: Database, outcome: AttemptOutcome, **options: Any
     """Claim everything that is claimable, and settle it with that result."""
     claimed = await claim(database, **options)
     due = NOW + SECOND if outcome is AttemptOutcome.AGAIN else None
-    await claims.settle(database, lease(), [settled(item, outcome, due) for item in claimed])
+    await claims.settle(database, build_lease(), [build_settled(item, outcome, due) for item in claimed])
 
 
 async def list_deliveries(database: Database, **changes: Any) -> list[QueuedDelivery]:
@@ -45,7 +55,7 @@ async def list_deliveries(database: Database, **changes: Any) -> list[QueuedDeli
     return await deliveries.list_page(database, **values)
 
 
-async def ids(database: Database, system_id: str | None = None) -> list[str]:
+async def list_ids(database: Database, system_id: str | None = None) -> list[str]:
     return [item.id for item in await list_deliveries(database, system_id=system_id)]
 
 
@@ -75,8 +85,10 @@ async def test_list_page_returns_each_delivery_with_its_state(subscribed: Databa
 
     claimed = await claim(subscribed)
     item, behind = await list_deliveries(subscribed, system_id=SYSTEM)
-    assert (item.is_held, item.due, behind.is_held, behind.due) == (True, lease().until, False, None)
-    await claims.settle(subscribed, lease(), [settled(each, AttemptOutcome.AGAIN, NOW + SECOND) for each in claimed])
+    assert (item.is_held, item.due, behind.is_held, behind.due) == (True, build_lease().until, False, None)
+    await claims.settle(
+        subscribed, build_lease(), [build_settled(each, AttemptOutcome.AGAIN, NOW + SECOND) for each in claimed]
+    )
     item, behind = await list_deliveries(subscribed, system_id=SYSTEM)
     assert (item.is_held, item.due, item.attempts, item.reason, item.status) == (
         False,
@@ -95,7 +107,7 @@ async def test_list_page_returns_failures_and_obstacles(subscribed: Database) ->
     for item in await claim(subscribed):
         attempt = Attempt(1, NOW, 20, None, Reason.SETUP, "env:NOT_SET is not set")
         await claims.settle(
-            subscribed, lease(), [SettledAttempt(item.number, AttemptOutcome.AGAIN, attempt, NOW + SECOND)]
+            subscribed, build_lease(), [SettledAttempt(item.number, AttemptOutcome.AGAIN, attempt, NOW + SECOND)]
         )
     for system_id in SYSTEM_IDS[:2]:
         first, second, third, other = await list_deliveries(subscribed, system_id=system_id)
@@ -148,7 +160,9 @@ async def test_replay_sends_parked_and_waiting_deliveries_and_explains_skipped_o
     await publish(subscribed)
     later = NOW + timedelta(hours=1)
     await claims.settle(
-        subscribed, lease(), [settled(item, AttemptOutcome.AGAIN, later + LEASE) for item in await claim(subscribed)]
+        subscribed,
+        build_lease(),
+        [build_settled(item, AttemptOutcome.AGAIN, later + LEASE) for item in await claim(subscribed)],
     )
     await publish(subscribed, **KEYED)
     await publish(subscribed, **KEYED)
@@ -168,24 +182,26 @@ async def test_replay_sends_parked_and_waiting_deliveries_and_explains_skipped_o
     blocked = left.keys() - held - {unknown}
     assert {(left[id_].obstacle, left[id_].blocked_by in held) for id_ in blocked} == {(Obstacle.BLOCKED, True)}
     assert len(blocked) == 2
-    assert {row["urgency"] for row in await rows(subscribed, tables.deliveries) if row["id"] in sent} == {1}
+    assert {row["urgency"] for row in await list_rows(subscribed, tables.deliveries) if row["id"] in sent} == {1}
     # Only once: the next attempt is an ordinary one.
     claimed = await claim(subscribed, now=later)
-    await claims.settle(subscribed, lease(), [settled(item, AttemptOutcome.AGAIN, later) for item in claimed])
-    assert {row["urgency"] for row in await rows(subscribed, tables.deliveries)} == {None}
+    await claims.settle(
+        subscribed, build_lease(), [build_settled(item, AttemptOutcome.AGAIN, later) for item in claimed]
+    )
+    assert {row["urgency"] for row in await list_rows(subscribed, tables.deliveries)} == {None}
 
 
 async def test_list_left_contains_no_delivery_of_another_system(subscribed: Database) -> None:
     await publish(subscribed)
-    (id_,) = await ids(subscribed, SYSTEM_IDS[1])
+    (id_,) = await list_ids(subscribed, SYSTEM_IDS[1])
     assert (await deliveries.list_not_replayed(subscribed, [id_], NOW, SYSTEM))[id_].obstacle is Obstacle.UNKNOWN
 
 
 async def test_replay_of_a_system_does_not_change_others(subscribed: Database) -> None:
     await publish(subscribed)
     await settle_all(subscribed, AttemptOutcome.PARK)
-    own = set(await ids(subscribed, SYSTEM))
-    assert await deliveries.replay(subscribed, await ids(subscribed), NOW, SYSTEM) == own
+    own = set(await list_ids(subscribed, SYSTEM))
+    assert await deliveries.replay(subscribed, await list_ids(subscribed), NOW, SYSTEM) == own
     assert {item.system_id for item in await list_deliveries(subscribed, state=DeliveryState.PARKED)} == {SYSTEM_IDS[1]}
 
 
@@ -193,10 +209,10 @@ async def test_replay_keeps_the_order(subscribed: Database) -> None:
     first = await publish(subscribed, **KEYED)
     await settle_all(subscribed, AttemptOutcome.PARK)
     second = await publish(subscribed, **KEYED)
-    assert await deliveries.replay(subscribed, await ids(subscribed), NOW)
+    assert await deliveries.replay(subscribed, await list_ids(subscribed), NOW)
     claimed = await claim(subscribed)
     assert {item.event_id for item in claimed} == {first.event_id}
-    await claims.settle(subscribed, lease(), [settled(item) for item in claimed])
+    await claims.settle(subscribed, build_lease(), [build_settled(item) for item in claimed])
     assert {item.event_id for item in await claim(subscribed)} == {second.event_id}
 
 
@@ -204,8 +220,8 @@ async def test_drop_removes_and_unblocks_the_next(subscribed: Database) -> None:
     for _ in range(3):
         await publish(subscribed, **KEYED)
     await claim(subscribed)
-    first, second, third = await ids(subscribed, SYSTEM)
-    assert {item.due for item in await list_deliveries(subscribed, system_id=SYSTEM)} == {lease().until, None}
+    first, second, third = await list_ids(subscribed, SYSTEM)
+    assert {item.due for item in await list_deliveries(subscribed, system_id=SYSTEM)} == {build_lease().until, None}
     assert await deliveries.drop(subscribed, [first, second, str(uuid4())], NOW + SECOND) == {first, second}
     (left,) = await list_deliveries(subscribed, system_id=SYSTEM)
     assert (left.id, left.due) == (third, NOW + SECOND)
@@ -214,23 +230,23 @@ async def test_drop_removes_and_unblocks_the_next(subscribed: Database) -> None:
 async def test_drop_removes_the_attempts(subscribed: Database) -> None:
     await publish(subscribed)
     await settle_all(subscribed, AttemptOutcome.PARK)
-    assert (await counts(subscribed))["attempts"] == 2
-    await deliveries.drop(subscribed, await ids(subscribed), NOW)
-    assert not {"deliveries", "attempts"} & set(await counts(subscribed))
+    assert (await count_rows(subscribed))["attempts"] == 2
+    await deliveries.drop(subscribed, await list_ids(subscribed), NOW)
+    assert not {"deliveries", "attempts"} & set(await count_rows(subscribed))
 
 
-def new_trial(**changes: Any) -> TrialEvent:
-    trial = event(external_id=NO_OBJECT, body={"testbesked": True}, **changes)
-    return TrialEvent(publication(trial), SYSTEM, str(uuid4()))
+def build_trial(**changes: Any) -> TrialEvent:
+    trial = build_event(external_id=NO_OBJECT, body={"testbesked": True}, **changes)
+    return TrialEvent(build_publication(trial), SYSTEM, str(uuid4()))
 
 
 async def test_publish_test_queues_one_delivery_for_any_dates(subscribed: Database) -> None:
-    await sync(subscribed, [entry(start=NOW + timedelta(days=1), end=None)])
-    trial = new_trial()
+    await sync(subscribed, [build_entry(start=NOW + timedelta(days=1), end=None)])
+    trial = build_trial()
     await deliveries.publish_test(subscribed, trial)
     (item,) = await list_deliveries(subscribed)
     assert (item.id, item.system_id, item.due, item.state) == (trial.delivery_id, SYSTEM, NOW, DeliveryState.WAITING)
-    (row,) = await rows(subscribed, tables.events)
+    (row,) = await list_rows(subscribed, tables.events)
     assert row["content"] == write_content(trial.publication.event)
     assert (row["subscriptions"], row["publisher"], row["request_id"]) == (1, "publisher", "request")
     (claimed,) = await claim(subscribed)
@@ -241,7 +257,7 @@ async def test_publish_test_queues_one_delivery_for_any_dates(subscribed: Databa
 
 @pytest.mark.parametrize("changes", [{"org_code": 102}, {"org_type": 2}, {"entity_type": 203}])
 async def test_publish_test_requires_that_subscription(subscribed: Database, changes: dict[str, Any]) -> None:
-    before = await counts(subscribed)
+    before = await count_rows(subscribed)
     with pytest.raises(NotFound):
-        await deliveries.publish_test(subscribed, new_trial(**changes))
-    assert await counts(subscribed) == before
+        await deliveries.publish_test(subscribed, build_trial(**changes))
+    assert await count_rows(subscribed) == before

@@ -15,9 +15,9 @@ from persistence.deliveries import TrialEvent
 from persistence.opening import open_database
 from persistence.queue import claims
 from tests.factories import NOW
-from tests.persistence.catalogues import SYSTEM, entry, prepare, sync
-from tests.persistence.queues import claim, event, lease, publication, publish, settled
-from tests.persistence.rows import counts
+from tests.persistence.catalogues import SYSTEM, build_entry, prepare, sync
+from tests.persistence.queues import build_event, build_lease, build_publication, build_settled, claim, publish
+from tests.persistence.rows import count_rows
 
 pytestmark = pytest.mark.anyio
 
@@ -30,22 +30,24 @@ async def database(url: str) -> AsyncIterator[Database]:
     """Yield a database with two parked deliveries."""
     opened = open_database(url)
     await prepare(opened)
-    await sync(opened, [entry()])
+    await sync(opened, [build_entry()])
     for _ in range(2):
         await publish(opened)
-    await claims.settle(opened, lease(), [settled(item, AttemptOutcome.PARK) for item in await claim(opened)])
+    await claims.settle(
+        opened, build_lease(), [build_settled(item, AttemptOutcome.PARK) for item in await claim(opened)]
+    )
     yield opened
     await opened.close()
 
 
-async def parked(database: Database) -> list[str]:
+async def list_parked(database: Database) -> list[str]:
     return [item.id for item in await deliveries.list_page(database, SYSTEM, None, 0, 10)]
 
 
 async def test_replay_and_drop_skip_deliveries_that_are_being_deleted(
     database: Database, other: asyncpg.Connection
 ) -> None:
-    ids = await parked(database)
+    ids = await list_parked(database)
     transaction = other.transaction()
     await transaction.start()
     await other.execute(DELETE)
@@ -63,7 +65,7 @@ async def test_test_message_waits_for_the_sync_that_removes_its_subscription(
     transaction = other.transaction()
     await transaction.start()
     await other.execute(DELETE)
-    trial = TrialEvent(publication(event()), SYSTEM, str(uuid4()))
+    trial = TrialEvent(build_publication(build_event()), SYSTEM, str(uuid4()))
     sending = asyncio.create_task(deliveries.publish_test(database, trial))
     async with asyncio.timeout(60):
         while not await other.fetchval(WAITING):
@@ -71,5 +73,5 @@ async def test_test_message_waits_for_the_sync_that_removes_its_subscription(
         await transaction.commit()
         with pytest.raises(NotFound):
             await sending
-    assert (await counts(database))["events"] == 2
-    assert "deliveries" not in await counts(database)
+    assert (await count_rows(database))["events"] == 2
+    assert "deliveries" not in await count_rows(database)

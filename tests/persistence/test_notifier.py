@@ -9,7 +9,7 @@ from persistence import notifier as notifier_module
 from persistence.database import Database
 from persistence.notifier import Notifier
 from persistence.opening import open_database
-from tests.waiting import LIMIT_SECONDS, until
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -38,11 +38,11 @@ async def test_notify_sends_one_notification_for_many_commits() -> None:
     notifier = Notifier(recorder.send, recorder.are_mapped)
     for _ in range(100):
         notifier.notify(is_certain=True)
-    await until(lambda: recorder.sent == 1)
+    await wait_until(lambda: recorder.sent == 1)
     # The notification under way may have been sent before these commits.
     for _ in range(100):
         notifier.notify(is_certain=True)
-    await until(lambda: recorder.sent == 2)
+    await wait_until(lambda: recorder.sent == 2)
     await notifier.close()
     assert (recorder.sent, recorder.checks) == (2, 0)
 
@@ -68,7 +68,7 @@ async def test_notify_continues_after_a_failure() -> None:
     # The first one is under way, and will fail.
     assert recorder.sent == 1
     notifier.notify(is_certain=True)
-    await until(lambda: recorder.sent == 2)
+    await wait_until(lambda: recorder.sent == 2)
     await notifier.close()
 
 
@@ -76,14 +76,14 @@ async def test_notify_for_messages_asks_once_whether_they_raise_events() -> None
     recorder = Recorder()
     notifier = Notifier(recorder.send, recorder.are_mapped)
     notifier.notify(is_certain=False)
-    await until(lambda: recorder.checks == 1)
-    await until(lambda: notifier._sending is None)
+    await wait_until(lambda: recorder.checks == 1)
+    await wait_until(lambda: notifier._sending is None)
     for _ in range(100):
         notifier.notify(is_certain=False)
     assert notifier._sending is None
     # Other deliveries are announced nevertheless.
     notifier.notify(is_certain=True)
-    await until(lambda: recorder.sent == 1)
+    await wait_until(lambda: recorder.sent == 1)
     await notifier.close()
     assert recorder.checks == 1
 
@@ -93,7 +93,7 @@ async def test_notify_for_messages_sends_if_they_raise_events() -> None:
     recorder.is_mapped = True
     notifier = Notifier(recorder.send, recorder.are_mapped)
     notifier.notify(is_certain=False)
-    await until(lambda: recorder.sent == 1)
+    await wait_until(lambda: recorder.sent == 1)
     await notifier.close()
 
 
@@ -101,7 +101,7 @@ async def test_notify_workers_wakes_the_worker_of_another_process(database: Data
     other = open_database(database_url)
     woken = asyncio.Event()
     async with asyncio.timeout(LIMIT_SECONDS), database.watch_deliveries(woken.set) as is_watched:
-        await until(is_watched)
+        await wait_until(is_watched)
         for _ in range(3):
             woken.clear()
             other.notify_workers()

@@ -10,8 +10,8 @@ from persistence import outbox
 from persistence.opening import open_database
 from persistence.waits import Waits
 from tests.factories import NOW
-from tests.persistence.catalogues import entry, prepare, sync
-from tests.persistence.queues import event, publication, publish
+from tests.persistence.catalogues import build_entry, prepare, sync
+from tests.persistence.queues import build_event, build_publication, publish
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,7 @@ async def wait_for_locks(other: asyncpg.Connection, number: int) -> None:
 async def test_locked_subscription_does_not_delay_later_events(url: str, other: asyncpg.Connection) -> None:
     database = open_database(url)
     await prepare(database)
-    await sync(database, [entry()])
+    await sync(database, [build_entry()])
     async with other.transaction():
         await other.execute("select 1 from subscriptions for update")
         delayed = asyncio.create_task(publish(database))
@@ -53,11 +53,13 @@ async def test_processes_insert_the_same_events_without_a_deadlock(url: str, oth
     await transaction.start()
     await other.execute(f"{INSERT} values ($1, $2, 202, '', 0, 'other', 'request')", middle, NOW)
     publishing = [
-        asyncio.create_task(outbox.publish(databases[0], publication(event(id=each)))) for each in (first, middle, last)
+        asyncio.create_task(outbox.publish(databases[0], build_publication(build_event(id=each))))
+        for each in (first, middle, last)
     ]
     await wait_for_locks(other, 1)
     publishing += [
-        asyncio.create_task(outbox.publish(databases[1], publication(event(id=each)))) for each in (last, first)
+        asyncio.create_task(outbox.publish(databases[1], build_publication(build_event(id=each))))
+        for each in (last, first)
     ]
     await wait_for_locks(other, 2)
     await transaction.rollback()

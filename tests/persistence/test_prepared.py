@@ -12,8 +12,8 @@ from persistence.database import Database
 from persistence.prepared import PreparedStatement
 from persistence.tables import web_messages as table
 from persistence.work import short_read
-from tests.factories import attachment, web_message
-from tests.handlers.messages import new_id
+from tests.factories import build_attachment, build_web_message
+from tests.handlers.messages import create_id
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +24,7 @@ QUERY = sa.select(*table.c, sa.func.count().over()).where(
 
 
 async def test_prepared_statement_gives_the_values_that_sqlalchemy_gives(database: Database) -> None:
-    message = web_message(id=new_id(), message="Hej å \U0001f600", attachments=(attachment(),))
+    message = build_web_message(id=create_id(), message="Hej å \U0001f600", attachments=(build_attachment(),))
     await stored.store(database, message)
 
     @short_read
@@ -38,7 +38,7 @@ async def test_prepared_statement_gives_the_values_that_sqlalchemy_gives(databas
     found, expected = await database.read(fetch, id=message.id, created=begin)
     assert found == expected
     assert len(found) == 1
-    assert await database.read(fetch, id=new_id(), created=begin) == ([], [])
+    assert await database.read(fetch, id=create_id(), created=begin) == ([], [])
 
 
 async def test_prepared_statement_that_the_database_rejects_leaves_its_connection_usable(database: Database) -> None:

@@ -31,7 +31,7 @@ from tests.persistence.publication_steps import (
     send,
     to_case,
 )
-from tests.persistence.rows import counts
+from tests.persistence.rows import count_rows
 
 pytestmark = pytest.mark.anyio
 
@@ -55,7 +55,7 @@ async def test_operator_decides(database: Database) -> None:
     assert await decisions.mark_not_published(database, absent.id, NOW, ENTRY)
     assert await open_e_id(database, found) == 7
     assert await open_e_id(database, other) is None
-    rows = await counts(database)
+    rows = await count_rows(database)
     assert (rows["web_messages"], rows["web_message_references"], rows.get("idempotency_keys")) == (2, 4, None)
     assert len(await audit_entries(database)) == 3
     for message in (found, absent):
@@ -157,7 +157,7 @@ async def test_resend_waits_until_the_message_can_no_longer_arrive(database: Dat
     assert settled is not None
     assert (settled.resent, settled.not_published) == (CERTAIN, (other.id,))
     assert [entry.outcome for entry in await audit_entries(database)] == ["resent", "not_published"]
-    assert (await counts(database))["idempotency_keys"] == 1
+    assert (await count_rows(database))["idempotency_keys"] == 1
     # Its call may run now.
     assert await stored.find_case(database, message.id, CERTAIN) is None
     settled = await read_for_resend(database, message, begun=CERTAIN + SECOND)
@@ -194,13 +194,13 @@ async def test_old_traces_and_claims_are_removed(database: Database) -> None:
     await stored.claim(database, CASE, NOW, LEASE)
     week = NOW + decisions.TRACE_AGE
     await decisions.remove_old(database, NOW + LEASE)
-    assert (await counts(database))["publication_traces"] == 2
+    assert (await count_rows(database))["publication_traces"] == 2
     await decisions.remove_old(database, week)
-    rows = await counts(database)
+    rows = await count_rows(database)
     assert (rows["publication_traces"], rows.get("settlements")) == (2, None)
     await stored.claim(database, CASE, week, LEASE)
     await decisions.remove_old(database, week + SECOND)
-    assert (await counts(database))["publication_traces"] == 2
+    assert (await count_rows(database))["publication_traces"] == 2
     await decisions.remove_old(database, week + timedelta(hours=2))
     await decisions.remove_old(database, week + timedelta(hours=2))
-    assert (await counts(database))["publication_traces"] == 1
+    assert (await count_rows(database))["publication_traces"] == 1

@@ -16,7 +16,7 @@ from persistence import publications as stored
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.publications import DueCase, ReadBack, SettledCase
-from tests.factories import NOW, attachment, web_message
+from tests.factories import NOW, build_attachment, build_web_message
 from tests.persistence.publication_steps import (
     CASE,
     CERTAIN,
@@ -34,7 +34,7 @@ from tests.persistence.publication_steps import (
     settle,
     to_case,
 )
-from tests.persistence.rows import counts
+from tests.persistence.rows import count_rows
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +45,7 @@ async def test_list_due_cases_returns_cases_in_doubt_with_their_oldest_message(d
     await send(database, to_case(), NOW - SECOND, is_unknown=False)
     await send(database, to_case(case=7), NOW - 3 * SECOND)
     await send(database, to_case(case=8), NOW, is_unknown=False)
-    await web_messages.store(database, web_message())
+    await web_messages.store(database, build_web_message())
     expected = [DueCase(Case(OepInstance.EXTERNAL, 7), NOW - 3 * SECOND), DueCase(CASE, NOW - SECOND)]
     assert await due_cases(database) == expected
     assert await due_cases(database, except_for=OepInstance.EXTERNAL) == []
@@ -70,7 +70,7 @@ async def test_only_one_of_many_concurrent_claims_succeeds(database: Database, d
 
 @pytest.mark.parametrize("is_unknown", [True, False])
 async def test_message_on_its_case_becomes_readable(database: Database, is_unknown: bool) -> None:
-    file = attachment(b"abc", "a.txt")
+    file = build_attachment(b"abc", "a.txt")
     message = await send(database, to_case("Hej\nå", attachments=(file,)), is_unknown=is_unknown)
     await add_key(database, message)
     now = NOW + TIMES.longest_call + SECOND
@@ -81,7 +81,7 @@ async def test_message_on_its_case_becomes_readable(database: Database, is_unkno
     assert await open_e_id(database, message) == 7
     assert [each.id for each in await web_messages.list_by_reference(database, message.external_references[1], 5, None)]
     assert await due_cases(database, now) == []
-    rows = await counts(database)
+    rows = await count_rows(database)
     assert (rows.get("settlements"), rows["idempotency_keys"]) == (None, 1)
     # A record of the outcome that arrives late changes nothing.
     await web_messages.mark_published(database, message, 8, now)
@@ -97,14 +97,14 @@ async def test_long_text_is_found_too(database: Database) -> None:
 
 
 async def test_absent_message_stays_in_doubt_until_it_can_no_longer_arrive(database: Database) -> None:
-    message = await send(database, to_case(attachments=(attachment(),)))
+    message = await send(database, to_case(attachments=(build_attachment(),)))
     await add_key(database, message)
     for begun in (NOW, CERTAIN - SECOND):
         settled = await settle(database, copy(7, "other"), begun=begun, now=CERTAIN + SECOND)
         assert settled == SettledCase({}, (), (), 0, 1)
     settled = await settle(database, begun=CERTAIN, now=CERTAIN + 20 * SECOND)
     assert settled == SettledCase({}, (message.id,), (), 0, 0)
-    rows = await counts(database)
+    rows = await count_rows(database)
     assert {*rows} <= {"audit_entries", "chains", "alembic_version"}
     [entry] = await audit_entries(database)
     assert (entry.operation, entry.outcome, entry.detail["messageId"]) == (
@@ -246,7 +246,7 @@ async def test_processes_that_settle_together_give_a_copy_to_one_message(databas
 async def test_settling_after_the_case_has_ended_changes_nothing(database: Database) -> None:
     await send(database, to_case())
     assert await stored.settle_case(database, CASE, ReadBack(CERTAIN, NOW, ()), CERTAIN, RULES) is None
-    assert (await counts(database))["web_messages"] == 1
+    assert (await count_rows(database))["web_messages"] == 1
 
 
 async def test_undecidable_messages_are_reported(database: Database) -> None:
@@ -257,10 +257,10 @@ async def test_undecidable_messages_are_reported(database: Database) -> None:
 
 
 async def test_deleted_message_in_doubt_leaves_a_trace_without_content(database: Database) -> None:
-    message = await send(database, to_case("hemligt", attachments=(attachment(),), sender_user_id="joe01doe"))
+    message = await send(database, to_case("hemligt", attachments=(build_attachment(),), sender_user_id="joe01doe"))
     await add_key(database, message)
     assert await decisions.delete_in_doubt(database, message.id, NOW, ENTRY)
-    rows = await counts(database)
+    rows = await count_rows(database)
     assert {name for name in rows if name.startswith("web_message")} == set()
     assert (rows["publication_traces"], rows["idempotency_keys"]) == (1, 1)
     [entry] = await audit_entries(database)
@@ -289,7 +289,7 @@ async def test_trace_is_settled_like_a_message(database: Database) -> None:
     assert settled is not None
     assert settled.found == {}
     assert {*settled.not_published} == {second.id, third.id}
-    rows = await counts(database)
+    rows = await count_rows(database)
     assert (rows["publication_traces"], rows["idempotency_keys"]) == (1, 1)
     assert await stored.find_case(database, first.id, NOW) is None
 

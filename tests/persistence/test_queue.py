@@ -10,27 +10,27 @@ from persistence import tables
 from persistence.database import Database
 from persistence.queue import claims, housekeeping
 from tests.factories import NOW
-from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, entry, prepare, sync
-from tests.persistence.queues import LEASE, SECOND, claim, lease, publish, rows, settled
-from tests.persistence.rows import counts, execute
+from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, build_entry, prepare, sync
+from tests.persistence.queues import LEASE, SECOND, build_lease, build_settled, claim, list_rows, publish
+from tests.persistence.rows import count_rows, execute
 
 pytestmark = pytest.mark.anyio
 
 PERSON: dict[str, Any] = {"identification_type": 1, "identification": "9999999901"}
 
 
-async def prepared(database: Database, systems: int = 1) -> None:
+async def prepare_systems(database: Database, systems: int = 1) -> None:
     await prepare(database)
     for system_id in SYSTEM_IDS[:systems]:
-        await sync(database, [entry()], system_id)
+        await sync(database, [build_entry()], system_id)
 
 
-async def numbers(database: Database, holder: str = "worker", **options: Any) -> list[int]:
+async def claim_numbers(database: Database, holder: str = "worker", **options: Any) -> list[int]:
     return [item.number for item in await claim(database, holder, **options)]
 
 
 async def test_claim_returns_what_a_call_needs(database: Database) -> None:
-    await prepared(database)
+    await prepare_systems(database)
     await execute(
         database,
         """update systems set webhook_secrets = '["env:B","env:A"]', allow_private_addresses = true, ca = 'file:/ca',
@@ -38,7 +38,7 @@ async def test_claim_returns_what_a_call_needs(database: Database) -> None:
     )
     published = await publish(database, **PERSON, body={"a": 1})
     (claimed,) = await claim(database)
-    (row,) = await rows(database, tables.deliveries)
+    (row,) = await list_rows(database, tables.deliveries)
     assert (claimed.number, claimed.id, claimed.event_id) == (row["number"], row["id"], published.event_id)
     assert (claimed.webhook_url, claimed.entity_name, claimed.created, claimed.attempts) == ("/a", "A", NOW, 0)
     receiver = claimed.receiver
@@ -50,29 +50,29 @@ async def test_claim_returns_what_a_call_needs(database: Database) -> None:
 
 
 async def test_claimed_delivery_is_exclusive_until_the_lease_ends(database: Database) -> None:
-    await prepared(database)
+    await prepare_systems(database)
     await publish(database)
-    assert len(await numbers(database)) == 1
-    assert await numbers(database, "other") == []
-    assert await numbers(database, "other", now=NOW + LEASE - SECOND) == []
-    assert len(await numbers(database, "other", now=NOW + LEASE)) == 1
+    assert len(await claim_numbers(database)) == 1
+    assert await claim_numbers(database, "other") == []
+    assert await claim_numbers(database, "other", now=NOW + LEASE - SECOND) == []
+    assert len(await claim_numbers(database, "other", now=NOW + LEASE)) == 1
     # The first holder has lost the delivery.
-    await claims.release(database, lease(), [1])
-    assert await numbers(database, "third", now=NOW + LEASE) == []
+    await claims.release(database, build_lease(), [1])
+    assert await claim_numbers(database, "third", now=NOW + LEASE) == []
 
 
 async def test_concurrent_claims_are_disjoint(database: Database) -> None:
-    await prepared(database, 3)
+    await prepare_systems(database, 3)
     for _ in range(20):
         await publish(database)
-    found = await asyncio.gather(*(numbers(database, str(place), most=10) for place in range(8)))
+    found = await asyncio.gather(*(claim_numbers(database, str(place), most=10) for place in range(8)))
     claimed = [number for part in found for number in part]
     assert len(claimed) == len(set(claimed))
-    assert len(claimed) + len(await numbers(database)) == 60
+    assert len(claimed) + len(await claim_numbers(database)) == 60
 
 
 async def test_claim_respects_its_limit(database: Database) -> None:
-    await prepared(database, 4)
+    await prepare_systems(database, 4)
     for _ in range(5):
         await publish(database)
     room = dict(zip(SYSTEM_IDS, (0, 1, 3, 3), strict=False))
@@ -83,7 +83,7 @@ async def test_claim_respects_its_limit(database: Database) -> None:
 
 
 async def test_one_delivery_per_key_is_sent_at_a_time_in_order(database: Database) -> None:
-    await prepared(database)
+    await prepare_systems(database)
     for _ in range(3):
         await publish(database, **PERSON)
     order = []
@@ -91,14 +91,14 @@ async def test_one_delivery_per_key_is_sent_at_a_time_in_order(database: Databas
         (claimed,) = await claim(database)
         assert await claim(database, "other") == []
         order.append(claimed.number)
-        assert await claims.settle(database, lease(), [settled(claimed)]) == set()
+        assert await claims.settle(database, build_lease(), [build_settled(claimed)]) == set()
     assert order == sorted(order)
     assert await claim(database) == []
-    assert (await counts(database)).get("deliveries", 0) == 0
+    assert (await count_rows(database)).get("deliveries", 0) == 0
 
 
 async def test_events_without_a_key_and_of_other_subscriptions_are_concurrent(database: Database) -> None:
-    await prepared(database, 2)
+    await prepare_systems(database, 2)
     await publish(database, **PERSON)
     await publish(database)
     await publish(database)
@@ -106,61 +106,63 @@ async def test_events_without_a_key_and_of_other_subscriptions_are_concurrent(da
 
 
 async def test_retried_delivery_blocks_only_its_key(database: Database) -> None:
-    await prepared(database)
+    await prepare_systems(database)
     for _ in range(3):
         await publish(database, **PERSON)
     await publish(database, identification_type=1, identification="9999999902")
     first, other = await claim(database)
     later = NOW + 10 * SECOND
-    await claims.settle(database, lease(), [settled(first, AttemptOutcome.AGAIN, later), settled(other)])
+    await claims.settle(
+        database, build_lease(), [build_settled(first, AttemptOutcome.AGAIN, later), build_settled(other)]
+    )
     assert await claim(database, now=later - SECOND) == []
     (again,) = await claim(database, now=later)
     assert (again.number, again.attempts) == (first.number, 1)
-    await claims.settle(database, lease(now=later), [settled(again)])
+    await claims.settle(database, build_lease(now=later), [build_settled(again)])
     (second,) = await claim(database, now=later)
     assert second.number > first.number
 
 
 async def test_parked_delivery_unblocks_the_next_of_its_key(database: Database) -> None:
-    await prepared(database)
+    await prepare_systems(database)
     await publish(database, **PERSON)
     await publish(database, **PERSON)
     (first,) = await claim(database)
-    await claims.settle(database, lease(), [settled(first, AttemptOutcome.PARK)])
+    await claims.settle(database, build_lease(), [build_settled(first, AttemptOutcome.PARK)])
     (second,) = await claim(database)
     assert second.number > first.number
-    parked, _ = await rows(database, tables.deliveries)
+    parked, _ = await list_rows(database, tables.deliveries)
     assert (parked["state"], parked["due"], parked["lease"], parked["attempts"]) == ("parked", None, None, 1)
 
 
 async def test_replayed_delivery_waits_only_for_a_running_one_of_its_key(database: Database) -> None:
-    await prepared(database)
+    await prepare_systems(database)
     for _ in range(3):
         await publish(database, **PERSON)
     (first,) = await claim(database)
-    await claims.settle(database, lease(), [settled(first, AttemptOutcome.PARK)])
+    await claims.settle(database, build_lease(), [build_settled(first, AttemptOutcome.PARK)])
     (second,) = await claim(database)
     await execute(database, f"update deliveries set state = 'waiting', due = created where number = {first.number}")
     assert await claim(database) == []
-    await claims.settle(database, lease(), [settled(second)])
+    await claims.settle(database, build_lease(), [build_settled(second)])
     (replayed,) = await claim(database)
     assert replayed.number == first.number
 
 
 async def test_blocked_deliveries_of_a_key_are_not_scanned_again(database: Database) -> None:
-    await prepared(database, 2)
+    await prepare_systems(database, 2)
     for _ in range(150):
         await publish(database, **PERSON)
     seen = []
     for _ in range(12):
         seen += await claim(database, most=10, of=dict.fromkeys(SYSTEM_IDS, 2))
     assert len(seen) == 2
-    waiting = [row for row in await rows(database, tables.deliveries) if row["due"] is not None]
+    waiting = [row for row in await list_rows(database, tables.deliveries) if row["due"] is not None]
     assert {row["number"] for row in waiting} == {item.number for item in seen}
 
 
 async def test_stuck_deliveries_are_released(database: Database) -> None:
-    await prepared(database)
+    await prepare_systems(database)
     for _ in range(3):
         await publish(database, **PERSON)
     await execute(database, "update deliveries set due = null")
@@ -171,36 +173,36 @@ async def test_stuck_deliveries_are_released(database: Database) -> None:
 
 
 async def test_settle_drops_results_of_deleted_deliveries(database: Database) -> None:
-    await prepared(database)
+    await prepare_systems(database)
     await publish(database)
     await publish(database)
     first, second = await claim(database)
     await sync(database, [])
-    results = [settled(first), settled(second, AttemptOutcome.AGAIN, NOW)]
-    assert await claims.settle(database, lease(), results) == set()
-    assert (await counts(database)).get("attempts", 0) == 0
+    results = [build_settled(first), build_settled(second, AttemptOutcome.AGAIN, NOW)]
+    assert await claims.settle(database, build_lease(), results) == set()
+    assert (await count_rows(database)).get("attempts", 0) == 0
 
 
 @pytest.mark.parametrize("outcome", list(AttemptOutcome))
 async def test_result_of_a_lost_lease_is_dropped(database: Database, outcome: AttemptOutcome) -> None:
-    await prepared(database)
+    await prepare_systems(database)
     await publish(database)
     (claimed,) = await claim(database)
     (reclaimed,) = await claim(database, "other", now=NOW + LEASE)
-    assert await claims.settle(database, lease(), [settled(claimed, outcome, NOW)]) == set()
-    (row,) = await rows(database, tables.deliveries)
+    assert await claims.settle(database, build_lease(), [build_settled(claimed, outcome, NOW)]) == set()
+    (row,) = await list_rows(database, tables.deliveries)
     assert (row["state"], row["lease"], row["attempts"]) == ("waiting", "other", 0)
-    await claims.settle(database, lease("other"), [settled(reclaimed)])
-    assert (await counts(database)).get("deliveries", 0) == 0
+    await claims.settle(database, build_lease("other"), [build_settled(reclaimed)])
+    assert (await count_rows(database)).get("deliveries", 0) == 0
 
 
 async def test_first_and_latest_attempts_are_kept(database: Database) -> None:
-    await prepared(database)
+    await prepare_systems(database)
     await publish(database)
     for _ in range(MAX_ATTEMPTS + 3):
         (claimed,) = await claim(database)
-        await claims.settle(database, lease(), [settled(claimed, AttemptOutcome.AGAIN, NOW)])
-    attempts = await rows(database, tables.attempts)
+        await claims.settle(database, build_lease(), [build_settled(claimed, AttemptOutcome.AGAIN, NOW)])
+    attempts = await list_rows(database, tables.attempts)
     assert [row["number"] for row in attempts] == [1, *range(4, MAX_ATTEMPTS + 4)]
     oldest = attempts[0]
     assert (oldest["status"], oldest["reason"], oldest["answer"], oldest["time"]) == (503, "http", "answer", NOW)

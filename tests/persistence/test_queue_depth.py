@@ -11,8 +11,8 @@ from persistence.queue import claims
 from persistence.queue.depth import Depth, count_dead_rows, list_depths
 from persistence.sqlite.database import SqliteDatabase
 from tests.factories import NOW
-from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
-from tests.persistence.queues import LEASE, SECOND, claim, lease, publish, settled
+from tests.persistence.catalogues import SYSTEM_IDS, build_entry, prepare, sync
+from tests.persistence.queues import LEASE, SECOND, build_lease, build_settled, claim, publish
 from tests.persistence.rows import execute
 
 pytestmark = pytest.mark.anyio
@@ -25,11 +25,11 @@ MINUTE = timedelta(minutes=1)
 async def test_list_depths_returns_each_system(database: Database) -> None:
     await prepare(database)
     for system_id in (FIRST, SECOND_SYSTEM):
-        await sync(database, [entry()], system_id)
+        await sync(database, [build_entry()], system_id)
     await publish(database)
     await publish(database, created=NOW + MINUTE)
     of_first = next(item for item in await claim(database) if item.receiver.system_id == FIRST)
-    await claims.settle(database, lease(), [settled(of_first, AttemptOutcome.PARK)])
+    await claims.settle(database, build_lease(), [build_settled(of_first, AttemptOutcome.PARK)])
     found = {depth.system_id: depth for depth in await list_depths(database, NOW + MINUTE)}
     assert list(found) == SYSTEM_IDS
     none = dict.fromkeys(DeliveryState, 0)
@@ -41,7 +41,7 @@ async def test_list_depths_returns_each_system(database: Database) -> None:
 
 async def test_list_depths_counts_deliveries_overdue_by_more_than_a_minute(database: Database) -> None:
     await prepare(database)
-    await sync(database, [entry()])
+    await sync(database, [build_entry()])
 
     async def overdue(after: timedelta) -> int:
         return (await list_depths(database, NOW + after))[0].overdue
@@ -52,16 +52,16 @@ async def test_list_depths_counts_deliveries_overdue_by_more_than_a_minute(datab
     (first,) = await claim(database)
     # The other one waits behind it; this one has a minute more than its lease.
     assert (await overdue(LEASE + MINUTE), await overdue(LEASE + MINUTE + SECOND)) == (0, 1)
-    await claims.settle(database, lease(), [settled(first, AttemptOutcome.AGAIN, NOW + timedelta(hours=1))])
+    await claims.settle(database, build_lease(), [build_settled(first, AttemptOutcome.AGAIN, NOW + timedelta(hours=1))])
     assert await overdue(timedelta(minutes=61)) == 0
 
 
 async def test_count_dead_rows_counts_rows_that_left_the_queue(database: Database) -> None:
     await prepare(database)
-    await sync(database, [entry()])
+    await sync(database, [build_entry()])
     await publish(database)
     (claimed,) = await claim(database)
-    await claims.settle(database, lease(), [settled(claimed)])
+    await claims.settle(database, build_lease(), [build_settled(claimed)])
     if isinstance(database, SqliteDatabase):
         assert await count_dead_rows(database) is None
         return

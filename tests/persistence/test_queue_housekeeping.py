@@ -16,9 +16,9 @@ from persistence.queue.housekeeping import FIRST_EVENT
 from persistence.sqlite.database import SqliteDatabase
 from persistence.work import large_queue_write
 from tests.factories import NOW
-from tests.persistence.catalogues import entry, prepare, sync
-from tests.persistence.queues import claim, lease, publish, settled
-from tests.persistence.rows import counts
+from tests.persistence.catalogues import build_entry, prepare, sync
+from tests.persistence.queues import build_lease, build_settled, claim, publish
+from tests.persistence.rows import count_rows
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +49,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     """A database with one subscription."""
     opened = open_database(database_url)
     await prepare(opened)
-    await sync(opened, [entry()])
+    await sync(opened, [build_entry()])
     yield opened
     await opened.close()
 
@@ -88,16 +88,16 @@ def _explain(connection: sa.Connection, name: str) -> list[str]:
     plan = rows[0][0]
     [whole] = json.loads(plan) if isinstance(plan, str) else plan
     # A "Tid Scan" reads given rows.
-    scans = [node for node in _nodes(whole["Plan"]) if "Relation Name" in node and "Scan" in node["Node Type"]]
+    scans = [node for node in _iterate_nodes(whole["Plan"]) if "Relation Name" in node and "Scan" in node["Node Type"]]
     scans = [node for node in scans if node["Node Type"] != "Tid Scan"]
     read = {f"{'' if 'Index Cond' in node else 'all of '}{node.get('Index Name')}" for node in scans}
     return sorted(read)
 
 
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _iterate_nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for child in plan.get("Plans", ()):
-        yield from _nodes(child)
+        yield from _iterate_nodes(child)
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
@@ -114,13 +114,13 @@ async def test_prune_events_deletes_old_events_without_deliveries(database: Data
     for days in (3, 2, 0):
         await publish(database, created=NOW - timedelta(days=days))
     (first, *_) = await claim(database)
-    await claims.settle(database, lease(), [settled(first)])
+    await claims.settle(database, build_lease(), [build_settled(first)])
     number, position = await housekeeping.prune_events(database, NOW - timedelta(days=1), FIRST_EVENT, 10)
     assert number == 1
     assert position is not None
     assert position.created == NOW - timedelta(days=2)
     assert await housekeeping.prune_events(database, NOW - timedelta(days=1), position, 10) == (0, None)
-    assert (await counts(database))["events"] == 2
+    assert (await count_rows(database))["events"] == 2
 
 
 async def test_prune_events_considers_each_event_once(database: Database) -> None:
@@ -128,7 +128,7 @@ async def test_prune_events_considers_each_event_once(database: Database) -> Non
     for _ in range(7):
         await publish(database, created=NOW - timedelta(days=2))
     released = (await claim(database))[::2]
-    await claims.settle(database, lease(), [settled(item) for item in released])
+    await claims.settle(database, build_lease(), [build_settled(item) for item in released])
     pages, position = [], FIRST_EVENT
     while True:
         number, following = await housekeeping.prune_events(database, NOW, position, 2)
@@ -138,4 +138,4 @@ async def test_prune_events_considers_each_event_once(database: Database) -> Non
         position = following
     assert len(pages) == 4
     assert sum(pages) == len(released)
-    assert (await counts(database))["events"] == 3
+    assert (await count_rows(database))["events"] == 3

@@ -14,9 +14,9 @@ from persistence.queue import claims, housekeeping
 from persistence.queue.claims import SettledAttempt
 from persistence.subscriptions import SyncCall
 from tests.factories import NOW
-from tests.persistence.catalogues import CALLER, SYSTEM, entry, prepare, sync
+from tests.persistence.catalogues import CALLER, SYSTEM, build_entry, prepare, sync
 from tests.persistence.interleaving import Interleaving, SteppedDatabase, Work, run_all
-from tests.persistence.queues import BODY_HASH, LEASE, SECOND, claim_due, lease, publish
+from tests.persistence.queues import BODY_HASH, LEASE, SECOND, build_lease, claim_due, publish
 from tests.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +34,7 @@ LANES = {
 }
 
 
-def _settled(place: int, outcome: AttemptOutcome) -> SettledAttempt:
+def _build_settled(place: int, outcome: AttemptOutcome) -> SettledAttempt:
     attempt = Attempt(1, NOW, 5, 503, Reason.HTTP, "")
     due = NOW + 10 * SECOND if outcome is AttemptOutcome.AGAIN else None
     delivered = DeliveredRequest("/webhook", BODY_HASH) if outcome is AttemptOutcome.DONE else None
@@ -43,25 +43,25 @@ def _settled(place: int, outcome: AttemptOutcome) -> SettledAttempt:
 
 def _settle(places: Sequence[int], outcome: AttemptOutcome) -> Work:
     async def work(database: SteppedDatabase) -> None:
-        await claims.settle(database, lease("holder"), [_settled(place, outcome) for place in places])
+        await claims.settle(database, build_lease("holder"), [_build_settled(place, outcome) for place in places])
 
     return work
 
 
 async def _claim(database: SteppedDatabase) -> None:
-    await claim_due(database, lease("other"))
+    await claim_due(database, build_lease("other"))
 
 
 def _drop(*places: int) -> Work:
     async def work(database: SteppedDatabase) -> None:
-        await deliveries.drop(database, [_id(place) for place in places], NOW)
+        await deliveries.drop(database, [_build_id(place) for place in places], NOW)
 
     return work
 
 
 def _replay(*places: int) -> Work:
     async def work(database: SteppedDatabase) -> None:
-        await deliveries.replay(database, [_id(place) for place in places], NOW)
+        await deliveries.replay(database, [_build_id(place) for place in places], NOW)
 
     return work
 
@@ -113,13 +113,13 @@ PAIRS = [
 ]
 
 
-def _id(place: int) -> str:
+def _build_id(place: int) -> str:
     return f"{place:08x}-0000-4000-8000-000000000000"
 
 
 @pytest.fixture(scope="module")
 def url(postgresql_server: PostgresqlServer) -> str:
-    return postgresql_server.new_migrated()
+    return postgresql_server.create_migrated()
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ async def _prepare(url: str, connection: asyncpg.Connection) -> None:
     database = open_database(url)
     try:
         await prepare(database)
-        await sync(database, [entry()])
+        await sync(database, [build_entry()])
         await publish(database)
     finally:
         await database.close()
@@ -164,7 +164,7 @@ async def _fill(connection: asyncpg.Connection, lane: Sequence[str]) -> None:
         due = {DUE: NOW, LEASED: NOW + LEASE, ASIDE: None, PARKED: None}[state]
         holder = "holder" if state is LEASED else None
         state_name = "parked" if state is PARKED else "waiting"
-        rows.append((place, _id(place), event, subscription, SYSTEM, "key", state_name, NOW, due, holder, 0))
+        rows.append((place, _build_id(place), event, subscription, SYSTEM, "key", state_name, NOW, due, holder, 0))
     await connection.executemany(
         """insert into deliveries
         (number, id, event_id, subscription_id, system_id, key, state, created, due, lease, attempts)
@@ -173,7 +173,7 @@ async def _fill(connection: asyncpg.Connection, lane: Sequence[str]) -> None:
     )
 
 
-async def _left(connection: asyncpg.Connection) -> list[Any]:
+async def _list_remaining(connection: asyncpg.Connection) -> list[Any]:
     return await connection.fetch("select number, state, due, lease from deliveries order by number")
 
 
@@ -187,7 +187,7 @@ async def test_no_order_of_statements_leaves_a_key_without_a_due_delivery(
     async def run(choices: Sequence[int]) -> list[int]:
         await _fill(connection, LANES[lane])
         path = await interleaving.run(works, choices)
-        left = await _left(connection)
+        left = await _list_remaining(connection)
         waiting = [row for row in left if row["state"] == "waiting"]
         assert not waiting or waiting[0]["due"] is not None, (path, left)
         return path

@@ -13,7 +13,7 @@ from persistence.queue import due_deliveries
 from persistence.queue.due_deliveries import BEYOND, CONFIRMED_EVERY, FEW, FEWEST_IN_ALL, Capacity, LookMemory
 from persistence.work import short_write
 from tests.factories import NOW
-from tests.persistence.catalogues import SYSTEM, entry, prepare, sync
+from tests.persistence.catalogues import SYSTEM, build_entry, prepare, sync
 from tests.persistence.queues import SECOND, publish
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +26,7 @@ MINUTE = timedelta(minutes=1)
 @pytest.mark.parametrize("fills_slots", [False, True])
 async def test_looks_see_many_systems_in_turn(database: Database, *, fills_slots: bool) -> None:
     await prepare(database)
-    await sync(database, [entry()])
+    await sync(database, [build_entry()])
 
     @short_write
     def add_systems(connection: sa.Connection) -> None:
@@ -55,7 +55,7 @@ async def test_looks_see_many_systems_in_turn(database: Database, *, fills_slots
 async def test_look_finds_what_becomes_due_before_its_bound_later(database: Database) -> None:
     """A transaction may commit long after the due time of its delivery."""
     await prepare(database)
-    await sync(database, [entry()])
+    await sync(database, [build_entry()])
     memory = LookMemory()
     assert await due_deliveries.look(database, NOW, ROOM, memory) == []
     await publish(database, created=NOW - MINUTE)
@@ -64,7 +64,7 @@ async def test_look_finds_what_becomes_due_before_its_bound_later(database: Data
 
 async def test_look_finds_waiting_deliveries_of_a_target_that_was_full(database: Database) -> None:
     await prepare(database)
-    await sync(database, [entry()])
+    await sync(database, [build_entry()])
     for _ in range(FEW + 1):
         await publish(database, created=NOW - MINUTE)
     memory, full = LookMemory(), Capacity(10, 10, full_targets=frozenset({Target(SYSTEM, "/a")}))
@@ -75,7 +75,7 @@ async def test_look_finds_waiting_deliveries_of_a_target_that_was_full(database:
 
 async def test_look_finds_waiting_deliveries_of_a_system_that_was_full(database: Database) -> None:
     await prepare(database)
-    await sync(database, [entry()])
+    await sync(database, [build_entry()])
     await publish(database, created=NOW - MINUTE)
     memory = LookMemory()
     assert await due_deliveries.look(database, NOW, Capacity(10, 10, frozenset({SYSTEM})), memory) == []

@@ -12,8 +12,8 @@ from persistence.database import Database
 from persistence.opening import open_database
 from persistence.queue import claims
 from tests.factories import NOW
-from tests.persistence.catalogues import entry, prepare, sync
-from tests.persistence.queues import claim, lease, publish, rows, settled
+from tests.persistence.catalogues import build_entry, prepare, sync
+from tests.persistence.queues import build_lease, build_settled, claim, list_rows, publish
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +25,7 @@ HOLD = "select number from deliveries order by number limit 1 for update"
 async def database(url: str) -> AsyncIterator[Database]:
     opened = open_database(url)
     await prepare(opened)
-    await sync(opened, [entry()])
+    await sync(opened, [build_entry()])
     yield opened
     await opened.close()
 
@@ -39,12 +39,12 @@ async def test_settle_reports_rows_locked_by_others(
     first, second = await claim(database)
     await other.execute("begin")
     await other.execute(HOLD)
-    results = [settled(item, outcome, NOW) for item in (first, second)]
+    results = [build_settled(item, outcome, NOW) for item in (first, second)]
     async with asyncio.timeout(30):
-        assert await claims.settle(database, lease(), results) == {first.number}
+        assert await claims.settle(database, build_lease(), results) == {first.number}
         await other.execute("rollback")
-        assert await claims.settle(database, lease(), results) == set()
-    left = await rows(database, tables.deliveries)
+        assert await claims.settle(database, build_lease(), results) == set()
+    left = await list_rows(database, tables.deliveries)
     assert [row["attempts"] for row in left] == ([] if determine_state_after(outcome) is None else [1, 1])
 
 
@@ -59,9 +59,9 @@ async def test_claim_and_release_skip_locked_rows(database: Database, other: asy
         (first,) = await claim(database)
         await other.execute("begin")
         await other.execute(HOLD)
-        assert await claims.release(database, lease(), [first.number, second.number]) == {first.number}
+        assert await claims.release(database, build_lease(), [first.number, second.number]) == {first.number}
         await other.execute("rollback")
-        assert await claims.release(database, lease(), [first.number]) == set()
+        assert await claims.release(database, build_lease(), [first.number]) == set()
         assert [item.number for item in await claim(database, "another")] == [first.number, second.number]
 
 

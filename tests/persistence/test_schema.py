@@ -22,9 +22,9 @@ from persistence.database import Database, DatabaseUnusable
 from persistence.sqlite.database import SqliteDatabase
 from persistence.tables import metadata
 from persistence.work import bulk_write, short_read, short_write
-from tests.databases import with_database
-from tests.factories import attachment, web_message
-from tests.persistence.rows import counts, execute
+from tests.databases import run_with_database
+from tests.factories import build_attachment, build_web_message
+from tests.persistence.rows import count_rows, execute
 from tests.processes import budkavle, python, run_program, running
 
 pytestmark = pytest.mark.anyio
@@ -38,11 +38,11 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return a database of each kind without tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/empty.db"
-    url: str = request.getfixturevalue("postgresql_server").new_empty(f"empty_{uuid.uuid4().hex}")
+    url: str = request.getfixturevalue("postgresql_server").create_empty(f"empty_{uuid.uuid4().hex}")
     return url
 
 
-def table_names(connection: sa.Connection) -> set[str]:
+def list_table_names(connection: sa.Connection) -> set[str]:
     return set(sa.inspect(connection).get_table_names())
 
 
@@ -51,14 +51,14 @@ def render_index(index: Any) -> dict[str, Any]:
     return {**index, "dialect_options": {name: str(value) for name, value in index.get("dialect_options", {}).items()}}
 
 
-def storage_parameters(connection: sa.Connection, table: str) -> list[str]:
+def list_storage_parameters(connection: sa.Connection, table: str) -> list[str]:
     if connection.dialect.name != "postgresql":
         return []
     query = sa.text("select unnest(reloptions) from pg_class where oid = cast(:name as regclass)")
     return sorted(connection.execute(query, {"name": table}).scalars())
 
 
-def description(connection: sa.Connection) -> dict[str, Any]:
+def describe_schema(connection: sa.Connection) -> dict[str, Any]:
     """Return everything that SQLAlchemy can reflect: columns, keys, constraints and indexes with their names."""
     inspector = sa.inspect(connection)
     return {
@@ -72,9 +72,9 @@ def description(connection: sa.Connection) -> dict[str, Any]:
             "checks": sorted(inspector.get_check_constraints(name), key=str),
             "indexes": sorted(map(render_index, inspector.get_indexes(name)), key=str),
             "unique": sorted(inspector.get_unique_constraints(name), key=str),
-            "storage": storage_parameters(connection, name),
+            "storage": list_storage_parameters(connection, name),
         }
-        for name in sorted(table_names(connection) - {"alembic_version"})
+        for name in sorted(list_table_names(connection) - {"alembic_version"})
     }
 
 
@@ -88,13 +88,13 @@ def describe_lines(described: dict[str, Any]) -> set[str]:
     }
 
 
-def differences(connection: sa.Connection) -> list[Any]:
+def find_differences(connection: sa.Connection) -> list[Any]:
     context = alembic.migration.MigrationContext.configure(connection, opts={"compare_server_default": True})
     return list(alembic.autogenerate.compare_metadata(context, metadata))
 
 
 async def test_migrations_equal_the_tables(database: Database) -> None:
-    assert await database.read(short_read(differences)) == []
+    assert await database.read(short_read(find_differences)) == []
 
 
 def test_migrations_create_the_same_as_the_tables_including_names(empty_url: str, database_url: str) -> None:
@@ -102,18 +102,18 @@ def test_migrations_create_the_same_as_the_tables_including_names(empty_url: str
         return
 
     async def describe(database: Database) -> set[str]:
-        return describe_lines(await database.read(short_read(description)))
+        return describe_lines(await database.read(short_read(describe_schema)))
 
     async def create(database: Database) -> set[str]:
         await database.write(short_write(metadata.create_all))
         return await describe(database)
 
-    of_tables, of_migrations = with_database(empty_url, create), with_database(database_url, describe)
+    of_tables, of_migrations = run_with_database(empty_url, create), run_with_database(database_url, describe)
     assert of_tables == of_migrations, "change persistence/tables.py and add a migration that does the same"
 
 
 async def test_constraints_and_indexes_are_named_after_their_table(database: Database) -> None:
-    for table, parts in (await database.read(short_read(description))).items():
+    for table, parts in (await database.read(short_read(describe_schema))).items():
         names = {part["name"] for kind, named in parts.items() if kind not in UNNAMED for part in named}
         # SQLite has no name for an autoincrement key.
         unnamed = {None} if table == "deliveries" and isinstance(database, SqliteDatabase) else set()
@@ -157,28 +157,28 @@ def test_a_migration_that_changes_a_constraint_keeps_the_rows_that_refer_to_its_
     empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On SQLite, such a migration copies the table and drops the old one."""
-    message = web_message(attachments=(attachment(),))
+    message = build_web_message(attachments=(build_attachment(),))
 
     async def put(database: Database) -> dict[str, int]:
         await database.migrate()
         await stored.store(database, message)
-        return await counts(database)
+        return await count_rows(database)
 
     async def migrate(database: Database) -> dict[str, int]:
         await database.migrate()
         await execute(database, "update web_messages set state = 'another', created = null")
-        found = await counts(database)
+        found = await count_rows(database)
         await database.write(bulk_write(lambda connection: connection.execute(tables.web_messages.delete())))
-        assert await counts(database) == {}
+        assert await count_rows(database) == {}
         return found
 
-    before = with_database(empty_url, put)
+    before = run_with_database(empty_url, put)
     migrations = tmp_path / "migrations"
     shutil.copytree(VERSIONS.parent, migrations)
     head = max(path.name for path in VERSIONS.glob("*.py"))[:4]
     (migrations / "versions" / "9999_next.py").write_text(NEXT.format(head=head))
     monkeypatch.setattr(schema, "MIGRATIONS", migrations)
-    assert with_database(empty_url, migrate) == before
+    assert run_with_database(empty_url, migrate) == before
 
 
 HASHED_KEYS = "0011"
@@ -187,7 +187,7 @@ HASHED_KEYS = "0011"
 def test_migration_to_hashed_idempotency_keys_keeps_the_keys(
     empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    messages = [web_message() for _ in range(3)]
+    messages = [build_web_message() for _ in range(3)]
     keys = [IdempotencyKey("ärendesystem", "createWebMessage", key, bytes(range(32))) for key in ("k1", '" \\', "k3")]
 
     def insert(connection: sa.Connection) -> None:
@@ -206,7 +206,7 @@ def test_migration_to_hashed_idempotency_keys_keeps_the_keys(
         for message, key in zip(messages, keys, strict=True):
             expected = KeyedMessage(message.id, key.fingerprint, is_settled=True)
             assert await idempotency_keys.find(database, key) == expected
-            assert not await stored.store(database, web_message(), key)
+            assert not await stored.store(database, build_web_message(), key)
 
     old = tmp_path / "migrations"
     shutil.copytree(VERSIONS.parent, old)
@@ -215,8 +215,8 @@ def test_migration_to_hashed_idempotency_keys_keeps_the_keys(
             path.unlink()
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", old)
-        with_database(empty_url, put)
-    with_database(empty_url, migrate)
+        run_with_database(empty_url, put)
+    run_with_database(empty_url, migrate)
 
 
 USE = """
@@ -241,7 +241,7 @@ def test_a_migrated_database_is_used_without_alembic(database_url: str) -> None:
 
 def test_check_version_refuses_a_database_without_tables(empty_url: str) -> None:
     with pytest.raises(DatabaseUnusable) as caught:
-        with_database(empty_url, lambda database: database.check_version())
+        run_with_database(empty_url, lambda database: database.check_version())
     assert str(caught.value) == "the database has no tables of this program: run 'budkavle migrate'"
 
 
@@ -249,14 +249,14 @@ def test_migrate_makes_a_database_usable_and_is_idempotent(empty_url: str) -> No
     async def scenario(database: Database) -> None:
         await database.migrate()
         await database.check_version()
-        message = web_message()
+        message = build_web_message()
         await stored.store(database, message)
-        before = await database.read(short_read(description))
+        before = await database.read(short_read(describe_schema))
         await database.migrate()
-        assert await database.read(short_read(description)) == before
+        assert await database.read(short_read(describe_schema)) == before
         assert await stored.get(database, message.id) == message
 
-    with_database(empty_url, scenario)
+    run_with_database(empty_url, scenario)
 
 
 async def test_newer_database_is_refused_with_an_explanation(database: Database) -> None:
@@ -272,7 +272,7 @@ def test_migrate_may_run_concurrently(empty_url: str) -> None:
         running(*budkavle("migrate"), database_url=empty_url) as second,
     ):
         assert [(process.wait(), process.err) for process in (first, second)] == [(0, []), (0, [])]
-    with_database(empty_url, lambda database: database.check_version())
+    run_with_database(empty_url, lambda database: database.check_version())
 
 
 DIE = """
@@ -294,18 +294,18 @@ def test_killed_migration_leaves_the_old_tables(empty_url: str) -> None:
         await execute(database, "create table old (id integer)")
         await execute(database, "insert into old values (1)")
 
-    with_database(empty_url, prepare)
+    run_with_database(empty_url, prepare)
     with running(*python(DIE)) as process:
         process.write_line(empty_url)
         assert process.wait() == -signal.SIGKILL
 
     async def scenario(database: Database) -> None:
-        assert await database.read(short_read(table_names)) == {"old"}
+        assert await database.read(short_read(list_table_names)) == {"old"}
         with pytest.raises(DatabaseUnusable):
             await database.check_version()
         await database.migrate()
         await database.check_version()
         assert await database.read(short_read(lambda connection: connection.scalar(sa.text("select id from old")))) == 1
-        await stored.store(database, web_message())
+        await stored.store(database, build_web_message())
 
-    with_database(empty_url, scenario)
+    run_with_database(empty_url, scenario)

@@ -21,16 +21,16 @@ from tests.persistence.catalogues import (
     END,
     SYSTEM,
     SYSTEM_IDS,
-    all_entries,
-    entries,
-    entry,
+    build_entries,
+    build_entry,
+    list_all_entries,
+    map_ids,
     prepare,
-    queue,
-    rows_of,
+    queue_deliveries,
     set_of,
     sync,
 )
-from tests.persistence.rows import counts
+from tests.persistence.rows import count_rows
 
 SYSTEMS = SYSTEM_IDS[:3]
 
@@ -50,13 +50,20 @@ class Call:
 
 
 ENTRY = st.builds(
-    entry,
+    build_entry,
     org_code=st.integers(0, 5),
     entity_type=st.sampled_from([202, 203]),
     webhook_url=st.sampled_from(["/a", "/b"]),
     end=st.sampled_from([None, END]),
 )
-FAULT = st.sampled_from([entry(org_type=2), entry(entity_type=999), entry(start=END, end=NOW), entry(is_clean=False)])
+FAULT = st.sampled_from(
+    [
+        build_entry(org_type=2),
+        build_entry(entity_type=999),
+        build_entry(start=END, end=NOW),
+        build_entry(is_clean=False),
+    ]
+)
 CALL = st.builds(
     Call,
     system_id=st.sampled_from(SYSTEMS),
@@ -77,7 +84,7 @@ async def make(database: Database, call: Call) -> None:
             await sync(database, wanted, call.system_id, is_dry_run=call.is_dry_run, is_refused_anyway=True)
 
 
-async def sets_of(database: Database, system_ids: Sequence[str]) -> dict[str, list[Subscription]]:
+async def list_sets(database: Database, system_ids: Sequence[str]) -> dict[str, list[Subscription]]:
     return {system_id: await subscriptions.list_subscriptions(database, system_id) for system_id in system_ids}
 
 
@@ -88,7 +95,7 @@ def test_any_sequence_of_syncs_leaves_the_last_valid_set(database_url: str) -> N
         model: dict[str, list[Subscription]] = {system_id: [] for system_id in SYSTEMS}
         for group in groups:
             await asyncio.gather(*(make(database, call) for call in group))
-            found = await sets_of(database, SYSTEMS)
+            found = await list_sets(database, SYSTEMS)
             for system_id in SYSTEMS:
                 changes = [call for call in group if call.system_id == system_id and call.is_change]
                 assert found[system_id] in ([set_of(call.wanted) for call in changes] or [model[system_id]])
@@ -114,16 +121,16 @@ async def test_concurrent_callers_end_in_one_of_their_sets_without_deadlock(data
     databases = [open_database(database_url), open_database(database_url)]
     await prepare(databases[0])
     wanted = {
-        (system_id, number): entries(10 + number, webhook_url=f"/{number}")
+        (system_id, number): build_entries(10 + number, webhook_url=f"/{number}")
         for system_id in SYSTEM_IDS
         for number in range(50 if system_id == SYSTEM else 5)
     }
     async with asyncio.timeout(120):
         await asyncio.gather(*(sync(databases[n % 2], set_, system) for (system, n), set_ in wanted.items()))
-    for system_id, found in (await sets_of(databases[0], SYSTEM_IDS)).items():
+    for system_id, found in (await list_sets(databases[0], SYSTEM_IDS)).items():
         assert found in [set_of(set_) for (system, _), set_ in wanted.items() if system == system_id]
     assert (await audit.verify(databases[0]))[1] is None
-    calls = [item for item in await all_entries(databases[0]) if item.kind == "call" and item.chain == SYSTEM]
+    calls = [item for item in await list_all_entries(databases[0]) if item.kind == "call" and item.chain == SYSTEM]
     assert len(calls) == 50
     for database in databases:
         await database.close()
@@ -160,10 +167,10 @@ def failing(at: int) -> Iterator[list[str]]:
 
 async def read_state(database: Database) -> dict[str, Any]:
     return {
-        "sets": await sets_of(database, SYSTEM_IDS[:2]),
-        "ids": await rows_of(database),
-        "rows": await counts(database),
-        "audit": await all_entries(database),
+        "sets": await list_sets(database, SYSTEM_IDS[:2]),
+        "ids": await map_ids(database),
+        "rows": await count_rows(database),
+        "audit": await list_all_entries(database),
         "chains": await audit.verify(database),
     }
 
@@ -172,13 +179,13 @@ async def read_state(database: Database) -> dict[str, Any]:
 async def test_failure_before_any_statement_keeps_the_old_set(database_url: str) -> None:
     database = open_database(database_url)
     await prepare(database)
-    await sync(database, entries(4))
-    await sync(database, entries(2), SYSTEM_IDS[1])
-    await queue(database, SYSTEM, 2)
+    await sync(database, build_entries(4))
+    await sync(database, build_entries(2), SYSTEM_IDS[1])
+    await queue_deliveries(database, SYSTEM, 2)
     before = await read_state(database)
     assert before["chains"][1] is None
     # A sync that creates, updates and deletes.
-    wanted = [entry(0, org_code=0), entry(1, org_code=1, webhook_url="/b"), entry(2, org_code=9)]
+    wanted = [build_entry(0, org_code=0), build_entry(1, org_code=1, webhook_url="/b"), build_entry(2, org_code=9)]
     faults = 0
     while True:
         try:

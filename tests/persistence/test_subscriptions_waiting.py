@@ -12,8 +12,8 @@ from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.waits import Waits
-from tests.factories import NOW, web_message
-from tests.persistence.catalogues import CALLER, SYSTEM, SYSTEM_IDS, entries, prepare, set_of, sync
+from tests.factories import NOW, build_web_message
+from tests.persistence.catalogues import CALLER, SYSTEM, SYSTEM_IDS, build_entries, prepare, set_of, sync
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +26,7 @@ async def database(url: str) -> AsyncIterator[Database]:
     opened = open_database(url)
     await prepare(opened)
     for system_id in SYSTEM_IDS:
-        await sync(opened, entries(1), system_id)
+        await sync(opened, build_entries(1), system_id)
     yield opened
     await opened.close()
 
@@ -49,7 +49,7 @@ async def hold(connection: asyncpg.Connection, chain: str) -> None:
     await connection.fetch("select 1 from chains where name = $1 for update", chain)
 
 
-def refused_entry() -> AuditEntry:
+def build_refused_entry() -> AuditEntry:
     return AuditEntry(SYSTEM, "call", NOW, "syncWebhookAbonnementer", CALLER.name, "refused", "r-1", {"status": 400})
 
 
@@ -58,21 +58,21 @@ async def test_callers_of_a_locked_system_delay_no_others(
 ) -> None:
     watcher = await asyncpg.connect(url)
     await hold(other, SYSTEM)
-    held = [asyncio.create_task(sync(database, entries(n))) for n in range(MANY)]
-    held += [asyncio.create_task(audit.record(database, refused_entry())) for _ in range(MANY)]
+    held = [asyncio.create_task(sync(database, build_entries(n))) for n in range(MANY)]
+    held += [asyncio.create_task(audit.record(database, build_refused_entry())) for _ in range(MANY)]
     await wait_until_waiting(watcher, 1)
     async with asyncio.timeout(60):
         # Other callers of the system wait only for their turn.
-        await asyncio.gather(*(sync(database, entries(3), system_id) for system_id in SYSTEM_IDS[1:]))
+        await asyncio.gather(*(sync(database, build_entries(3), system_id) for system_id in SYSTEM_IDS[1:]))
         await subscriptions.list_subscriptions(database, SYSTEM)
-        await stored.store(database, web_message())
+        await stored.store(database, build_web_message())
     assert await count_waiting(watcher) == 1
     assert not any(task.done() for task in held)
     await other.execute("commit")
     async with asyncio.timeout(60):
         await asyncio.gather(*held)
     found = await subscriptions.list_subscriptions(database, SYSTEM)
-    assert found in [set_of(entries(n)) for n in range(MANY)]
+    assert found in [set_of(build_entries(n)) for n in range(MANY)]
     assert (await audit.verify(database))[1] is None
     await watcher.close()
 
@@ -83,13 +83,13 @@ async def test_changing_catalogue_and_sync_wait_for_each_other(
     watcher = await asyncpg.connect(url)
     await hold(other, CATALOGUE)
     await other.execute("delete from message_types")
-    task = asyncio.create_task(sync(database, entries(3)))
+    task = asyncio.create_task(sync(database, build_entries(3)))
     await wait_until_waiting(watcher, 1)
     await other.execute("commit")
     with pytest.raises(subscriptions.SyncRefused):
         await task
     await hold(other, SYSTEM)
-    task = asyncio.create_task(sync(database, entries(1)))
+    task = asyncio.create_task(sync(database, build_entries(1)))
     await wait_until_waiting(watcher, 1)
     # The sync has read the catalogue by now.
     with pytest.raises(asyncpg.LockNotAvailableError):
@@ -103,7 +103,7 @@ async def test_changing_catalogue_and_sync_wait_for_each_other(
 async def test_cancelled_caller_leaves_no_lock(database: Database, other: asyncpg.Connection, url: str) -> None:
     watcher = await asyncpg.connect(url)
     await hold(other, SYSTEM)
-    first, second = (asyncio.create_task(sync(database, entries(n))) for n in (2, 3))
+    first, second = (asyncio.create_task(sync(database, build_entries(n))) for n in (2, 3))
     await wait_until_waiting(watcher, 1)
     for task in (second, first):
         task.cancel()
@@ -113,5 +113,5 @@ async def test_cancelled_caller_leaves_no_lock(database: Database, other: asyncp
     assert await count_waiting(watcher) == 0
     await other.execute("commit")
     async with asyncio.timeout(60):
-        assert (await sync(database, entries(4))).created == 3
+        assert (await sync(database, build_entries(4))).created == 3
     await watcher.close()

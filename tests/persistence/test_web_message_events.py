@@ -17,10 +17,10 @@ from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.publications import ReadBack
 from persistence.web_message_inserts import LARGE_BYTES
-from tests.factories import NOW, attachment, idempotency_key, web_message
-from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
-from tests.persistence.queues import rows
-from tests.persistence.rows import counts, execute
+from tests.factories import NOW, build_attachment, build_web_message, idempotency_key
+from tests.persistence.catalogues import SYSTEM_IDS, build_entry, prepare, sync
+from tests.persistence.queues import list_rows
+from tests.persistence.rows import count_rows, execute
 
 pytestmark = pytest.mark.anyio
 
@@ -32,8 +32,8 @@ async def subscribe(database: Database, *, is_mapped: bool = True) -> None:
     """Store two systems that subscribe to the events of web messages, and one that subscribes to others."""
     await prepare(database)
     for system_id in SYSTEM_IDS[:2]:
-        await sync(database, [entry(org_code=-1)], system_id)
-    await sync(database, [entry(org_code=-1, entity_type=203), entry(1, org_code=1)], SYSTEM_IDS[2])
+        await sync(database, [build_entry(org_code=-1)], system_id)
+    await sync(database, [build_entry(org_code=-1, entity_type=203), build_entry(1, org_code=1)], SYSTEM_IDS[2])
     if is_mapped:
         await execute(database, MAP)
 
@@ -41,7 +41,7 @@ async def subscribe(database: Database, *, is_mapped: bool = True) -> None:
 async def publish(database: Database, message: WebMessage) -> None:
     """Publish a message with a case, as on Open-E."""
     await stored.begin_sending(database, replace(message, created=None), NOW)
-    assert "events" not in await counts(database)
+    assert "events" not in await count_rows(database)
     await stored.mark_published(database, message, 7, LATER)
 
 
@@ -68,12 +68,12 @@ async def store_with_key(database: Database, message: WebMessage) -> None:
     assert await stored.store(database, message, idempotency_key(message))
 
 
-FILES = (attachment(), attachment(b"x" * 10))
+FILES = (build_attachment(), build_attachment(b"x" * 10))
 MESSAGES = {
-    "small": web_message(),
-    "with files": web_message(attachments=FILES),
-    "large": web_message(message="å" * LARGE_BYTES),
-    "to a case": web_message(external_references=(ExternalReference("flowInstanceId", "1068"),)),
+    "small": build_web_message(),
+    "with files": build_web_message(attachments=FILES),
+    "large": build_web_message(message="å" * LARGE_BYTES),
+    "to a case": build_web_message(external_references=(ExternalReference("flowInstanceId", "1068"),)),
 }
 
 
@@ -84,7 +84,7 @@ async def test_readable_message_raises_an_event(
 ) -> None:
     await subscribe(database)
     await way(database, message)
-    (event,) = await rows(database, tables.events)
+    (event,) = await list_rows(database, tables.events)
     created = {publish: LATER, settle: LATER + timedelta(minutes=1)}.get(way, NOW)
     expected = Event(event["id"], 202, 1, -1, change=1, created=created, external_id=message.id)
     assert event == {
@@ -98,7 +98,7 @@ async def test_readable_message_raises_an_event(
         "trace_parent": None,
     }
     assert event["id"] != message.id
-    found = await rows(database, tables.deliveries)
+    found = await list_rows(database, tables.deliveries)
     assert {row["system_id"] for row in found} == set(SYSTEM_IDS[:2])
     assert len({row["id"] for row in found}) == 2
     for row in found:
@@ -113,13 +113,13 @@ async def test_messages_of_one_batch_raise_an_event_each(
     database: Database, way: Callable[[Database, WebMessage], Awaitable[None]]
 ) -> None:
     await subscribe(database)
-    messages = [web_message() for _ in range(20)]
+    messages = [build_web_message() for _ in range(20)]
     await asyncio.gather(*(way(database, message) for message in messages))
-    events = {row["id"]: row for row in await rows(database, tables.events)}
+    events = {row["id"]: row for row in await list_rows(database, tables.events)}
     assert len(events) == 20
     assert {row["subscriptions"] for row in events.values()} == {2}
     assert all(sum(message.id in row["content"] for row in events.values()) == 1 for message in messages)
-    deliveries = [(row["event_id"], row["system_id"]) for row in await rows(database, tables.deliveries)]
+    deliveries = [(row["event_id"], row["system_id"]) for row in await list_rows(database, tables.deliveries)]
     assert sorted(deliveries) == sorted((event, system) for event in events for system in SYSTEM_IDS[:2])
 
 
@@ -128,68 +128,68 @@ async def test_message_raises_no_event_without_a_mapping(
     database: Database, way: Callable[[Database, WebMessage], Awaitable[None]]
 ) -> None:
     await subscribe(database, is_mapped=False)
-    await way(database, web_message())
-    assert not {"events", "deliveries"} & set(await counts(database))
+    await way(database, build_web_message())
+    assert not {"events", "deliveries"} & set(await count_rows(database))
 
 
 async def test_message_that_is_published_twice_raises_one_event(database: Database) -> None:
     await subscribe(database)
-    message = web_message()
+    message = build_web_message()
     await publish(database, message)
     await stored.mark_published(database, message, 7, LATER)
-    assert len(await rows(database, tables.events)) == 1
+    assert len(await list_rows(database, tables.events)) == 1
 
 
 async def test_event_without_subscribers_is_stored(database: Database) -> None:
     await prepare(database)
     await execute(database, MAP)
-    await stored.store(database, web_message())
-    assert [row["subscriptions"] for row in await rows(database, tables.events)] == [0]
+    await stored.store(database, build_web_message())
+    assert [row["subscriptions"] for row in await list_rows(database, tables.events)] == [0]
 
 
 @pytest.mark.parametrize("state", ["unknown", "refused"])
 async def test_unreadable_message_raises_no_event(database: Database, state: str) -> None:
     await subscribe(database)
-    message = web_message(created=None)
+    message = build_web_message(created=None)
     await stored.begin_sending(database, message, NOW)
     await (stored.mark_unknown if state == "unknown" else stored.drop_refused)(database, message.id)
-    assert not {"events", "deliveries"} & set(await counts(database))
+    assert not {"events", "deliveries"} & set(await count_rows(database))
 
 
 async def test_ended_type_fails_no_message(database: Database) -> None:
     await subscribe(database)
     await execute(database, "update message_types set end_date = '2026-03-01' where entity_type = 202")
     last = datetime(2026, 3, 1, 22, 59, 59, tzinfo=UTC)
-    for message in (web_message(created=last), web_message(created=last + timedelta(seconds=1))):
+    for message in (build_web_message(created=last), build_web_message(created=last + timedelta(seconds=1))):
         await stored.store(database, message)
-    await stored.begin_sending(database, web_message(created=None), NOW)
-    found = await counts(database)
+    await stored.begin_sending(database, build_web_message(created=None), NOW)
+    found = await count_rows(database)
     assert (found["events"], found["deliveries"], found["web_messages"]) == (1, 2, 3)
-    assert [row["created"] for row in await rows(database, tables.events)] == [last]
+    assert [row["created"] for row in await list_rows(database, tables.events)] == [last]
 
 
 async def test_batched_messages_raise_an_event_each(database: Database) -> None:
     await subscribe(database)
-    messages = [web_message() for _ in range(40)]
+    messages = [build_web_message() for _ in range(40)]
     await asyncio.gather(*(stored.store(database, message) for message in messages))
-    found = await counts(database)
+    found = await count_rows(database)
     assert (found["events"], found["deliveries"]) == (40, 80)
-    contents = {row["content"] for row in await rows(database, tables.events)}
+    contents = {row["content"] for row in await list_rows(database, tables.events)}
     assert len(contents) == 40
     assert all(any(message.id in content for content in contents) for message in messages)
 
 
 async def test_message_that_is_not_stored_raises_no_event(database: Database) -> None:
     await subscribe(database)
-    message = web_message()
+    message = build_web_message()
     await stored.store(database, message)
-    other = web_message()
+    other = build_web_message()
     outcomes: list[Any] = await asyncio.gather(
         stored.store(database, message), stored.store(database, other), return_exceptions=True
     )
     assert isinstance(outcomes[0], sa.exc.IntegrityError)
     assert outcomes[1] is True
-    found = await counts(database)
+    found = await count_rows(database)
     assert (found["web_messages"], found["events"], found["deliveries"]) == (2, 2, 4)
 
 
@@ -198,13 +198,13 @@ async def test_messages_during_syncs_neither_fail_nor_leave_orphans(database: Da
 
     async def syncs() -> None:
         for place in range(20):
-            await sync(database, [entry(org_code=-1)] if place % 2 else [entry(org_code=102)])
+            await sync(database, [build_entry(org_code=-1)] if place % 2 else [build_entry(org_code=102)])
 
     async def stores() -> None:
         for _ in range(25):
-            await stored.store(database, web_message())
+            await stored.store(database, build_web_message())
 
     await asyncio.gather(syncs(), *(stores() for _ in range(4)))
-    assert (await counts(database))["events"] == 100
-    current = {row["id"] for row in await rows(database, tables.subscriptions)}
-    assert {row["subscription_id"] for row in await rows(database, tables.deliveries)} <= current
+    assert (await count_rows(database))["events"] == 100
+    current = {row["id"] for row in await list_rows(database, tables.subscriptions)}
+    assert {row["subscription_id"] for row in await list_rows(database, tables.deliveries)} <= current

@@ -23,8 +23,8 @@ from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.web_message_inserts import LARGE_BYTES, PIECE_BYTES
-from tests.factories import NOW, PARTY_ID, attachment, web_message
-from tests.persistence.rows import content_of, counts, execute
+from tests.factories import NOW, PARTY_ID, build_attachment, build_web_message
+from tests.persistence.rows import count_rows, execute, read_content
 
 pytestmark = pytest.mark.anyio
 
@@ -33,20 +33,20 @@ CASE = ExternalReference("flowInstanceId", "1068")
 LATER = NOW + timedelta(seconds=1)
 
 
-def case_message(**changes: object) -> WebMessage:
+def build_case_message(**changes: object) -> WebMessage:
     references = (CASE, ExternalReference("errand", "1"))
-    return web_message(**{"created": None, "external_references": references} | changes)
+    return build_web_message(**{"created": None, "external_references": references} | changes)
 
 
-def described(message: WebMessage) -> WebMessage:
+def drop_data(message: WebMessage) -> WebMessage:
     """Return the message as it is read: its attachments without data."""
     return replace(message, attachments=tuple(replace(file, data=None) for file in message.attachments))
 
 
 MESSAGES = {
-    "small": web_message(),
-    "bare": web_message(party_id=None),
-    "full": web_message(
+    "small": build_web_message(),
+    "bare": build_web_message(party_id=None),
+    "full": build_web_message(
         message="Two\r\nlines, 'quotes' \"too\" & <tags> \\ 😀 %s :name {}\t",
         external_references=(
             ExternalReference("ä/å", "'; drop table web_messages; --"),
@@ -54,25 +54,29 @@ MESSAGES = {
         ),
         sender_user_id="jöe",
         oep_instance=OepInstance.INTERNAL,
-        attachments=(attachment(b"\0\xff", "b 😀.txt"), attachment(b"x" * 300_000, "a"), attachment(b"", "empty")),
+        attachments=(
+            build_attachment(b"\0\xff", "b 😀.txt"),
+            build_attachment(b"x" * 300_000, "a"),
+            build_attachment(b"", "empty"),
+        ),
         created=NOW.replace(microsecond=1000),
     ),
-    "long text": web_message(message="å" * LARGE_BYTES),
+    "long text": build_web_message(message="å" * LARGE_BYTES),
 }
 
 
 @pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
 async def test_get_returns_the_stored_message(database: Database, message: WebMessage) -> None:
     await stored.store(database, message)
-    assert await stored.get(database, message.id) == described(message)
+    assert await stored.get(database, message.id) == drop_data(message)
     for file in message.attachments:
         found = await stored.get_attachment(database, message.id, file.id)
         assert found == replace(file, data=None)
-        assert await content_of(database, found) == file.data
+        assert await read_content(database, found) == file.data
 
 
 async def test_get_returns_aware_times(database: Database) -> None:
-    message = web_message()
+    message = build_web_message()
     await stored.store(database, message)
     created = (await stored.get(database, message.id)).created
     assert created == NOW
@@ -82,8 +86,8 @@ async def test_get_returns_aware_times(database: Database) -> None:
 
 async def test_store_requires_the_time_of_readability(database: Database) -> None:
     with pytest.raises(sa.exc.IntegrityError):
-        await stored.store(database, web_message(created=None))
-    assert await counts(database) == {}
+        await stored.store(database, build_web_message(created=None))
+    assert await count_rows(database) == {}
 
 
 async def test_get_of_an_unknown_message_is_not_found(database: Database) -> None:
@@ -92,11 +96,14 @@ async def test_get_of_an_unknown_message_is_not_found(database: Database) -> Non
     with pytest.raises(NotFound, match=f"WebMessage with id '{PARTY_ID}' not found"):
         await stored.get_attachment(database, PARTY_ID, PARTY_ID)
     with pytest.raises(NotFound, match="Attachment"):
-        await content_of(database, attachment())
+        await read_content(database, build_attachment())
 
 
 async def test_get_attachment_of_another_message_is_not_found(database: Database) -> None:
-    first, second = web_message(attachments=(attachment(),)), web_message(attachments=(attachment(),))
+    first, second = (
+        build_web_message(attachments=(build_attachment(),)),
+        build_web_message(attachments=(build_attachment(),)),
+    )
     for message in (first, second):
         await stored.store(database, message)
     with pytest.raises(NotFound, match="Attachment with id"):
@@ -104,20 +111,20 @@ async def test_get_attachment_of_another_message_is_not_found(database: Database
 
 
 async def test_read_attachment_of_a_deleted_message_is_not_found(database: Database) -> None:
-    message = web_message(attachments=(attachment(), attachment(b"x" * (LARGE_BYTES + 1))))
+    message = build_web_message(attachments=(build_attachment(), build_attachment(b"x" * (LARGE_BYTES + 1))))
     await stored.store(database, message)
     await stored.delete(database, message.id)
     for file in message.attachments:
         with pytest.raises(NotFound, match="Attachment with id"):
-            await content_of(database, file)
+            await read_content(database, file)
 
 
 @pytest.mark.parametrize(
     "size", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES, 2 * PIECE_BYTES + 1]
 )
 async def test_read_attachment_returns_chunks_that_can_be_encoded_separately(database: Database, size: int) -> None:
-    file = attachment(os.urandom(size))
-    await stored.store(database, web_message(attachments=(attachment(os.urandom(1)), file)))
+    file = build_attachment(os.urandom(size))
+    await stored.store(database, build_web_message(attachments=(build_attachment(os.urandom(1)), file)))
     pieces = [piece async for piece in stored.read_attachment(database, replace(file, data=None))]
     assert b"".join(pieces) == file.data
     assert all(len(piece) == PIECE_BYTES for piece in pieces[:-1])
@@ -125,7 +132,7 @@ async def test_read_attachment_returns_chunks_that_can_be_encoded_separately(dat
 
 
 async def test_read_attachment_ends_when_its_message_is_deleted_between_two_chunks(database: Database) -> None:
-    message = web_message(attachments=(attachment(bytes(2 * PIECE_BYTES)),))
+    message = build_web_message(attachments=(build_attachment(bytes(2 * PIECE_BYTES)),))
     await stored.store(database, message)
     pieces = stored.read_attachment(database, message.attachments[0])
     assert len(await anext(pieces)) == PIECE_BYTES
@@ -136,7 +143,7 @@ async def test_read_attachment_ends_when_its_message_is_deleted_between_two_chun
 
 
 async def test_begin_sending_hides_a_message_from_callers(database: Database) -> None:
-    message = case_message(attachments=(attachment(),))
+    message = build_case_message(attachments=(build_attachment(),))
     await stored.begin_sending(database, message, NOW)
     with pytest.raises(NotFound):
         await stored.get(database, message.id)
@@ -146,14 +153,14 @@ async def test_begin_sending_hides_a_message_from_callers(database: Database) ->
         await stored.delete(database, message.id)
     assert await stored.list_by_party(database, PARTY_ID, 10, None) == []
     assert await stored.list_by_reference(database, CASE, 10, None) == []
-    assert await counts(database) == {"web_messages": 1, "web_message_attachments": 1}
+    assert await count_rows(database) == {"web_messages": 1, "web_message_attachments": 1}
 
 
 async def test_mark_published_makes_a_message_readable(database: Database) -> None:
-    message = case_message(attachments=(attachment(),))
+    message = build_case_message(attachments=(build_attachment(),))
     await stored.begin_sending(database, message, NOW)
     await stored.mark_published(database, message, 2**31 - 1, LATER)
-    expected = described(replace(message, created=LATER))
+    expected = drop_data(replace(message, created=LATER))
     assert await stored.get(database, message.id) == expected
     assert await stored.list_by_party(database, PARTY_ID, 10, None) == [expected]
     for reference in message.external_references:
@@ -163,14 +170,14 @@ async def test_mark_published_makes_a_message_readable(database: Database) -> No
 
 @pytest.mark.parametrize("size", [1, LARGE_BYTES + 1])
 async def test_begin_sending_stores_attachments_of_any_size(database: Database, size: int) -> None:
-    message = case_message(attachments=(attachment(b"x" * size),))
+    message = build_case_message(attachments=(build_attachment(b"x" * size),))
     await stored.begin_sending(database, message, NOW)
     await stored.mark_published(database, message, 1, LATER)
-    assert await content_of(database, message.attachments[0]) == b"x" * size
+    assert await read_content(database, message.attachments[0]) == b"x" * size
 
 
 async def test_mark_unknown_keeps_a_message_hidden(database: Database) -> None:
-    message = case_message()
+    message = build_case_message()
     await stored.begin_sending(database, message, NOW)
     await stored.mark_unknown(database, message.id)
     with pytest.raises(NotFound):
@@ -182,27 +189,27 @@ async def test_mark_unknown_keeps_a_message_hidden(database: Database) -> None:
 
 
 async def test_mark_published_is_idempotent(database: Database) -> None:
-    message = case_message()
+    message = build_case_message()
     await stored.begin_sending(database, message, NOW)
     await stored.mark_published(database, message, 7, LATER)
     # As after a commit whose response was lost.
     await stored.mark_published(database, message, 7, LATER + timedelta(seconds=1))
     assert await stored.get(database, message.id) == replace(message, created=LATER)
-    assert await counts(database) == {"web_messages": 1, "web_message_references": 2}
+    assert await count_rows(database) == {"web_messages": 1, "web_message_references": 2}
     await stored.delete(database, message.id)
     await stored.mark_published(database, message, 7, LATER)
-    assert await counts(database) == {"publication_traces": 1}
+    assert await count_rows(database) == {"publication_traces": 1}
 
 
 async def test_count_in_doubt_counts_each_unsettled_state(database: Database) -> None:
     for state in sorted(UNSETTLED_STATES, key=MessageState.SENDING.__eq__):
-        await stored.begin_sending(database, case_message(), NOW)
+        await stored.begin_sending(database, build_case_message(), NOW)
         await execute(database, f"update web_messages set state = '{state}' where state = 'sending'")
     assert await stored.count_in_doubt(database, LATER) == dict.fromkeys(UNSETTLED_STATES, 1)
 
 
 async def test_mark_published_and_mark_unknown_change_only_messages_in_sending(database: Database) -> None:
-    published, unknown = case_message(), case_message()
+    published, unknown = build_case_message(), build_case_message()
     for message in (published, unknown):
         await stored.begin_sending(database, message, NOW)
     await stored.mark_published(database, published, 7, LATER)
@@ -215,7 +222,7 @@ async def test_mark_published_and_mark_unknown_change_only_messages_in_sending(d
 
 
 async def test_mark_published_of_many_skips_published_ones(database: Database) -> None:
-    messages = [case_message() for _ in range(8)]
+    messages = [build_case_message() for _ in range(8)]
     for message in messages:
         await stored.begin_sending(database, message, NOW)
     await stored.mark_published(database, messages[3], 3, NOW)
@@ -223,18 +230,23 @@ async def test_mark_published_of_many_skips_published_ones(database: Database) -
     for message in messages:
         created = NOW if message is messages[3] else LATER
         assert await stored.get(database, message.id) == replace(message, created=created)
-    assert await counts(database) == {"web_messages": 8, "web_message_references": 16}
+    assert await count_rows(database) == {"web_messages": 8, "web_message_references": 16}
 
 
 async def test_drop_refused_leaves_nothing(database: Database) -> None:
-    message = case_message(attachments=(attachment(), attachment()))
+    message = build_case_message(attachments=(build_attachment(), build_attachment()))
     await stored.begin_sending(database, message, NOW)
     await stored.drop_refused(database, message.id)
-    assert await counts(database) == {}
+    assert await count_rows(database) == {}
 
 
 async def test_drop_refused_removes_only_messages_in_sending(database: Database) -> None:
-    sending, unknown, published, plain = case_message(), case_message(), case_message(), web_message()
+    sending, unknown, published, plain = (
+        build_case_message(),
+        build_case_message(),
+        build_case_message(),
+        build_web_message(),
+    )
     for message in (sending, unknown, published):
         await stored.begin_sending(database, message, NOW)
     await stored.mark_unknown(database, unknown.id)
@@ -242,16 +254,16 @@ async def test_drop_refused_removes_only_messages_in_sending(database: Database)
     await stored.store(database, plain)
     for message in (sending, unknown, published, plain):
         await stored.drop_refused(database, message.id)
-    assert await counts(database) == {"web_messages": 3, "web_message_references": 3}
+    assert await count_rows(database) == {"web_messages": 3, "web_message_references": 3}
 
 
 async def test_delete_removes_references_and_attachments_of_that_message_only(database: Database) -> None:
-    first, second = (web_message(attachments=(attachment(), attachment())) for _ in range(2))
+    first, second = (build_web_message(attachments=(build_attachment(), build_attachment())) for _ in range(2))
     for message in (first, second):
         await stored.store(database, message)
     await stored.delete(database, first.id)
-    assert await counts(database) == {"web_messages": 1, "web_message_references": 1, "web_message_attachments": 2}
-    assert await stored.get(database, second.id) == described(second)
+    assert await count_rows(database) == {"web_messages": 1, "web_message_references": 1, "web_message_attachments": 2}
+    assert await stored.get(database, second.id) == drop_data(second)
     with pytest.raises(NotFound):
         await stored.delete(database, first.id)
 
@@ -259,7 +271,7 @@ async def test_delete_removes_references_and_attachments_of_that_message_only(da
 async def test_concurrent_deletes_are_audited_once_each(database_url: str) -> None:
     """Callers of two processes delete the same messages, in batches of different order."""
     databases = [open_database(database_url) for _ in range(2)]
-    messages = [web_message() for _ in range(40)]
+    messages = [build_web_message() for _ in range(40)]
     for message in messages:
         await stored.store(databases[0], message)
 
@@ -283,7 +295,7 @@ async def test_concurrent_deletes_are_audited_once_each(database_url: str) -> No
 
 
 async def test_delete_whose_entry_cannot_be_written_deletes_nothing(database: Database) -> None:
-    message, other = web_message(), web_message()
+    message, other = build_web_message(), build_web_message()
     for each in (message, other):
         await stored.store(database, each)
     entry = AuditEntry("", "change", NOW, "deleteWebMessageById", "tests", "deleted", "r-1")
@@ -292,39 +304,41 @@ async def test_delete_whose_entry_cannot_be_written_deletes_nothing(database: Da
         stored.delete(database, message.id, invalid), stored.delete(database, other.id, entry), return_exceptions=True
     )
     assert [type(result) for result in results] == [TypeError, type(None)]
-    assert await stored.get(database, message.id) == described(message)
+    assert await stored.get(database, message.id) == drop_data(message)
 
 
 async def test_delete_accepts_published_messages(database: Database) -> None:
-    message = case_message()
+    message = build_case_message()
     await stored.begin_sending(database, message, NOW)
     await stored.mark_published(database, message, 1, LATER)
     await stored.delete(database, message.id)
-    assert await counts(database) == {"publication_traces": 1}
+    assert await count_rows(database) == {"publication_traces": 1}
 
 
 async def test_store_that_fails_midway_leaves_nothing(database: Database) -> None:
-    stored_attachment = attachment()
-    await stored.store(database, web_message(attachments=(stored_attachment,)))
-    before = await counts(database)
-    for files in ((attachment(), stored_attachment), (attachment(b"x" * LARGE_BYTES), stored_attachment)):
+    stored_attachment = build_attachment()
+    await stored.store(database, build_web_message(attachments=(stored_attachment,)))
+    before = await count_rows(database)
+    for files in ((build_attachment(), stored_attachment), (build_attachment(b"x" * LARGE_BYTES), stored_attachment)):
         with pytest.raises(sa.exc.IntegrityError):
-            await stored.store(database, web_message(attachments=files))
-        assert await counts(database) == before
-    await stored.store(database, web_message())
+            await stored.store(database, build_web_message(attachments=files))
+        assert await count_rows(database) == before
+    await stored.store(database, build_web_message())
 
 
 async def test_begin_sending_that_fails_midway_leaves_nothing(database: Database) -> None:
-    stored_attachment = attachment()
-    await stored.begin_sending(database, case_message(attachments=(stored_attachment,)), NOW)
-    before = await counts(database)
+    stored_attachment = build_attachment()
+    await stored.begin_sending(database, build_case_message(attachments=(stored_attachment,)), NOW)
+    before = await count_rows(database)
     with pytest.raises(sa.exc.IntegrityError):
-        await stored.begin_sending(database, case_message(attachments=(attachment(), stored_attachment)), NOW)
-    assert await counts(database) == before
+        await stored.begin_sending(
+            database, build_case_message(attachments=(build_attachment(), stored_attachment)), NOW
+        )
+    assert await count_rows(database) == before
 
 
 async def test_mark_published_that_fails_midway_changes_nothing(database: Database) -> None:
-    message = case_message(external_references=(CASE, CASE))
+    message = build_case_message(external_references=(CASE, CASE))
     await stored.begin_sending(database, message, NOW)
     with pytest.raises(sa.exc.IntegrityError):
         await stored.mark_published(database, message, 1, LATER)
@@ -335,12 +349,12 @@ async def test_mark_published_that_fails_midway_changes_nothing(database: Databa
 
 
 async def test_list_unsettled_is_sorted_by_waiting_time(database: Database) -> None:
-    messages = [case_message() for _ in range(4)]
+    messages = [build_case_message() for _ in range(4)]
     times = [NOW + timedelta(seconds=2), NOW, NOW + timedelta(seconds=1), NOW]
     for message, sent in zip(messages, times, strict=True):
         await stored.begin_sending(database, message, sent)
     await stored.mark_unknown(database, messages[0].id)
-    await stored.store(database, web_message())
+    await stored.store(database, build_web_message())
     first, second = sorted((messages[1].id, messages[3].id))
     ordered = [first, second, messages[2].id, messages[0].id]
     assert [row.id for row in await stored.list_unsettled(database, BOTH, 10)] == ordered
@@ -352,7 +366,7 @@ async def test_list_unsettled_is_sorted_by_waiting_time(database: Database) -> N
 
 
 async def test_list_unsettled_contains_what_an_operator_needs(database: Database) -> None:
-    message = case_message(oep_instance=OepInstance.INTERNAL)
+    message = build_case_message(oep_instance=OepInstance.INTERNAL)
     await stored.begin_sending(database, message, NOW)
     (row,) = await stored.list_unsettled(database, BOTH, 1)
     assert row == UnsettledMessage(message.id, MessageState.SENDING, OepInstance.INTERNAL, 1068, NOW)
@@ -363,7 +377,7 @@ async def test_ping_returns_when_the_database_responds(database: Database) -> No
 
 
 async def test_states_and_readability_agree_in_every_row(database: Database) -> None:
-    message = case_message()
+    message = build_case_message()
     await stored.begin_sending(database, message, NOW)
     for statement in (
         "update web_messages set state = 'published'",

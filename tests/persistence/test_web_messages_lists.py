@@ -9,7 +9,7 @@ from domain.web_messages import ExternalReference, WebMessage
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.web_messages import PAGE_BYTES, Position, is_last_page
-from tests.factories import NOW, web_message
+from tests.factories import NOW, build_web_message
 
 pytestmark = pytest.mark.anyio
 
@@ -19,21 +19,21 @@ REFERENCE = ExternalReference("errand", "1")
 List = Callable[[Database, int, Position | None], Awaitable[list[WebMessage]]]
 
 
-async def by_party(database: Database, limit: int, after: Position | None) -> list[WebMessage]:
+async def list_by_party(database: Database, limit: int, after: Position | None) -> list[WebMessage]:
     return await stored.list_by_party(database, PARTY, limit, after)
 
 
-async def by_reference(database: Database, limit: int, after: Position | None) -> list[WebMessage]:
+async def list_by_reference(database: Database, limit: int, after: Position | None) -> list[WebMessage]:
     return await stored.list_by_reference(database, REFERENCE, limit, after)
 
 
-both_lists = pytest.mark.parametrize("list_messages", [by_party, by_reference], ids=["party", "reference"])
+both_lists = pytest.mark.parametrize("list_messages", [list_by_party, list_by_reference], ids=["party", "reference"])
 
 
 async def put(database: Database, *milliseconds: int) -> list[WebMessage]:
     """Store a message created at each of these times, and return them in the order of a list."""
     messages = [
-        web_message(
+        build_web_message(
             party_id=PARTY,
             external_references=(REFERENCE, ExternalReference("errand", "2")),
             created=NOW + timedelta(milliseconds=moment),
@@ -45,7 +45,7 @@ async def put(database: Database, *milliseconds: int) -> list[WebMessage]:
     return sorted(messages, key=lambda message: (message.created, message.id))
 
 
-def position(message: WebMessage) -> Position:
+def get_position(message: WebMessage) -> Position:
     assert message.created is not None
     return Position(message.created, message.id)
 
@@ -65,7 +65,7 @@ async def test_pages_contain_each_message_once_with_equal_times(database: Databa
         while page := await list_messages(database, limit, after):
             assert len(page) <= limit
             found += page
-            after = position(page[-1])
+            after = get_position(page[-1])
         assert found == messages
 
 
@@ -76,14 +76,14 @@ async def test_pages_are_continuous_with_deletions(database: Database, list_mess
     assert first == messages[:2]
     for message in messages[:3]:
         await stored.delete(database, message.id)
-    assert await list_messages(database, 2, position(first[-1])) == messages[3:]
+    assert await list_messages(database, 2, get_position(first[-1])) == messages[3:]
 
 
 @both_lists
 async def test_pages_contain_messages_that_are_added_after_them(database: Database, list_messages: List) -> None:
     messages = await put(database, 0, 1)
     added = await put(database, -1, 2)
-    assert await list_messages(database, 10, position(messages[-1])) == added[1:]
+    assert await list_messages(database, 10, get_position(messages[-1])) == added[1:]
 
 
 @both_lists
@@ -98,21 +98,21 @@ async def test_cursor_needs_no_message(database: Database, list_messages: List) 
 
 async def test_list_by_party_contains_only_messages_of_that_party(database: Database) -> None:
     messages = await put(database, 0)
-    await stored.store(database, web_message(party_id=None))
-    await stored.store(database, web_message())
-    assert await by_party(database, 10, None) == messages
+    await stored.store(database, build_web_message(party_id=None))
+    await stored.store(database, build_web_message())
+    assert await list_by_party(database, 10, None) == messages
 
 
 async def test_list_by_reference_compares_exactly(database: Database) -> None:
     messages = await put(database, 0)
-    assert await by_reference(database, 10, None) == messages
+    assert await list_by_reference(database, 10, None) == messages
     for key, value in (("Errand", "1"), ("errand", "1 "), ("errand", "11"), ("erran_", "1"), ("errand", "%")):
         assert await stored.list_by_reference(database, ExternalReference(key, value), 10, None) == []
 
 
 async def test_list_by_reference_distinguishes_similar_texts(database: Database) -> None:
     composed, decomposed = (
-        web_message(external_references=(ExternalReference("errand", value),)) for value in ("\u00e5", "a\u030a")
+        build_web_message(external_references=(ExternalReference("errand", value),)) for value in ("\u00e5", "a\u030a")
     )
     for message in (composed, decomposed):
         await stored.store(database, message)
@@ -125,7 +125,7 @@ async def test_page_is_limited_in_bytes(database: Database, list_messages: List)
     for number in range(7):
         # The second is larger than a page by itself.
         text = "æ" * (PAGE_BYTES if number == 1 else PAGE_BYTES // 6)
-        message = web_message(
+        message = build_web_message(
             party_id=PARTY,
             message=text,
             external_references=(REFERENCE,),
@@ -137,7 +137,7 @@ async def test_page_is_limited_in_bytes(database: Database, list_messages: List)
     pages = 0
     is_last = False
     while not is_last:
-        page = await list_messages(database, 100, position(found[-1]) if found else None)
+        page = await list_messages(database, 100, get_position(found[-1]) if found else None)
         assert len(page) <= 4
         is_last = is_last_page(page, 100)
         found += page

@@ -11,9 +11,9 @@ from persistence import deliveries, web_message_inserts, web_messages, work
 from persistence.database import Database
 from persistence.sqlite.database import SqliteDatabase
 from persistence.work import Cost
-from tests.factories import attachment, web_message
+from tests.factories import build_attachment, build_web_message
 from tests.persistence.kinds import READS, WRITES, run_as
-from tests.persistence.rows import counts
+from tests.persistence.rows import count_rows
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +42,7 @@ async def test_sqlite_rejects_a_write_that_is_declared_as_a_read(
 ) -> None:
     if not isinstance(database, SqliteDatabase):
         return
-    await web_messages.store(database, web_message())
+    await web_messages.store(database, build_web_message())
 
     def delete(connection: sa.Connection) -> None:
         connection.exec_driver_sql("delete from web_messages")
@@ -50,12 +50,12 @@ async def test_sqlite_rejects_a_write_that_is_declared_as_a_read(
     with pytest.raises(StorageFailed) as caught:
         await run_as(declare, database, delete)
     assert "readonly" in str(caught.value.__cause__)
-    assert (await counts(database))["web_messages"] == 1
-    await web_messages.store(database, web_message())
+    assert (await count_rows(database))["web_messages"] == 1
+    await web_messages.store(database, build_web_message())
 
 
 async def test_declared_work_is_called_by_other_work_within_its_transaction(database: Database) -> None:
-    message = web_message()
+    message = build_web_message()
 
     @work.short_write
     def insert_and_fail(connection: sa.Connection) -> None:
@@ -65,21 +65,21 @@ async def test_declared_work_is_called_by_other_work_within_its_transaction(data
 
     with pytest.raises(LookupError):
         await database.write(insert_and_fail)
-    assert await counts(database) == {}
+    assert await count_rows(database) == {}
 
 
 def test_cost_of_a_message_depends_on_its_bytes() -> None:
     def find_cost(**fields: Any) -> Cost:
-        new = web_message_inserts.NewMessage(web_message(**fields), MessageState.STORED, None)
+        new = web_message_inserts.NewMessage(build_web_message(**fields), MessageState.STORED, None)
         return web_message_inserts._insert_with_files.find_cost(new)
 
     assert find_cost(message="x" * (LARGE - 1)) is Cost.SHORT
     assert find_cost(message="x" * LARGE) is Cost.LARGE
-    assert find_cost(attachments=(attachment(b"x" * LARGE),)) is Cost.LARGE
+    assert find_cost(attachments=(build_attachment(b"x" * LARGE),)) is Cost.LARGE
 
 
 def test_cost_of_a_piece_depends_on_the_bytes_of_the_attachment() -> None:
-    costs = [web_messages._read_piece.find_cost(attachment(b"x" * size), 0) for size in (LARGE - 1, LARGE)]
+    costs = [web_messages._read_piece.find_cost(build_attachment(b"x" * size), 0) for size in (LARGE - 1, LARGE)]
     assert costs == [Cost.SHORT, Cost.LARGE]
 
 

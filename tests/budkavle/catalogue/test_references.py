@@ -16,7 +16,7 @@ DAY = timedelta(days=1)
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLwSw"
 
 
-def faults(folder: Path, system: str) -> list[str]:
+def list_faults(folder: Path, system: str) -> list[str]:
     """Return the faults of a system on this machine as `LINE: TEXT`, with file names instead of paths."""
     path = write(folder, SYSTEM + system + REST)
     read_catalogue(path)
@@ -62,7 +62,7 @@ def test_check_reports_all_references_together_by_line(
       key: file:absent.key
     ca: file:text
 """
-    found = faults(folder, system)
+    found = list_faults(folder, system)
     assert found == [
         "7: env:NOT_SET is not set",
         "8: env:BAD contains no secret: it must be base64, optionally after whsec_",
@@ -96,12 +96,14 @@ def test_check_reports_all_references_together_by_line(
     ],
 )
 def test_check_reads_client_certificates(folder: Path, certificate: str, key: str, expected: str) -> None:
-    found = faults(folder, f"    clientCertificate:\n      certificate: file:{certificate}\n      key: file:{key}\n")
+    found = list_faults(
+        folder, f"    clientCertificate:\n      certificate: file:{certificate}\n      key: file:{key}\n"
+    )
     assert found[0].startswith(expected), found
 
 
 def test_check_reads_the_dates_of_a_ca(folder: Path) -> None:
-    (fault,) = faults(folder, "    ca: file:expired.pem\n")
+    (fault,) = list_faults(folder, "    ca: file:expired.pem\n")
     assert fault.startswith("6: file:expired.pem: the certificate has expired on ")
 
 

@@ -12,7 +12,7 @@ from domain.audit import FIRST_HASH, AuditEntry, hash_entry
 from persistence.database import Database
 from persistence.tables import audit_entries, chains
 from persistence.work import bulk_write
-from tests.databases import with_database
+from tests.databases import run_with_database
 
 
 @dataclass(frozen=True)
@@ -59,4 +59,4 @@ def rewrite_audit(url: str, change: Callable[[list[Row]], list[Row]]) -> None:
     def run(database: Database) -> Any:
         return database.write(bulk_write(rewrite))
 
-    with_database(url, run)
+    run_with_database(url, run)

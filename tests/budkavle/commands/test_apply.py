@@ -17,8 +17,8 @@ from persistence.catalogue import Applied, Apply, Pruned
 from persistence.database import Database
 from persistence.opening import open_database
 from tests.budkavle.conftest import Invoke
-from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, catalogue, message_type, system
-from tests.databases import with_database
+from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, build_catalogue, build_message_type, build_system
+from tests.databases import run_with_database
 from tests.factories import NOW
 from tests.processes import REPOSITORY, budkavle, run_program
 
@@ -41,14 +41,14 @@ def read_outcomes(database_url: str) -> list[tuple[str, str]]:
         page = await audit.list_page(database, after=0, limit=1000, chain=CATALOGUE)
         return [(item.entry.kind, item.entry.outcome) for _, item in page]
 
-    found: list[tuple[str, str]] = with_database(database_url, read)
+    found: list[tuple[str, str]] = run_with_database(database_url, read)
     return found
 
 
 def put_subscriptions(database_url: str, system_id: str, *pairs: tuple[int, int], fingerprint: str) -> None:
     entries = [Entry(place, org, 101, type_, "/webhook", NOW) for place, (org, type_) in enumerate(pairs)]
     call = subscriptions.SyncCall(system_id, entries, NOW, build_certificate_caller(fingerprint), "sync")
-    with_database(database_url, lambda database: subscriptions.sync(database, call))
+    run_with_database(database_url, lambda database: subscriptions.sync(database, call))
 
 
 FIRST = f"""+ system {SYSTEM_ID}
@@ -80,7 +80,7 @@ FIRST = f"""+ system {SYSTEM_ID}
 def test_second_apply_changes_nothing(database_url: str, invoke: Invoke, tmp_path: Path) -> None:
     dry = invoke(database_url, "apply", str(EXAMPLE), "--dry-run")
     assert (dry.exit_code, dry.stdout, dry.stderr) == (0, FIRST, "Dry run: nothing was changed.\n")
-    assert with_database(database_url, stored.read) == EMPTY
+    assert run_with_database(database_url, stored.read) == EMPTY
     first = invoke(database_url, "apply", str(EXAMPLE))
     assert (first.exit_code, first.stdout, first.stderr) == (0, FIRST, "")
     second = invoke(database_url, "apply", str(EXAMPLE))
@@ -94,19 +94,19 @@ def test_second_apply_changes_nothing(database_url: str, invoke: Invoke, tmp_pat
 
 
 def test_diff_shows_the_changes_within_a_part() -> None:
-    before = catalogue(
-        system(certificates=frozenset({"aa" * 32, "bb" * 32}), webhook_secrets=("env:A", "env:B")),
-        types=[message_type(), 203],
+    before = build_catalogue(
+        build_system(certificates=frozenset({"aa" * 32, "bb" * 32}), webhook_secrets=("env:A", "env:B")),
+        types=[build_message_type(), 203],
         event=WebMessageEvent(7, 281, 202),
     )
-    after = catalogue(
-        system(
+    after = build_catalogue(
+        build_system(
             name='Å "x"',
             certificates=frozenset({"bb" * 32, "cc" * 32}),
             webhook_secrets=("env:B", "env:A"),
             client_certificate=ClientCertificate("file:/a", "file:/b"),
         ),
-        types=[message_type(name="Other"), 203],
+        types=[build_message_type(name="Other"), 203],
         event=WebMessageEvent(7, 282, 202),
     )
     assert list(list_changes(Applied(plan_apply(before, after)))) == [
@@ -133,8 +133,8 @@ def test_diff_counts_what_is_pruned() -> None:
 
 
 def test_apply_names_everything_in_use_unless_it_is_pruned(database_url: str, invoke: Invoke, tmp_path: Path) -> None:
-    whole = catalogue(system(), system(OTHER_ID))
-    with_database(database_url, lambda database: stored.apply(database, Apply(whole, NOW, "put")))
+    whole = build_catalogue(build_system(), build_system(OTHER_ID))
+    run_with_database(database_url, lambda database: stored.apply(database, Apply(whole, NOW, "put")))
     put_subscriptions(database_url, SYSTEM_ID, (1, 202), (2, 203), fingerprint=FINGERPRINT)
     put_subscriptions(database_url, OTHER_ID, (1, 202), fingerprint=FINGERPRINT)
     path = write_catalogue(tmp_path, NOTHING)
@@ -150,14 +150,14 @@ def test_apply_names_everything_in_use_unless_it_is_pruned(database_url: str, in
             f"allowedSubscription orgType 1, entityType 202: 2 subscriptions of {SYSTEM_ID}, {OTHER_ID}",
             f"allowedSubscription orgType 2, entityType 203: 1 subscription of {SYSTEM_ID}",
         ]
-        assert with_database(database_url, stored.read) == whole
+        assert run_with_database(database_url, stored.read) == whole
     assert read_outcomes(database_url)[-2:] == [("call", "refused")] * 2
     dry = invoke(database_url, "apply", path, "--prune", "--dry-run")
-    assert with_database(database_url, stored.read) == whole
+    assert run_with_database(database_url, stored.read) == whole
     pruned = invoke(database_url, "apply", path, "--prune")
     assert (pruned.exit_code, pruned.stdout) == (0, dry.stdout)
     assert f"- 2 subscriptions of {SYSTEM_ID}, with 0 messages not delivered" in pruned.stdout.splitlines()
-    assert with_database(database_url, stored.read) == EMPTY
+    assert run_with_database(database_url, stored.read) == EMPTY
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",), ("--prune",)])
@@ -173,7 +173,7 @@ def test_invalid_file_is_not_applied(
     assert first == "Error: the catalogue is invalid; nothing was applied"
     assert len(faults) == len(wrong) == 2
     assert all(fault.startswith(f"{path}:{number}: ") for fault, number in zip(faults, wrong, strict=True))
-    assert with_database(database_url, stored.read) == EMPTY
+    assert run_with_database(database_url, stored.read) == EMPTY
     assert read_outcomes(database_url) == []
 
 
@@ -193,7 +193,7 @@ def test_concurrent_applies_leave_one_of_their_catalogues(database_url: str) -> 
 
     async def work() -> tuple[list[Any], Catalogue]:
         databases = [open_database(database_url) for _ in range(4)]
-        wanted = [catalogue(system(name=f"System {place}")) for place in range(4)]
+        wanted = [build_catalogue(build_system(name=f"System {place}")) for place in range(4)]
         calls = [apply_catalogue(database, each) for database, each in zip(databases, wanted, strict=True)]
         applied = await asyncio.gather(*calls)
         left = await stored.read(databases[0])

@@ -11,7 +11,7 @@ from persistence import audit
 from persistence.database import Database
 from tests.budkavle.conftest import Invoke
 from tests.catalogues import OTHER_ID, SYSTEM_ID
-from tests.databases import with_database
+from tests.databases import run_with_database
 from tests.factories import NOW
 from tests.persistence.rows import execute
 
@@ -36,7 +36,7 @@ def audited(database_url: str) -> str:
             )
             await audit.record(database, entry)
 
-    with_database(database_url, put)
+    run_with_database(database_url, put)
     return database_url
 
 
@@ -96,7 +96,7 @@ def test_audit_list_can_be_filtered(
 def test_audit_list_reads_page_by_page(
     audited: str, capsys: pytest.CaptureFixture[str], limit: int | None, page: int
 ) -> None:
-    with_database(audited, lambda database: print_entries(database, limit, None, None, page))
+    run_with_database(audited, lambda database: print_entries(database, limit, None, None, page))
     assert find_numbers(capsys.readouterr().out) == list(range(min(limit or 5, 5)))
 
 
@@ -148,7 +148,7 @@ def test_audit_verify_detects_a_rewritten_chain_by_a_stored_head(audited: str, i
         entry = AuditEntry(OTHER_ID, "call", NOW, "hentAbonnementer", "-", "answered", "other")
         await audit.record(database, entry)
 
-    with_database(audited, rewrite)
+    run_with_database(audited, rewrite)
     assert invoke(audited, "audit", "verify").exit_code == 0
     assert invoke(audited, "audit", "verify", "--head", head).exit_code == 1
 
@@ -162,7 +162,7 @@ def test_audit_verify_detects_a_rewritten_chain_by_a_stored_head(audited: str, i
     ids=["changed", "removed"],
 )
 def test_audit_verify_reports_the_first_broken_entry(audited: str, invoke: Invoke, statement: str) -> None:
-    with_database(audited, lambda database: execute(database, statement))
+    run_with_database(audited, lambda database: execute(database, statement))
     result = invoke(audited, "audit", "verify")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith(f"Error: the audit is broken: entry 2 of '{SYSTEM_ID}': ")

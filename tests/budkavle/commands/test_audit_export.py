@@ -13,7 +13,7 @@ from tests.budkavle.commands.audit_insider import rewrite_audit
 from tests.budkavle.commands.test_audit_forgeries import FORGERIES, Seals, sealed
 from tests.budkavle.conftest import Invoke
 from tests.processes import REPOSITORY, run_program
-from tests.shown_commands import PATH, blocks, read_block
+from tests.shown_commands import PATH, read_block, read_blocks
 
 __all__ = ["sealed"]
 
@@ -69,7 +69,7 @@ def test_export_of_one_chain_has_the_hashed_texts(sealed: Seals, invoke: Invoke)
 
 
 def test_page_has_a_right_example() -> None:
-    (example,) = [block.text for block in blocks(PAGE) if block.text.startswith('["000')]
+    (example,) = [block.text for block in read_blocks(PAGE) if block.text.startswith('["000')]
     assert f"`{hashlib.sha256(example.removesuffix(chr(10)).encode()).hexdigest()}`" in PAGE.read_text()
 
 

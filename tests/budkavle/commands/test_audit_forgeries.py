@@ -25,7 +25,7 @@ from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import subscribe
 from tests.budkavle.services import put_key
 from tests.catalogues import OTHER_ID, SYSTEM_ID
-from tests.databases import with_database
+from tests.databases import run_with_database
 from tests.factories import NOW
 from tests.persistence.catalogues import END, START
 from tests.persistence.rows import execute
@@ -258,21 +258,21 @@ TABLES = {
 def test_state_detects_tables_that_were_changed_without_an_entry(sealed: Seals, name: str) -> None:
     statement, reason = TABLES[name]
     assert sealed.verify("--state").startswith("ok: ")
-    with_database(sealed.url, lambda database: execute(database, statement))
+    run_with_database(sealed.url, lambda database: execute(database, statement))
     assert sealed.verify().startswith("ok: ")
     assert reason in sealed.verify("--state")
 
 
 def test_state_detects_a_revoked_key_that_is_in_use_again(sealed: Seals) -> None:
-    with_database(sealed.url, lambda database: api_keys.revoke(database, "sealed", NOW))
+    run_with_database(sealed.url, lambda database: api_keys.revoke(database, "sealed", NOW))
     assert sealed.verify("--state").startswith("ok: ")
-    with_database(sealed.url, lambda database: execute(database, "update api_keys set revoked = null"))
+    run_with_database(sealed.url, lambda database: execute(database, "update api_keys set revoked = null"))
     assert "API key 'sealed' is not in the audit" in sealed.verify("--state")
 
 
 def test_state_follows_every_kind_of_change(sealed: Seals) -> None:
     """Entries that are added, updated and deleted, with an end, by syncs and by an apply that prunes them."""
-    system = catalogues.system(OTHER_ID, ca="file:/ca.pem", webhook_secrets=("env:A",))
+    system = catalogues.build_system(OTHER_ID, ca="file:/ca.pem", webhook_secrets=("env:A",))
     subscribe(sealed.url, "http://127.0.0.1:9", SYSTEM_ID, OTHER_ID)
 
     async def change(database: Database) -> None:
@@ -284,14 +284,14 @@ def test_state_follows_every_kind_of_change(sealed: Seals) -> None:
             assert await audit_state.list_differences(database) == []
         event = WebMessageEvent(1, 101, 203)
         for wanted in (
-            catalogues.catalogue(system, event=event),
-            catalogues.catalogue(system, types=(203,), allowed=()),
+            catalogues.build_catalogue(system, event=event),
+            catalogues.build_catalogue(system, types=(203,), allowed=()),
             catalogues.EMPTY,
         ):
             await catalogue.apply(database, Apply(wanted, now(), create_id(), is_pruning=True))
             assert await audit_state.list_differences(database) == []
 
-    with_database(sealed.url, change)
+    run_with_database(sealed.url, change)
     assert sealed.verify("--state").startswith("ok: ")
 
 
@@ -310,6 +310,6 @@ def test_state_prints_only_some_differences(database_url: str, invoke: Invoke) -
     subscribe(database_url)
     rows = ", ".join(f"({number}, 'x')" for number in range(1000, 1025))
     statement = f"insert into message_types (entity_type, name) values {rows}"
-    with_database(database_url, lambda database: execute(database, statement))
+    run_with_database(database_url, lambda database: execute(database, statement))
     lines = invoke(database_url, "audit", "verify", "--state").stderr.splitlines()
     assert (len(lines), lines[0], lines[-1]) == (22, "Error: the audit does not match the state:", "and 5 more")

@@ -21,11 +21,11 @@ from persistence.database import Database
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import subscribe
 from tests.catalogues import SYSTEM_ID
-from tests.databases import with_database
+from tests.databases import run_with_database
 from tests.persistence.rows import execute
-from tests.persistence.test_audit import audit_entry
+from tests.persistence.test_audit import build_audit_entry
 from tests.processes import budkavle, running
-from tests.waiting import until
+from tests.waiting import wait_until
 
 
 class Seals:
@@ -65,7 +65,7 @@ class Seals:
 
     def record(self, **changes: object) -> None:
         """Append an entry to the audit."""
-        with_database(self.url, lambda database: audit.record(database, audit_entry(**changes)))
+        run_with_database(self.url, lambda database: audit.record(database, build_audit_entry(**changes)))
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_seal_signs_the_heads_of_all_chains_and_is_recorded(seals: Seals) -> Non
     first, second = (json.loads(line.partition(" ")[2]) for line in seals.lines)
     assert set(first["chains"]) == {"catalogue", SYSTEM_ID}
     assert set(second["chains"]) == {"catalogue", SYSTEM_ID, "a", SEALS}
-    entries = with_database(seals.url, lambda database: audit.list_page(database, after=0, limit=10, chain=SEALS))
+    entries = run_with_database(seals.url, lambda database: audit.list_page(database, after=0, limit=10, chain=SEALS))
     assert [item.entry.detail["number"] for _, item in entries] == [1, 2]
     assert entries[0][1].entry.detail["hash"] == second["previous"]
 
@@ -144,7 +144,7 @@ def test_seal_refuses_a_file_that_lacks_recorded_seals(seals: Seals) -> None:
 def test_seal_refuses_an_audit_that_does_not_match_the_last_seal(seals: Seals) -> None:
     seals.seal()
     statement = f"update audit_entries set hash = '{'0' * 64}' where chain = '{SYSTEM_ID}' and number = 2"
-    with_database(seals.url, lambda database: execute(database, statement))
+    run_with_database(seals.url, lambda database: execute(database, statement))
     reason = f"entry 2 of '{SYSTEM_ID}': its hash is not the sealed one"
     assert seals.seal() == f"Error: the audit does not match seal 1: {reason}"
     assert len(seals.lines) == 1
@@ -158,12 +158,12 @@ def test_seal_continues_after_an_interrupted_write(seals: Seals) -> None:
     assert seals.verify().startswith("ok: seals 1 to 1")
     assert seals.seal() == "ok: seal 2 of 3 chains"
     assert len(seals.lines) == 2
-    with_database(
+    run_with_database(
         seals.url, lambda database: execute(database, "delete from audit_entries where number = 2 and chain = 'seals'")
     )
     first = f"(select hash from audit_entries where chain = '{SEALS}' and number = 1)"
     statement = f"update chains set length = 1, head = {first} where name = '{SEALS}'"
-    with_database(seals.url, lambda database: execute(database, statement))
+    run_with_database(seals.url, lambda database: execute(database, statement))
     assert seals.verify().startswith("ok: seals 1 to 2")
     assert seals.seal() == "ok: seal 3 of 3 chains"
     assert seals.verify().startswith("ok: seals 1 to 3")
@@ -231,7 +231,7 @@ def run_regular_seals(seals: Seals, *hours: float) -> list[Seal]:
             found.append(await work.run_once())
         return found
 
-    found: list[Seal] = with_database(seals.url, run)
+    found: list[Seal] = run_with_database(seals.url, run)
     return found
 
 
@@ -251,7 +251,7 @@ def test_regular_seals_raise_what_they_find(seals: Seals) -> None:
 
 def test_regular_seals_need_a_key_and_a_file(seals: Seals) -> None:
     def create(**given: object) -> int:
-        return with_database(seals.url, lambda database: _count(database, Settings(**given)))
+        return run_with_database(seals.url, lambda database: _count(database, Settings(**given)))
 
     assert create() == 0
     key = {"audit_seal_key": seals.key}
@@ -269,5 +269,5 @@ async def _count(database: Database, settings: Settings) -> int:
 def test_workers_seal_regularly(seals: Seals, command: tuple[str, ...]) -> None:
     given = {"audit_seal_key": seals.key, "audit_seal_file": seals.file, "audit_seal_hours": 1, "worker_port": 0}
     with running(*budkavle(*command), database_url=seals.url, **given):
-        asyncio.run(until(lambda: seals.file.exists() and len(seals.lines) == 1))
+        asyncio.run(wait_until(lambda: seals.file.exists() and len(seals.lines) == 1))
     assert seals.verify().startswith("ok: seals 1 to 1")

@@ -18,7 +18,7 @@ from domain.api_keys import hash_key
 from persistence import api_keys
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, put_key, running_program
-from tests.databases import with_database
+from tests.databases import run_with_database
 from tests.postgresql import PostgresqlServer
 from tests.processes import REPOSITORY, budkavle, python, run_program
 
@@ -29,7 +29,7 @@ def test_api_key_create_prints_only_the_key(database_url: str, invoke: Invoke) -
     result = invoke(database_url, "api-key", "create", "caller", "--scope", "publish", "--scope", "messages")
     assert (result.exit_code, result.stderr) == (0, "")
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}\n", result.stdout)
-    found = with_database(
+    found = run_with_database(
         database_url, lambda database: api_keys.find(database, hash_key(result.stdout.strip().encode()))
     )
     assert (found.name, found.scopes) == ("caller", ("messages", "publish"))
@@ -90,7 +90,7 @@ def test_api_key_create_refuses_unusable_arguments(
 ) -> None:
     result = invoke(database_url, "api-key", "create", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert with_database(database_url, api_keys.list_all) == []
+    assert run_with_database(database_url, api_keys.list_all) == []
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_api_key_expires_after_days_or_at_a_time(
     text = text.format(year=datetime.now(UTC).year + 1)
     result = invoke(database_url, "api-key", "create", "caller", "--scope", "publish:8", "--expires", text)
     assert (result.exit_code, result.stderr) == (0, "")
-    (key,) = with_database(database_url, api_keys.list_all)
+    (key,) = run_with_database(database_url, api_keys.list_all)
     assert key.expires == expected(key.created)
     listed = json.loads(invoke(database_url, "api-key", "list").stdout)
     assert listed["scopes"] == ["publish:8"]
@@ -152,18 +152,20 @@ def test_keys_created_and_revoked_elsewhere_take_effect_in_a_running_service(dat
             pass
 
 
-def leaf_commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def iterate_leaf_commands(
+    group: click.Group, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None
         if isinstance(command, click.Group):
-            yield from leaf_commands(command, (*path, name))
+            yield from iterate_leaf_commands(command, (*path, name))
         else:
             yield (*path, name), command
 
 
-LEAF_COMMANDS = dict(leaf_commands(main))
+LEAF_COMMANDS = dict(iterate_leaf_commands(main))
 CATALOGUE = str(REPOSITORY / "docs" / "catalogue.example.yaml")
 ARGUMENTS = {
     ("api-key", "create"): ("name", "--scope", "messages"),
@@ -197,14 +199,14 @@ OTHERS = [
 def test_commands_refuse_a_postgresql_that_is_not_migrated(
     postgresql_server: PostgresqlServer, invoke: Invoke, command: tuple[str, ...]
 ) -> None:
-    url = postgresql_server.new_empty(f"unmigrated_{uuid.uuid4().hex}")
+    url = postgresql_server.create_empty(f"unmigrated_{uuid.uuid4().hex}")
     result = invoke(url, *command)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "Error: the database has no tables of this program: run 'budkavle migrate'\n"
 
 
 def test_migrate_makes_a_postgresql_database_usable(postgresql_server: PostgresqlServer, invoke: Invoke) -> None:
-    url = postgresql_server.new_empty(f"to_migrate_{uuid.uuid4().hex}")
+    url = postgresql_server.create_empty(f"to_migrate_{uuid.uuid4().hex}")
     for _ in range(2):
         result = invoke(url, "migrate")
         assert (result.exit_code, result.output) == (0, "")

@@ -18,8 +18,8 @@ from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import list_queue, publish, subscribe
 from tests.catalogues import OTHER_ID, SYSTEM_ID
 from tests.certificates import Authority
-from tests.databases import with_database
-from tests.delivery.receiving import Recorder, base_url_of, serve_over_tls
+from tests.databases import run_with_database
+from tests.delivery.receiving import Recorder, build_base_url, serve_over_tls
 from tests.delivery.working import running_worker
 from tests.factories import NOW
 from tests.open_e.peers import Peer
@@ -43,13 +43,13 @@ def settle(url: str, *fates: tuple[str, AttemptOutcome, Reason]) -> None:
             due = now() + timedelta(hours=1) if outcome is AttemptOutcome.AGAIN else None
             await claims.settle(database, lease, [SettledAttempt(item.number, outcome, attempt, due)])
 
-    with_database(url, work)
+    run_with_database(url, work)
 
 
 def claim_all(url: str, system_id: str) -> None:
     """Claim the due deliveries of a system, as a worker does."""
     lease = Lease("tests", now(), now() + timedelta(seconds=30))
-    with_database(url, lambda database: claim_due(database, lease, of={system_id: 100}))
+    run_with_database(url, lambda database: claim_due(database, lease, of={system_id: 100}))
 
 
 @pytest.fixture
@@ -97,11 +97,11 @@ def test_show_and_list_report_faults_of_the_configuration(
     for base, changes in (
         ("http://127.0.0.1:9", {"webhook_secrets": ("env:NOT_SET",)}),
         ("http://127.0.0.1:9", {"webhook_secrets": (f"file:{tmp_path}/absent",)}),
-        (base_url_of(receiver, scheme="https"), {"ca": f"file:{authority.file}"}),
+        (build_base_url(receiver, scheme="https"), {"ca": f"file:{authority.file}"}),
     ):
         subscribe(database_url, base, **changes)
         publish(database_url, 2, external_id=str(uuid4()))
-        with_database(database_url, work_now)
+        run_with_database(database_url, work_now)
         first, behind = list_deliveries(database_url, invoke)[-2:]
         assert (first["attempts"], behind["attempts"], behind["blockedBy"]) == (1, 0, first["id"])
         assert not {"detail", "reason"} & behind.keys()

@@ -14,20 +14,20 @@ from persistence.receipts import ReceiptFilter
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import list_queue, publish, subscribe
 from tests.catalogues import OTHER_ID, SYSTEM_ID
-from tests.databases import with_database
+from tests.databases import run_with_database
 from tests.factories import NOW
-from tests.persistence.queues import BODY_HASH, claim_due, lease, settled
+from tests.persistence.queues import BODY_HASH, build_lease, build_settled, claim_due
 
 SECOND = timedelta(seconds=1)
 
 
 def settle_all(url: str, outcome: AttemptOutcome) -> None:
     async def work(database: Database) -> None:
-        held = lease(now=NOW + SECOND)
+        held = build_lease(now=NOW + SECOND)
         claimed = await claim_due(database, held)
-        await claims.settle(database, held, [settled(item, outcome, NOW) for item in claimed])
+        await claims.settle(database, held, [build_settled(item, outcome, NOW) for item in claimed])
 
-    with_database(url, work)
+    run_with_database(url, work)
 
 
 def run(url: str, invoke: Invoke, *arguments: str) -> list[dict[str, Any]]:
@@ -118,6 +118,6 @@ def test_receipts_are_neither_replayed_nor_dropped(name: str, delivered: str, in
 def test_pages_contain_each_receipt_once(delivered: str, capsys: pytest.CaptureFixture[str]) -> None:
     publish(delivered, 2, created=NOW)
     settle_all(delivered, AttemptOutcome.DONE)
-    with_database(delivered, lambda database: print_receipts(database, ReceiptFilter(), page_size=2))
+    run_with_database(delivered, lambda database: print_receipts(database, ReceiptFilter(), page_size=2))
     ids = [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]
     assert len(ids) == len(set(ids)) == 6

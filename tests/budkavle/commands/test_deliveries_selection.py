@@ -13,7 +13,7 @@ from persistence import audit, deliveries
 from persistence.database import Database
 from tests.budkavle.queues import list_queue, publish, subscribe
 from tests.catalogues import SYSTEM_ID
-from tests.databases import with_database
+from tests.databases import run_with_database
 from tests.factories import NOW
 
 MANY = PAGE + 2
@@ -27,7 +27,7 @@ def many(database_url: str) -> str:
     return database_url
 
 
-def new_action(do: Any) -> Action:
+def build_action(do: Any) -> Action:
     return Action("drop", "dropped", lambda: NOW, "request", do)
 
 
@@ -36,7 +36,7 @@ def read_audit_entries(url: str) -> list[AuditEntry]:
         page = await audit.list_page(database, after=0, limit=100, chain=SYSTEM_ID)
         return [chained.entry for _, chained in page if chained.entry.operation == "deliveries drop"]
 
-    found: list[AuditEntry] = with_database(url, read)
+    found: list[AuditEntry] = run_with_database(url, read)
     return found
 
 
@@ -44,7 +44,7 @@ def test_select_reads_all_pages(many: str) -> None:
     async def read(database: Database) -> list[list[str]]:
         return [[item.id for item in page] async for page in select(database, Selection(state=DeliveryState.WAITING))]
 
-    pages = with_database(many, read)
+    pages = run_with_database(many, read)
     assert [len(page) for page in pages] == [PAGE, 2]
     assert [id_ for page in pages for id_ in page] == [item.id for item in list_queue(many)]
 
@@ -61,7 +61,7 @@ def test_run_action_works_in_batches_with_one_audit_entry(
         sizes.append(len(ids))
         return await deliveries.drop(database, ids, moment)
 
-    result, left = with_database(many, lambda database: run_action(database, new_action(do), what))
+    result, left = run_with_database(many, lambda database: run_action(database, build_action(do), what))
     assert (result, left, sizes, list_queue(many)) == (MANY, [], [PAGE, 2], [])
     assert capsys.readouterr().err.splitlines() == [f"{PAGE} dropped", f"{MANY} dropped"]
     (entry,) = read_audit_entries(many)
@@ -69,7 +69,7 @@ def test_run_action_works_in_batches_with_one_audit_entry(
 
 
 def test_run_action_does_not_report_temporary_results(many: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with_database(many, lambda database: run_action(database, new_action(deliveries.drop), Selection()))
+    run_with_database(many, lambda database: run_action(database, build_action(deliveries.drop), Selection()))
     assert capsys.readouterr().err == ""
 
 
@@ -83,7 +83,7 @@ def test_interrupted_command_is_audited_up_to_its_last_batch(many: str, run: Cal
         return await deliveries.drop(database, ids, moment)
 
     with pytest.raises(BrokenOff):
-        with_database(many, lambda database: run_action(database, new_action(do), Selection()))
+        run_with_database(many, lambda database: run_action(database, build_action(do), Selection()))
     assert len(list_queue(many)) == 2
     (entry,) = read_audit_entries(many)
     assert entry.detail == {"deliveries": PAGE}
@@ -91,8 +91,8 @@ def test_interrupted_command_is_audited_up_to_its_last_batch(many: str, run: Cal
 
 def test_command_without_effect_is_not_audited(database_url: str) -> None:
     subscribe(database_url)
-    result = with_database(
-        database_url, lambda database: run_action(database, new_action(deliveries.drop), [SYSTEM_ID])
+    result = run_with_database(
+        database_url, lambda database: run_action(database, build_action(deliveries.drop), [SYSTEM_ID])
     )
     assert result == (0, [SYSTEM_ID])
     assert read_audit_entries(database_url) == []

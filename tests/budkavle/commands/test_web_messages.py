@@ -26,8 +26,8 @@ from persistence.database import Database
 from persistence.tables import web_messages as messages_table
 from persistence.work import short_write
 from tests.budkavle.conftest import Invoke
-from tests.databases import with_database
-from tests.factories import attachment, web_message
+from tests.databases import run_with_database
+from tests.factories import build_attachment, build_web_message
 
 LONGEST = timedelta(seconds=10 + 5 + 30)
 """The longest call with the default timeouts: the latest start, and both timeouts."""
@@ -41,7 +41,7 @@ KEY = IdempotencyKey("ärendesystem", "createWebMessage", "k1", b"f" * 32)
 
 def to_case(text: str = "Hej", case: int = 7, **changes: Any) -> WebMessage:
     references = (ExternalReference("flowInstanceId", str(case)), ExternalReference("errand", "1"))
-    return web_message(**{"message": text, "external_references": references, "created": None} | changes)
+    return build_web_message(**{"message": text, "external_references": references, "created": None} | changes)
 
 
 def store_unsettled_messages(database_url: str, ages: list[timedelta] = AGES) -> list[str]:
@@ -58,9 +58,9 @@ def store_unsettled_messages(database_url: str, ages: list[timedelta] = AGES) ->
         for message, age in zip(messages, ages, strict=True):
             await stored.begin_sending(database, message, now() - age)
         await stored.mark_unknown(database, messages[-1].id)
-        await stored.store(database, web_message())
+        await stored.store(database, build_web_message())
 
-    with_database(database_url, put)
+    run_with_database(database_url, put)
     return [message.id for message in messages]
 
 
@@ -73,7 +73,7 @@ def put_in_doubt(
         await stored.begin_sending(database, message, sent, key)
         await stored.mark_unknown(database, message.id)
 
-    with_database(database_url, put)
+    run_with_database(database_url, put)
     return message.id
 
 
@@ -92,7 +92,7 @@ def publish_on(address: str, message: WebMessage) -> int:
 
 
 def find_message(database_url: str, message_id: str) -> WebMessage:
-    found: WebMessage = with_database(database_url, lambda database: stored.get(database, message_id))
+    found: WebMessage = run_with_database(database_url, lambda database: stored.get(database, message_id))
     return found
 
 
@@ -100,7 +100,7 @@ def list_audit(database_url: str) -> list[AuditEntry]:
     async def read(database: Database) -> list[AuditEntry]:
         return [each.entry for _, each in await audit.list_page(database, after=0, limit=100, chain=WEB_MESSAGES)]
 
-    entries: list[AuditEntry] = with_database(database_url, read)
+    entries: list[AuditEntry] = run_with_database(database_url, read)
     return entries
 
 
@@ -130,9 +130,9 @@ def assert_fails(result: Result, error: str) -> None:
 def test_messages_list_prints_nothing_without_messages_in_doubt(database_url: str, invoke: Invoke) -> None:
     async def put(database: Database) -> None:
         await stored.begin_sending(database, to_case(), now())
-        await stored.store(database, web_message())
+        await stored.store(database, build_web_message())
 
-    with_database(database_url, put)
+    run_with_database(database_url, put)
     result = invoke(database_url, "messages", "list")
     assert (result.exit_code, result.output) == (0, "")
 
@@ -158,7 +158,7 @@ def test_messages_list_names_the_caller_and_failed_read_backs(database_url: str,
         await publications.claim(database, case, now(), timedelta(seconds=1))
         await publications.record_failure(database, case, later)
 
-    with_database(database_url, fail)
+    run_with_database(database_url, fail)
     row = json.loads(invoke(database_url, "messages", "list").stdout)
     assert row["caller"] == KEY.caller
     assert (row["failedReadBacks"], row["nextReadBack"]) == (1, later.isoformat(timespec="milliseconds"))
@@ -211,7 +211,7 @@ def test_messages_refuses_unusable_arguments(database_url: str, invoke: Invoke, 
 
 def test_messages_show_prints_no_content_unless_asked(database_url: str, invoke: Invoke) -> None:
     message = to_case("en hemlighet", party_id=str(uuid.UUID(int=5)), sender_user_id="joe01doe")
-    message = replace(message, attachments=(attachment(b"abc", file_name="hemlig.txt"),))
+    message = replace(message, attachments=(build_attachment(b"abc", file_name="hemlig.txt"),))
     put_in_doubt(database_url, message)
     shown = show(invoke, database_url, message.id)
     assert list(shown) == ["id", "state", "oepInstance", "flowInstanceId", "sent", "inDoubt"]
@@ -245,7 +245,7 @@ def test_messages_settle_published_makes_a_message_readable(database_url: str, i
     assert result.stdout == f"{message_id}: published; callers can read it now\n"
     assert find_message(database_url, message_id).created is not None
     # A repetition of the request gets the first answer.
-    keyed = with_database(database_url, lambda database: idempotency_keys.find(database, KEY))
+    keyed = run_with_database(database_url, lambda database: idempotency_keys.find(database, KEY))
     assert (keyed.message_id, keyed.is_settled) == (message_id, True)
     (entry,) = list_audit(database_url)
     assert (entry.operation, entry.caller, entry.outcome) == ("messages settle", "Åsa Ek", "published")
@@ -256,7 +256,7 @@ def test_messages_settle_not_published_deletes_a_message_and_frees_its_key(datab
     message_id = put_in_doubt(database_url, to_case(), key=KEY)
     result = invoke(database_url, "messages", "settle", message_id, "--not-published")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert with_database(database_url, lambda database: idempotency_keys.find(database, KEY)) is None
+    assert run_with_database(database_url, lambda database: idempotency_keys.find(database, KEY)) is None
     (entry,) = list_audit(database_url)
     assert entry.outcome == "not_published"
     assert entry.caller not in {"", "-"}
@@ -272,7 +272,7 @@ DECISIONS = ["--published", "--not-published", "--resend"]
 def test_messages_settle_refuses_messages_that_are_not_in_doubt(
     database_url: str, invoke: Invoke, decision: str, settings: dict[str, str]
 ) -> None:
-    unknown, sending, published, plain = str(uuid.UUID(int=1)), to_case(), to_case(), web_message()
+    unknown, sending, published, plain = str(uuid.UUID(int=1)), to_case(), to_case(), build_web_message()
 
     async def put(database: Database) -> None:
         await stored.begin_sending(database, sending, now())
@@ -280,7 +280,7 @@ def test_messages_settle_refuses_messages_that_are_not_in_doubt(
         await stored.mark_published(database, published, 12, now())
         await stored.store(database, plain)
 
-    with_database(database_url, put)
+    run_with_database(database_url, put)
     for message_id, error in {
         unknown: f"message '{unknown}' does not exist",
         sending.id: "is not in doubt: it is being sent, until 20",
@@ -294,7 +294,7 @@ def test_messages_settle_refuses_messages_that_are_not_in_doubt(
 def test_messages_settle_refuses_a_message_that_was_deleted(database_url: str, invoke: Invoke) -> None:
     message_id = put_in_doubt(database_url, to_case())
     assert invoke(database_url, "messages", "settle", message_id, "--published", "--open-e-id", "1").exit_code == 0
-    with_database(database_url, lambda database: stored.delete(database, message_id))
+    run_with_database(database_url, lambda database: stored.delete(database, message_id))
     assert_fails(invoke(database_url, "messages", "settle", message_id, "--not-published"), "was deleted")
 
 
@@ -310,7 +310,9 @@ def test_messages_settle_refuses_an_open_e_id_that_another_message_has(database_
 def test_messages_settle_resend_sends_a_message_that_is_not_on_its_case(
     database_url: str, invoke: Invoke, mock: MockOpenE, settings: dict[str, str]
 ) -> None:
-    message = to_case("€ 😀", sender_user_id="joe01doe", attachments=(attachment(b"a" * 1_000_000, file_name="a.txt"),))
+    message = to_case(
+        "€ 😀", sender_user_id="joe01doe", attachments=(build_attachment(b"a" * 1_000_000, file_name="a.txt"),)
+    )
     put_in_doubt(database_url, message, key=KEY)
     result = invoke(database_url, "messages", "settle", message.id, "--resend", **settings)
     assert result.exit_code == 0, result.output
@@ -322,7 +324,7 @@ def test_messages_settle_resend_sends_a_message_that_is_not_on_its_case(
         == f"{message.id}: sent again; Open-E has it as message {sent['messageID']}, and callers can read it now\n"
     )
     assert find_message(database_url, message.id).message == "€ 😀"
-    assert with_database(database_url, lambda database: idempotency_keys.find(database, KEY)).is_settled
+    assert run_with_database(database_url, lambda database: idempotency_keys.find(database, KEY)).is_settled
     assert [entry.outcome for entry in list_audit(database_url)] == ["resent", "published"]
 
 
@@ -391,7 +393,7 @@ def test_messages_settle_resend_leaves_the_message_in_doubt_after_a_failure(
     assert [entry.outcome for entry in list_audit(database_url)] == ["resent", "unknown"]
     # The next attempt finds it, or sends it when the first one can no longer arrive.
     if fault != "AcceptedAnswerLost":
-        with_database(database_url, lambda database: database.write(age_messages, OLD))
+        run_with_database(database_url, lambda database: database.write(age_messages, OLD))
     result = invoke(database_url, "messages", "settle", message_id, "--resend", **settings)
     assert result.exit_code == 0, result.output
     assert len(mock.messages) == 1
@@ -423,7 +425,7 @@ def test_messages_settle_all_fails_if_the_case_of_a_deleted_message_cannot_be_re
 ) -> None:
     message_id = put_in_doubt(database_url, to_case())
     entry = AuditEntry(WEB_MESSAGES, "change", now(), "deleteWebMessageById", "caller", "deleted_in_doubt", "1", {})
-    with_database(database_url, lambda each: publication_decisions.delete_in_doubt(each, message_id, now(), entry))
+    run_with_database(database_url, lambda each: publication_decisions.delete_in_doubt(each, message_id, now(), entry))
     mock.fail("Http403", operation="messageapi")
     exit_codes = [invoke(database_url, "messages", "settle", "--all", **settings).exit_code for _ in range(2)]
     assert exit_codes == [1, 0]
@@ -440,7 +442,7 @@ def test_messages_settle_all_does_not_wait_for_backoffs_or_leases(
     async def claim(database: Database) -> None:
         await publications.claim(database, case, now(), timedelta(minutes=1))
 
-    with_database(database_url, claim)
+    run_with_database(database_url, claim)
     result = invoke(database_url, "messages", "settle", "--all", **settings)
     assert (result.exit_code, result.stdout) == (0, "1 published, 0 not published, 0 still in doubt\n")
 

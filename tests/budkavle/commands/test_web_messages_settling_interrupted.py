@@ -16,8 +16,8 @@ from persistence import web_messages as stored
 from tests.budkavle.commands.test_web_messages import find_message, publish_on, put_in_doubt, to_case
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import RunningProgram, put_key, running_program
-from tests.databases import with_database
-from tests.factories import case_body
+from tests.databases import run_with_database
+from tests.factories import build_case_body
 from tests.processes import budkavle, run_program, running
 
 CALL_SECONDS = 0.3
@@ -37,7 +37,7 @@ def settings(address: str) -> dict[str, Any]:
 
 
 def list_unsettled(database_url: str) -> list[UnsettledMessage]:
-    found: list[UnsettledMessage] = with_database(
+    found: list[UnsettledMessage] = run_with_database(
         database_url, lambda database: stored.list_unsettled(database, UNSETTLED_STATES, 1000)
     )
     return found
@@ -187,7 +187,7 @@ def test_decisions_of_operators_settle_the_idempotency_key(
 
         def post(text: str) -> Any:
             return service.client.post(
-                "/webmessages", json=case_body(7, message=text), headers={"Idempotency-Key": f'"{text}"'}
+                "/webmessages", json=build_case_body(7, message=text), headers={"Idempotency-Key": f'"{text}"'}
             )
 
         for text, fault, options in (

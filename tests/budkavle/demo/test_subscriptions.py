@@ -17,8 +17,8 @@ from persistence import catalogue as stored
 from persistence import subscriptions
 from persistence.catalogue import Apply
 from persistence.database import Database
-from tests.catalogues import OTHER_ID, catalogue, system
-from tests.databases import with_database
+from tests.catalogues import OTHER_ID, build_catalogue, build_system
+from tests.databases import run_with_database
 from tests.factories import NOW
 from tests.processes import REPOSITORY
 
@@ -28,7 +28,7 @@ def put(database_url: str) -> Catalogue:
         await put_demo_system(database, "http://127.0.0.1:8083", NOW, "demo")
         return await stored.read(database)
 
-    found: Catalogue = with_database(database_url, work)
+    found: Catalogue = run_with_database(database_url, work)
     return found
 
 
@@ -45,13 +45,13 @@ def test_demo_catalogue_accepts_the_examples_of_the_contract(database_url: str) 
 
 def test_second_start_of_the_demo_restores_only_its_own_data(database_url: str) -> None:
     first = put(database_url)
-    others = catalogue(
+    others = build_catalogue(
         replace(first.systems[SYSTEM_ID], certificates=frozenset()),
-        system(OTHER_ID),
+        build_system(OTHER_ID),
         types=[*first.message_types.values(), MessageType(5, "Other")],
         allowed=[*first.allowed, (5, 5)],
     )
-    with_database(database_url, lambda database: stored.apply(database, Apply(others, NOW, "other")))
+    run_with_database(database_url, lambda database: stored.apply(database, Apply(others, NOW, "other")))
     second = put(database_url)
     assert second == replace(others, systems={**others.systems, SYSTEM_ID: first.systems[SYSTEM_ID]})
 
@@ -59,7 +59,7 @@ def test_second_start_of_the_demo_restores_only_its_own_data(database_url: str) 
 def test_demo_creates_one_subscription_unless_others_exist(database_url: str) -> None:
     for _ in range(2):
         put(database_url)
-        (one,) = with_database(database_url, lambda database: subscriptions.list_subscriptions(database, SYSTEM_ID))
+        (one,) = run_with_database(database_url, lambda database: subscriptions.list_subscriptions(database, SYSTEM_ID))
         assert one.identity == Identity(1, 101, 202)
 
 

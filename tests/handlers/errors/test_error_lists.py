@@ -11,9 +11,9 @@ from handlers.errors.error_list_texts import _RULES, _UNREADABLE, build_violatio
 from handlers.errors.error_lists import _KIND
 from openapi.application import read_spec
 from openapi.errors.faults import Fault, Reason
-from tests.handlers.errors.patterns import paths_with_a_pattern
+from tests.handlers.errors.patterns import find_paths_with_a_pattern
 
-PATTERNS = paths_with_a_pattern("subscriptions")
+PATTERNS = find_paths_with_a_pattern("subscriptions")
 
 
 def test_each_error_code_has_a_text() -> None:

@@ -9,10 +9,10 @@ from handlers.errors import problem_texts
 from openapi.application import read_spec
 from openapi.errors.faults import Fault
 from openapi.schemas import Schema
-from tests.factories import case_body, message_body
-from tests.handlers.errors.patterns import paths_with_a_pattern
+from tests.factories import build_case_body, build_message_body
+from tests.handlers.errors.patterns import find_paths_with_a_pattern
 
-PATTERNS = paths_with_a_pattern("web-messages")
+PATTERNS = find_paths_with_a_pattern("web-messages")
 COMPONENTS = read_spec(find_spec_dir(), "web-messages")["components"]
 
 
@@ -30,13 +30,15 @@ def test_each_pattern_has_a_text(path: list[str | int]) -> None:
     )
 
 
-@pytest.mark.parametrize("body", [message_body(), case_body(), message_body(sender={}, attachments=[])])
+@pytest.mark.parametrize(
+    "body", [build_message_body(), build_case_body(), build_message_body(sender={}, attachments=[])]
+)
 def test_schema_of_a_new_message_accepts_messages(body: dict[str, Any]) -> None:
     assert create_request(body) == []
 
 
 def test_schema_of_a_new_message_reports_an_empty_property_name() -> None:
-    ((field, message),) = create_request(message_body() | {"": 1})
+    ((field, message),) = create_request(build_message_body() | {"": 1})
     assert message == "not a property of this object"
     assert field
 
@@ -68,9 +70,9 @@ def test_schema_of_a_new_message_recognises_all_white_space(blank: str) -> None:
     [("1", True), ("2147483647", True), ("2147483648", False), ("0", False), ("", False), ("1a", False), ("٣", False)],
 )
 def test_schema_of_a_reference_recognises_cases_in_every_spelling(key: str, value: str, is_case: bool) -> None:
-    found = create_request(message_body(externalReferences=[{"key": key, "value": value}]))
+    found = create_request(build_message_body(externalReferences=[{"key": key, "value": value}]))
     assert (found == []) == is_case
-    assert create_request(message_body(externalReferences=[{"key": key + "x", "value": value or "x"}])) == []
+    assert create_request(build_message_body(externalReferences=[{"key": key + "x", "value": value or "x"}])) == []
 
 
 def test_schema_of_a_case_agrees_with_arithmetic_around_every_power_of_ten() -> None:
@@ -79,5 +81,5 @@ def test_schema_of_a_case_agrees_with_arithmetic_around_every_power_of_ten() -> 
     edges |= {int(str(2147483647)[:digits] + "9" * (10 - digits)) for digits in range(1, 11)}
     edges |= {int(str(2147483647)[:digits] + "0" * (10 - digits)) for digits in range(1, 11)}
     for number in sorted(edges):
-        found = create_request(message_body(externalReferences=[{"key": "flowInstanceId", "value": str(number)}]))
+        found = create_request(build_message_body(externalReferences=[{"key": "flowInstanceId", "value": str(number)}]))
         assert (found == []) == (1 <= number <= 2147483647), number

@@ -10,10 +10,10 @@ import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService, create_database, running_service
 from tests.catalogue_rows import ALLOWED, ORG_TYPE, put_message_types, put_system, read_audit
-from tests.factories import message_body
-from tests.handlers.callers import errors, new_certificate
+from tests.factories import build_message_body
+from tests.handlers.callers import create_certificate, read_errors
 from tests.handlers.conftest import OPEN_E_URLS
-from tests.handlers.messages import new_id, read_problem, read_violations
+from tests.handlers.messages import create_id, read_problem, read_violations
 from tests.issuers import HEADER, bear, create_good_token, write_issuers
 from tests.tokens import CLIENT, ISSUER
 
@@ -64,7 +64,7 @@ def read_challenge(response: httpx.Response) -> str:
 
 def test_token_gives_the_access_of_its_scopes(accepting: RunningService) -> None:
     client = accepting.client
-    created = client.post("/webmessages", json=message_body(), headers=bear())
+    created = client.post("/webmessages", json=build_message_body(), headers=bear())
     assert created.status_code == 201, created.text
     reading = bear(scope="wms:read other")
     assert client.get(created.headers["location"], headers=reading).status_code == 200
@@ -78,8 +78,8 @@ def test_token_gives_the_access_of_its_scopes(accepting: RunningService) -> None
 
 
 def test_tokens_of_one_client_share_idempotency_keys_and_others_do_not(accepting: RunningService) -> None:
-    key = {"Idempotency-Key": new_id()}
-    body = message_body()
+    key = {"Idempotency-Key": create_id()}
+    body = build_message_body()
     locations = [
         accepting.client.post("/webmessages", json=body, headers=headers | key).headers["location"]
         for headers in (bear(), bear(jti="another"), bear(client_id="other"), {"apikey": MESSAGES_KEY})
@@ -92,7 +92,7 @@ def test_event_is_published_with_a_token(accepting: RunningService) -> None:
     accepted = accepting.client.post("/v1/besked", json=EVENT, headers=bear(scope="events"))
     assert accepted.status_code == 202, accepted.text
     refused = accepting.client.post("/v1/besked", json=EVENT, headers=bear())
-    [error] = errors(refused, 403)
+    [error] = read_errors(refused, 403)
     assert error["errorCode"] == 1013
     assert 'error="insufficient_scope"' in read_challenge(refused)
     assert 'scope="events"' in read_challenge(refused)
@@ -100,7 +100,7 @@ def test_event_is_published_with_a_token(accepting: RunningService) -> None:
 
 def test_limited_token_publishes_its_events_only(accepting: RunningService) -> None:
     limited = bear(scope="events:8")
-    [error] = errors(accepting.client.post("/v1/besked", json=EVENT, headers=limited), 403)
+    [error] = read_errors(accepting.client.post("/v1/besked", json=EVENT, headers=limited), 403)
     assert error["errorCode"] == 1013
     other = {**EVENT, "orgType": 8}
     response = accepting.client.post("/v1/besked", json=other, headers=limited)
@@ -118,15 +118,15 @@ def test_request_without_credentials_gets_challenges_without_an_error(
     assert read_problem(response, 401, "Unauthorized")["detail"] == "A valid key in the header apikey is needed"
     assert read_challenge(response) == f"{PLAIN}, {KEY}"
     response = accepting.client.post("/v1/besked", json=EVENT, headers=headers)
-    assert [error["errorCode"] for error in errors(response, 401)] == [1012]
+    assert [error["errorCode"] for error in read_errors(response, 401)] == [1012]
     assert read_challenge(response) == f"{PLAIN}, {KEY}"
 
 
 def test_operation_for_systems_has_a_challenge_for_certificates(accepting: RunningService) -> None:
-    query = {"systemIdentifier": new_id()}
+    query = {"systemIdentifier": create_id()}
     for headers in ({}, bear()):
         response = accepting.client.get("/v1/abonnement", params=query, headers=headers)
-        assert [error["errorCode"] for error in errors(response, 401)] == [1101]
+        assert [error["errorCode"] for error in read_errors(response, 401)] == [1101]
         assert read_challenge(response) == CERTIFICATE
 
 
@@ -148,7 +148,7 @@ def test_bad_token_gets_invalid_token(accepting: RunningService) -> None:
     )
     assert not any(part in challenge + response.text for part in expired.split("."))
     response = accepting.client.post("/v1/besked", json=EVENT, headers=bear(expired))
-    assert [error["errorCode"] for error in errors(response, 401)] == [1012]
+    assert [error["errorCode"] for error in read_errors(response, 401)] == [1012]
     assert 'error="invalid_token"' in read_challenge(response)
 
 
@@ -179,7 +179,7 @@ def test_ambiguous_token_gets_invalid_request(accepting: RunningService, values:
         f'Bearer realm="budkavle", error="invalid_request", resource_metadata="{METADATA}"'
     )
     response = accepting.client.post("/v1/besked", json=EVENT, headers=headers)
-    assert [(error["errorCode"], error["field"]) for error in errors(response, 400)] == [(1014, "Authorization")]
+    assert [(error["errorCode"], error["field"]) for error in read_errors(response, 400)] == [(1014, "Authorization")]
     assert 'error="invalid_request"' in read_challenge(response)
 
 
@@ -192,11 +192,11 @@ def test_scheme_is_case_insensitive(accepting: RunningService, template: str) ->
 def test_key_and_token_must_both_be_good(accepting: RunningService) -> None:
     good, bad = {"apikey": MESSAGES_KEY}, {"apikey": "unknown"}
     # The token decides on the rights.
-    assert accepting.client.post("/webmessages", json=message_body(), headers=good | bear()).status_code == 201
-    response = accepting.client.post("/webmessages", json=message_body(), headers=good | bear(scope="wms:read"))
+    assert accepting.client.post("/webmessages", json=build_message_body(), headers=good | bear()).status_code == 201
+    response = accepting.client.post("/webmessages", json=build_message_body(), headers=good | bear(scope="wms:read"))
     assert response.status_code == 403
     response = accepting.client.post(
-        "/webmessages", json=message_body(), headers={"apikey": PUBLISH_KEY} | bear(scope="wms:write")
+        "/webmessages", json=build_message_body(), headers={"apikey": PUBLISH_KEY} | bear(scope="wms:write")
     )
     assert response.status_code == 201
     tab = {"Authorization": "Bearer\tx.y.z"}
@@ -214,7 +214,7 @@ def test_token_is_not_read_from_other_places(accepting: RunningService) -> None:
 
 
 def test_bound_token_needs_its_certificate(accepting: RunningService) -> None:
-    certificate, other = new_certificate(), new_certificate()
+    certificate, other = create_certificate(), create_certificate()
     bound = bear(cnf=thumbprint(certificate.fingerprint))
     shown = {"Client-Cert": certificate.header}
     assert accepting.client.get(LIST, headers=bound | shown).status_code == 200
@@ -227,12 +227,12 @@ def test_bound_token_needs_its_certificate(accepting: RunningService) -> None:
 
 
 def test_token_limits_the_systems_of_a_certificate(accepting: RunningService) -> None:
-    certificate = new_certificate()
+    certificate = create_certificate()
     url = accepting.settings.database_url.get_secret_value()
-    system, second, foreign = new_id(), new_id(), new_id()
+    system, second, foreign = create_id(), create_id(), create_id()
     put_system(url, system, certificate.fingerprint)
     put_system(url, second, certificate.fingerprint)
-    put_system(url, foreign, new_certificate().fingerprint)
+    put_system(url, foreign, create_certificate().fingerprint)
     shown = {"Client-Cert": certificate.header}
     cnf = thumbprint(certificate.fingerprint)
 
@@ -252,15 +252,15 @@ def test_token_limits_the_systems_of_a_certificate(accepting: RunningService) ->
     }
     assert synced == {system: 200, second: 403, foreign: 403}
     for system_id in (second, foreign):
-        assert [error["errorCode"] for error in errors(get(system_id, both), 403)] == [1013]
+        assert [error["errorCode"] for error in read_errors(get(system_id, both), 403)] == [1013]
     # A token without systems gives access to none.
-    errors(get(system, shown | bear(cnf=cnf)), 403)
-    for token in (bear(system=system), bear(cnf=thumbprint(new_certificate().fingerprint), system=system)):
+    read_errors(get(system, shown | bear(cnf=cnf)), 403)
+    for token in (bear(system=system), bear(cnf=thumbprint(create_certificate().fingerprint), system=system)):
         response = get(system, shown | token)
-        assert [error["errorCode"] for error in errors(response, 401)] == [1012]
+        assert [error["errorCode"] for error in read_errors(response, 401)] == [1012]
         assert re.match('Bearer .*error="invalid_token".*ClientCertificate ', read_challenge(response))
     expired = bear(cnf=cnf, system=system, exp=1)
-    assert [error["errorCode"] for error in errors(get(system, shown | expired), 401)] == [1012]
+    assert [error["errorCode"] for error in read_errors(get(system, shown | expired), 401)] == [1012]
 
 
 def test_gateway_header_is_accepted_from_its_proxy(behind_gateway: RunningService) -> None:
@@ -313,7 +313,7 @@ def test_keys_that_were_never_available_get_503(sqlite_url: str, tmp_path: Path)
         read_problem(response, 503, "Service Unavailable")
         assert int(response.headers["retry-after"]) >= 1
         assert "www-authenticate" not in response.headers
-        [error] = errors(service.client.post("/v1/besked", json=EVENT, headers=bear()), 503)
+        [error] = read_errors(service.client.post("/v1/besked", json=EVENT, headers=bear()), 503)
         assert error["errorCode"] == 1011
         # Keys do not depend on issuers.
         assert service.client.get(LIST).status_code == 200

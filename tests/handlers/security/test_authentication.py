@@ -16,14 +16,14 @@ from oauth2.tokens import VerifiedToken
 from persistence import api_keys
 from persistence.database import Database
 from persistence.waits import Waits
-from tests.databases import with_database
-from tests.factories import NOW, message_body
-from tests.handlers.messages import new_id, read_problem
-from tests.raw_http import request
+from tests.databases import run_with_database
+from tests.factories import NOW, build_message_body
+from tests.handlers.messages import create_id, read_problem
+from tests.raw_http import send_request
 from tests.tokens import ISSUER, create_issuer
 
 
-def stored_key(key: str, *scopes: str, name: str = "caller") -> ApiKey:
+def build_key(key: str, *scopes: str, name: str = "caller") -> ApiKey:
     return ApiKey(hash_key(key.encode()), name, scopes, NOW)
 
 
@@ -42,9 +42,9 @@ def url_of(shared: RunningService) -> str:
 def test_stored_key_has_the_access_of_its_scope(shared: RunningService, url_of: str) -> None:
     keys = {scopes: generate_key() for scopes in (("messages",), ("publish",), ("messages", "publish"))}
     for scopes, key in keys.items():
-        stored = stored_key(key, *scopes, name=new_id())
-        with_database(url_of, lambda database, stored=stored: api_keys.create(database, stored))
-    path = f"/webmessages/{new_id()}"
+        stored = build_key(key, *scopes, name=create_id())
+        run_with_database(url_of, lambda database, stored=stored: api_keys.create(database, stored))
+    path = f"/webmessages/{create_id()}"
     statuses = {scopes: shared.client.get(path, headers={"apikey": key}).status_code for scopes, key in keys.items()}
     assert statuses == {("messages",): 404, ("publish",): 403, ("messages", "publish"): 404}
 
@@ -53,16 +53,16 @@ def test_key_gives_access_to_reading_or_writing_alone(shared: RunningService, ur
     statuses = {}
     for scope in ("messages.read", "messages.write", "publish:8"):
         key = generate_key()
-        stored = stored_key(key, scope, name=new_id())
-        with_database(url_of, lambda database, stored=stored: api_keys.create(database, stored))
-        headers, path = {"apikey": key}, f"/webmessages/{new_id()}"
+        stored = build_key(key, scope, name=create_id())
+        run_with_database(url_of, lambda database, stored=stored: api_keys.create(database, stored))
+        headers, path = {"apikey": key}, f"/webmessages/{create_id()}"
         responses = [
             shared.client.get(path, headers=headers),
-            shared.client.get(f"{path}/attachments/{new_id()}", headers=headers),
-            shared.client.get(f"/webmessages/recipients/{new_id()}", headers=headers),
+            shared.client.get(f"{path}/attachments/{create_id()}", headers=headers),
+            shared.client.get(f"/webmessages/recipients/{create_id()}", headers=headers),
             shared.client.get("/webmessages/external-references/caseId/none", headers=headers),
             shared.client.delete(path, headers=headers),
-            shared.client.post("/webmessages", json=message_body(), headers=headers),
+            shared.client.post("/webmessages", json=build_message_body(), headers=headers),
         ]
         statuses[scope] = [response.status_code for response in responses]
         for response in responses:
@@ -80,18 +80,18 @@ def test_expired_key_is_rejected(shared: RunningService, url_of: str) -> None:
     statuses = []
     for expires in (NOW, NOW + timedelta(days=100 * 365)):
         key = generate_key()
-        stored = replace(stored_key(key, "messages", name=new_id()), expires=expires)
-        with_database(url_of, lambda database, stored=stored: api_keys.create(database, stored))
-        response = shared.client.get(f"/webmessages/{new_id()}", headers={"apikey": key})
+        stored = replace(build_key(key, "messages", name=create_id()), expires=expires)
+        run_with_database(url_of, lambda database, stored=stored: api_keys.create(database, stored))
+        response = shared.client.get(f"/webmessages/{create_id()}", headers={"apikey": key})
         statuses.append((response.status_code, response.json()["detail"].split(" ")[0]))
     assert statuses == [(401, "A"), (404, "WebMessage")]
 
 
 def test_revoked_key_is_unknown(shared: RunningService, url_of: str) -> None:
-    key, name = generate_key(), new_id()
-    with_database(url_of, lambda database: api_keys.create(database, stored_key(key, "messages", name=name)))
-    with_database(url_of, lambda database: api_keys.revoke(database, name, NOW))
-    response = shared.client.get(f"/webmessages/{new_id()}", headers={"apikey": key})
+    key, name = generate_key(), create_id()
+    run_with_database(url_of, lambda database: api_keys.create(database, build_key(key, "messages", name=name)))
+    run_with_database(url_of, lambda database: api_keys.revoke(database, name, NOW))
+    response = shared.client.get(f"/webmessages/{create_id()}", headers={"apikey": key})
     assert read_problem(response, 401, "Unauthorized")["detail"] == "A valid key in the header apikey is needed"
 
 
@@ -107,21 +107,21 @@ def test_revoked_key_is_unknown(shared: RunningService, url_of: str) -> None:
     ],
 )
 def test_other_key_is_unknown(contract: RunningService, key: str) -> None:
-    response = contract.client.get(f"/webmessages/{new_id()}", headers={"apikey": key})
+    response = contract.client.get(f"/webmessages/{create_id()}", headers={"apikey": key})
     assert read_problem(response, 401, "Unauthorized")
     assert 'header="apikey"' in response.headers["www-authenticate"]
 
 
 def test_key_that_is_not_text_is_unknown(contract: RunningService) -> None:
-    response = request(contract.port, b"GET /webmessages/x HTTP/1.1\r\nHost: x\r\napikey: \xff\xfe\r\n\r\n")
+    response = send_request(contract.port, b"GET /webmessages/x HTTP/1.1\r\nHost: x\r\napikey: \xff\xfe\r\n\r\n")
     assert response.status == 401
 
 
 def test_key_is_read_only_from_its_header_in_every_spelling(contract: RunningService) -> None:
     head = f"GET /webmessages/x HTTP/1.1\r\nHost: x\r\nApiKey: {MESSAGES_KEY}\r\n\r\n"
-    assert request(contract.port, head.encode()).status == 400
+    assert send_request(contract.port, head.encode()).status == 400
     head = f"GET /webmessages/x?apikey={MESSAGES_KEY} HTTP/1.1\r\nHost: x\r\nCookie: apikey={MESSAGES_KEY}\r\n\r\n"
-    assert request(contract.port, head.encode()).status == 401
+    assert send_request(contract.port, head.encode()).status == 401
 
 
 def test_health_and_documentation_require_no_key(contract: RunningService) -> None:
@@ -136,28 +136,28 @@ def test_find_rejects_a_revoked_key(migrated_sqlite: bytes, tmp_path: Path) -> N
 
     async def scenario(database: Database) -> None:
         keys = build_keys(database)
-        await api_keys.create(database, stored_key(key, "messages"))
+        await api_keys.create(database, build_key(key, "messages"))
         assert await keys.find(key.encode()) == CALLER
         await api_keys.revoke(database, "caller", NOW)
         async with asyncio.timeout(30):
             while await keys.find(key.encode()) is not RefusalReason.UNKNOWN_KEY:
                 await asyncio.to_thread(str)
 
-    with_database(f"sqlite:///{path}", scenario)
+    run_with_database(f"sqlite:///{path}", scenario)
 
 
 def test_find_rejects_a_key_from_the_moment_when_it_expires(database_url: str) -> None:
     key = generate_key()
 
     async def scenario(database: Database) -> None:
-        await api_keys.create(database, replace(stored_key(key, "messages"), expires=NOW))
+        await api_keys.create(database, replace(build_key(key, "messages"), expires=NOW))
         moments = [NOW - timedelta(microseconds=1), NOW]
         found = [await ApiKeys(database, lambda moment=moment: moment).find(key.encode()) for moment in moments]
         assert found == [CALLER, RefusalReason.EXPIRED_KEY]
         await api_keys.revoke(database, "caller", NOW)
         assert await build_keys(database).find(key.encode()) is RefusalReason.UNKNOWN_KEY
 
-    with_database(database_url, scenario)
+    run_with_database(database_url, scenario)
 
 
 def test_name_of_a_key_never_equals_that_of_a_token(database_url: str) -> None:
@@ -165,12 +165,12 @@ def test_name_of_a_key_never_equals_that_of_a_token(database_url: str) -> None:
     key = generate_key()
 
     async def scenario(database: Database) -> None:
-        await api_keys.create(database, stored_key(key, "messages", name=f"{ISSUER}#app"))
+        await api_keys.create(database, build_key(key, "messages", name=f"{ISSUER}#app"))
         found = await build_keys(database).find(key.encode())
         assert isinstance(found, Caller)
         assert found.name == "https://issuer.example%23app"
 
-    with_database(database_url, scenario)
+    run_with_database(database_url, scenario)
 
 
 def test_find_bounds_its_cache(database_url: str) -> None:
@@ -183,7 +183,7 @@ def test_find_bounds_its_cache(database_url: str) -> None:
         await keys.find(b"one more")
         assert len(keys._cache) == 1
 
-    with_database(database_url, scenario)
+    run_with_database(database_url, scenario)
 
 
 def test_find_shares_one_query_between_concurrent_callers(migrated_sqlite: bytes, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_find_shares_one_query_between_concurrent_callers(migrated_sqlite: bytes
     key = generate_key()
 
     async def scenario(database: Database) -> None:
-        await api_keys.create(database, stored_key(key, "messages"))
+        await api_keys.create(database, build_key(key, "messages"))
         keys = build_keys(database)
         lookups = [asyncio.create_task(keys.find(key.encode())) for _ in range(50)]
         await asyncio.sleep(0)
@@ -203,7 +203,7 @@ def test_find_shares_one_query_between_concurrent_callers(migrated_sqlite: bytes
         assert found[1:] == [CALLER] * 49
         assert not keys._looking_up
 
-    with_database(f"sqlite:///{path}", scenario)
+    run_with_database(f"sqlite:///{path}", scenario)
 
 
 def test_find_raises_when_the_database_fails_and_retries() -> None:
@@ -213,17 +213,17 @@ def test_find_raises_when_the_database_fails_and_retries() -> None:
             outcomes = await asyncio.gather(*(keys.find(b"any") for _ in range(3)), return_exceptions=True)
             assert [type(outcome) for outcome in outcomes] == [StorageFailed] * 3
 
-    with_database("postgresql://127.0.0.1:1/nowhere", scenario, Waits(pool_timeout=0.1))
+    run_with_database("postgresql://127.0.0.1:1/nowhere", scenario, Waits(pool_timeout=0.1))
 
 
 def test_find_uses_extra_keys_without_a_query() -> None:
-    extra = stored_key(PUBLISH_KEY, "publish", name="extra")
+    extra = build_key(PUBLISH_KEY, "publish", name="extra")
     expected = Caller(CallerKind.KEY, "extra", frozenset({"publish"}))
 
     async def scenario(database: Database) -> None:
         assert await build_keys(database, extra).find(PUBLISH_KEY.encode()) == expected
 
-    with_database("postgresql://127.0.0.1:1/nowhere", scenario)
+    run_with_database("postgresql://127.0.0.1:1/nowhere", scenario)
 
 
 BY_KEY = [frozenset({"ApiKeyAuth"}), frozenset({"BearerToken"})]

@@ -139,7 +139,7 @@ def test_read_certificate_accepts_a_certificate_from_its_first_to_its_last_secon
                 read_certificate(form, moment)
 
 
-def broken_headers(issued: Issued) -> Iterator[bytes]:
+def build_broken_headers(issued: Issued) -> Iterator[bytes]:
     text = base64.b64encode(issued.der)
     yield from (b"", b":", b"::", b": :", b":AAAA:", b":=:", b"text", b"(null)", b"-", b"\xff\xfe", b"%", b"%00")
     yield from (text, b":" + text, text + b":", b": " + text + b":", b":" + text + b": ", b"::" + text + b"::")
@@ -155,7 +155,7 @@ def broken_headers(issued: Issued) -> Iterator[bytes]:
 
 
 def test_read_certificate_refuses_everything_except_one_certificate(issued: Issued) -> None:
-    for value in broken_headers(issued):
+    for value in build_broken_headers(issued):
         with pytest.raises(Unauthenticated, match="cannot be read"):
             read_certificate(value, WITHIN)
 

@@ -7,11 +7,11 @@ import pytest
 import requests
 
 from mock_open_e import Conditions, MockOpenE, Scenario, mock_open_e
-from tests.mock_open_e.soap import FILE, UTF8, add_message, request, send, with_file
+from tests.mock_open_e.soap import FILE, UTF8, add_message, build_request, build_request_with_file, send
 
 CALLBACK = "http://open-e.test/external/api/callback"
 READING = "http://open-e.test/external/api/messageapi/getmessages/flowinstance/1068"
-STATUS = request(
+STATUS = build_request(
     '<setStatus xmlns="http://www.oeplatform.org/version/1.0/schemas/integration/callback">'
     "<flowInstanceID>1068</flowInstanceID><statusID>5</statusID></setStatus>"
 )
@@ -56,7 +56,7 @@ def message_added(value):
 
 def test_clock_difference_shows_in_times_that_the_server_sets(clock):
     mock = MockOpenE(conditions=Conditions(clock_seconds=-90), clock=clock)
-    send(mock, with_file(FILE))
+    send(mock, build_request_with_file(FILE))
     send(mock, STATUS)
     mock.plant(1068, "Fråga")
     text = read(mock)

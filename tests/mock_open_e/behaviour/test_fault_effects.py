@@ -4,9 +4,9 @@ import pytest
 from lxml import etree
 
 from mock_open_e import FAULT_NAMES, STORING, MockOpenE, Order, Scenario
-from tests.mock_open_e.soap import add_message, fault, request, send
+from tests.mock_open_e.soap import add_message, build_fault, build_request, send
 
-STATUS = request(
+STATUS = build_request(
     '<setStatus xmlns="http://www.oeplatform.org/version/1.0/schemas/integration/callback">'
     "<flowInstanceID>1068</flowInstanceID><statusID>5</statusID></setStatus>"
 )
@@ -105,7 +105,7 @@ def test_slow_bytes_are_the_normal_response_sent_slowly():
 
 def test_fault_with_http_200_has_the_text_of_the_recorded_stubs():
     _, stub = request_with_fault("Http200Fault")
-    expected = fault("The requested flow instance was not found", detail="FlowInstanceNotFoundFault")
+    expected = build_fault("The requested flow instance was not found", detail="FlowInstanceNotFoundFault")
     assert (stub.status, stub.body.decode()) == (200, expected)
 
 
@@ -120,4 +120,4 @@ def test_pages_of_http_are_not_soap(name, status):
 
 def test_database_too_long_is_a_fault_without_detail():
     _, long = request_with_fault("DatabaseTooLong")
-    assert long.body.decode() == fault("java.sql.SQLException: Data too long for column 'message' at row 1")
+    assert long.body.decode() == build_fault("java.sql.SQLException: Data too long for column 'message' at row 1")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from mock_open_e import Limits, MockOpenE, Scenario
-from tests.mock_open_e.soap import FILE, GOOD, UTF8, add_message, request, send, with_file
+from tests.mock_open_e.soap import FILE, GOOD, UTF8, add_message, build_request, build_request_with_file, send
 
 NOW = datetime(2026, 2, 19, 8, 0, tzinfo=UTC)
 
@@ -14,7 +14,9 @@ NOW = datetime(2026, 2, 19, 8, 0, tzinfo=UTC)
 def test_call_is_recorded_without_credentials():
     mock = MockOpenE(username="u", password="hemligt", clock=lambda: NOW)
     secret = "Basic " + base64.b64encode(b"u:hemligt").decode()
-    body = with_file(FILE).replace("</addMessage>", "<principal><userID>joe</userID></principal></addMessage>")
+    body = build_request_with_file(FILE).replace(
+        "</addMessage>", "<principal><userID>joe</userID></principal></addMessage>"
+    )
     response = send(mock, body, authorization=secret, cookie="a=b")
     (call,) = mock.list_calls()
     assert (call.number, call.at, call.instance, call.method) == (1, NOW, "external", "POST")
@@ -32,10 +34,10 @@ REFUSED = [
     (add_message("<flowInstanceID>x1</flowInstanceID>"), "flowInstanceID 'x1', which is not a number"),
     (add_message('<flowInstanceID xmlns="">1</flowInstanceID>'), "no flowInstanceID in the callback's namespace"),
     (add_message(message="<added>2026-01-01 12:00</added>"), "added '2026-01-01 12:00', which is not an xs:dateTime"),
-    (with_file(FILE.replace("aGVq", "*")), "encodedData that is not base64"),
-    (with_file(FILE.replace(">3<", ">0<")), "the size '0'"),
-    (request('<y xmlns="urn:x"/>'), "the element '{urn:x}y' in the body"),
-    (request(""), "an empty body"),
+    (build_request_with_file(FILE.replace("aGVq", "*")), "encodedData that is not base64"),
+    (build_request_with_file(FILE.replace(">3<", ">0<")), "the size '0'"),
+    (build_request('<y xmlns="urn:x"/>'), "the element '{urn:x}y' in the body"),
+    (build_request(""), "an empty body"),
     ("Hej", "a body that is not a SOAP envelope: "),
     (add_message()[:-40], "XML that cannot be parsed: "),
     (add_message().replace("soap.org/soap", "other"), "an Envelope in the namespace "),
@@ -54,7 +56,7 @@ def test_rejected_call_is_recorded_with_received_and_accepted_input(body, receiv
 @pytest.mark.parametrize(
     "body",
     [
-        request('<addMessage xmlns="urn:x"/>'),
+        build_request('<addMessage xmlns="urn:x"/>'),
         add_message('<flowInstanceID xmlns="">1068</flowInstanceID>'),
         add_message().replace("<message>", '<message xmlns="">', 1),
     ],
@@ -93,7 +95,7 @@ def test_ordered_fault_is_recorded():
 
 def test_files_of_rejected_calls_are_stored_too():
     mock = MockOpenE(cases={1})
-    send(mock, with_file(FILE))
+    send(mock, build_request_with_file(FILE))
     assert mock.file(mock.list_calls()[0].files[0].sha256) == b"hej"
 
 
@@ -116,7 +118,7 @@ def test_messages_and_files_are_bounded_and_the_oldest_are_removed():
     mock = MockOpenE(limits=Limits(messages=3, file_bytes=4))
     for number in range(5):
         data = base64.b64encode(f"{number:03}".encode()).decode()
-        send(mock, with_file(FILE.replace("aGVq", data)))
+        send(mock, build_request_with_file(FILE.replace("aGVq", data)))
     assert [each["messageID"] for each in mock.messages] == [3, 4, 5]
     contents = [mock.file(each["attachments"][0]["sha256"]) for each in mock.messages]
     assert contents == [None, None, b"004"]
@@ -159,7 +161,11 @@ def test_reset_restores_the_initial_state():
 def test_long_names_in_rejected_calls_do_not_grow_the_journal():
     mock = MockOpenE(cases={1}, limits=Limits(journal_bytes=100_000, journal_entry_bytes=1000))
     name = "a" * 60_000
-    for body in [request(f"<{name}/>"), with_file(FILE.replace("test.pdf", name)), request(f"<{name}/>")]:
+    for body in [
+        build_request(f"<{name}/>"),
+        build_request_with_file(FILE.replace("test.pdf", name)),
+        build_request(f"<{name}/>"),
+    ]:
         send(mock, body)
     assert len(mock.list_calls()) == 1
 
@@ -169,5 +175,5 @@ def test_history_is_bounded_by_its_text():
     ns = "http://www.oeplatform.org/version/1.0/schemas/integration/callback"
     for letter in "abc":
         event = f"<flowInstanceID>1</flowInstanceID><date>2026-01-01</date><message>{letter * 600}</message>"
-        send(mock, request(f'<addEvent xmlns="{ns}">{event}</addEvent>'))
+        send(mock, build_request(f'<addEvent xmlns="{ns}">{event}</addEvent>'))
     assert [event.text[0] for event in mock.list_events()] == ["c"]

@@ -8,7 +8,7 @@ import requests
 from lxml import etree
 
 from mock_open_e import FAULT_NAMES, STORING, DeclaredCase, Family, Limits, MockOpenE, Scenario, User, mock_open_e
-from tests.mock_open_e.soap import FILE, add_message, request, send, with_file
+from tests.mock_open_e.soap import FILE, add_message, build_request, build_request_with_file, send
 
 HEAD = '<?xml version="1.0" encoding="ISO-8859-1" standalone="no"?>'
 NOW = datetime(2026, 2, 19, 8, 0, tzinfo=UTC)
@@ -29,7 +29,7 @@ def read(mock, path, query="", instance="external", **headers):
     return response.status, response.headers["Content-Type"], response.body.decode("latin-1")
 
 
-def numbers(mock, path, query=""):
+def list_numbers(mock, path, query=""):
     status, kind, body = read(mock, path, query)
     assert (status, kind) == (200, "text/xml;charset=ISO-8859-1")
     return [int(each.text) for each in etree.fromstring(body.encode("latin-1")).iter("messageID")]
@@ -57,12 +57,12 @@ def test_messages_of_a_case_are_returned_as_clients_have_recorded_them(mock):
 def test_messages_are_found_by_case_family_and_date(mock):
     for number, minute in enumerate(["10:00", "10:01", "11:00"]):
         mock.plant(1068 if number < 2 else 1069, "Hej", added=f"2026-02-19T{minute}:59")
-    assert numbers(mock, "getmessages/flowinstance/1068") == [1, 2]
-    assert numbers(mock, "getmessages/flowinstance/1069", "fromDate=&toDate=") == [3]
-    assert numbers(mock, "getmessages/family/7") == [1, 2]
-    assert numbers(mock, "getmessages/7", "fromdate=2026-02-19+10%3A01&todate=2026-02-19+11%3A00") == [2]
-    assert numbers(mock, "getmessages/family/7", "toDate=2026-02-19%2010:00") == [1]
-    assert numbers(mock, "getmessage/3") == [3]
+    assert list_numbers(mock, "getmessages/flowinstance/1068") == [1, 2]
+    assert list_numbers(mock, "getmessages/flowinstance/1069", "fromDate=&toDate=") == [3]
+    assert list_numbers(mock, "getmessages/family/7") == [1, 2]
+    assert list_numbers(mock, "getmessages/7", "fromdate=2026-02-19+10%3A01&todate=2026-02-19+11%3A00") == [2]
+    assert list_numbers(mock, "getmessages/family/7", "toDate=2026-02-19%2010:00") == [1]
+    assert list_numbers(mock, "getmessage/3") == [3]
 
 
 def test_nothing_found_is_an_empty_list(mock):
@@ -72,7 +72,8 @@ def test_nothing_found_is_an_empty_list(mock):
 def test_planted_messages_are_the_citizens_and_internal_ones_are_not_returned(mock):
     planted = mock.plant(1068, "Fråga", files=[("a.txt", b"abc")])
     send(
-        mock, request(add_message().split("<Body>")[1].split("</Body>")[0].replace("addMessage", "addInternalMessage"))
+        mock,
+        build_request(add_message().split("<Body>")[1].split("</Body>")[0].replace("addMessage", "addInternalMessage")),
     )
     body = read(mock, "getmessages/flowinstance/1068")[2]
     assert body.count("<ExternalMessage>") == 1
@@ -124,7 +125,7 @@ def test_instances_are_read_separately_and_require_credentials():
 
 def test_files_that_are_no_longer_stored_are_missing():
     mock = MockOpenE(limits=Limits(file_bytes=2))
-    send(mock, with_file(FILE))
+    send(mock, build_request_with_file(FILE))
     assert read(mock, "getattachment/1")[0] == 404
     assert hashlib.sha256(b"hej").hexdigest() == mock.messages[0]["attachments"][0]["sha256"]
 

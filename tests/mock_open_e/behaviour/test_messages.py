@@ -4,31 +4,43 @@ import hashlib
 import pytest
 
 from mock_open_e import DeclaredCase, Family, MockOpenE, Scenario, User
-from tests.mock_open_e.soap import FILE, GOOD, NS, SOAP, XSI, add_message, fault, not_found, request, send, with_file
+from tests.mock_open_e.soap import (
+    FILE,
+    GOOD,
+    NS,
+    SOAP,
+    XSI,
+    add_message,
+    build_fault,
+    build_not_found,
+    build_request,
+    build_request_with_file,
+    send,
+)
 
 
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (add_message("<flowInstanceID>7</flowInstanceID>", "<added>x</added>"), not_found(7)),
-        (add_message("<flowInstanceID>-1068</flowInstanceID>"), not_found(-1068)),
-        (add_message("<flowInstanceID>99999999999</flowInstanceID>"), not_found(1215752191)),
-        (add_message(f"<flowInstanceID>{'9' * 5000}1068</flowInstanceID>"), not_found(-8932)),
-        (add_message("<flowInstanceID>x1</flowInstanceID>"), not_found("null")),
-        (add_message(""), not_found("null")),
-        (add_message('<flowInstanceID xmlns="">1068</flowInstanceID>'), not_found("null")),
+        (add_message("<flowInstanceID>7</flowInstanceID>", "<added>x</added>"), build_not_found(7)),
+        (add_message("<flowInstanceID>-1068</flowInstanceID>"), build_not_found(-1068)),
+        (add_message("<flowInstanceID>99999999999</flowInstanceID>"), build_not_found(1215752191)),
+        (add_message(f"<flowInstanceID>{'9' * 5000}1068</flowInstanceID>"), build_not_found(-8932)),
+        (add_message("<flowInstanceID>x1</flowInstanceID>"), build_not_found("null")),
+        (add_message(""), build_not_found("null")),
+        (add_message('<flowInstanceID xmlns="">1068</flowInstanceID>'), build_not_found("null")),
         (
             add_message("<externalID><ID>1</ID><System>s</System></externalID>"),
-            fault("java.lang.RuntimeException: External ID support not implemented"),
+            build_fault("java.lang.RuntimeException: External ID support not implemented"),
         ),
         (
-            request(f'<addMessage xmlns="{NS}"><flowInstanceID>1068</flowInstanceID></addMessage>'),
-            fault("java.lang.NullPointerException: Integration message cannot be null"),
+            build_request(f'<addMessage xmlns="{NS}"><flowInstanceID>1068</flowInstanceID></addMessage>'),
+            build_fault("java.lang.NullPointerException: Integration message cannot be null"),
         ),
         *(
             (
                 add_message(message=f"{added}<message>Hej</message>"),
-                fault("java.lang.NullPointerException: Added field cannot be null"),
+                build_fault("java.lang.NullPointerException: Added field cannot be null"),
             )
             for added in [
                 "",
@@ -42,37 +54,43 @@ from tests.mock_open_e.soap import FILE, GOOD, NS, SOAP, XSI, add_message, fault
         *(
             (
                 add_message(message=f"<added>2026-01-01</added>{text}"),
-                fault("java.lang.RuntimeException: Message field cannot be null or empty"),
+                build_fault("java.lang.RuntimeException: Message field cannot be null or empty"),
             )
             for text in ["", "<message/>", "<message> \t\n&#13; </message>", "<message>lost<b/></message>"]
         ),
         *(
             (
-                with_file(f"{FILE}{name}"),
-                fault("java.lang.RuntimeException: Filename field cannot be null or empty"),
+                build_request_with_file(f"{FILE}{name}"),
+                build_fault("java.lang.RuntimeException: Filename field cannot be null or empty"),
             )
             for name in ["<filename/>", "<filename> </filename>"]
         ),
         *(
             (
-                with_file(f"{data}<filename>a</filename><size>3</size>"),
-                fault("java.lang.NullPointerException: Encoded data field cannot be null"),
+                build_request_with_file(f"{data}<filename>a</filename><size>3</size>"),
+                build_fault("java.lang.NullPointerException: Encoded data field cannot be null"),
             )
             for data in ["", "<encodedData>aGV*</encodedData>", "<encodedData>aGVqa</encodedData>"]
         ),
         *(
             (
-                with_file(f"<encodedData>aGVq</encodedData><filename>a</filename>{size}"),
-                fault("java.lang.RuntimeException: Size cannot be &lt; 0"),
+                build_request_with_file(f"<encodedData>aGVq</encodedData><filename>a</filename>{size}"),
+                build_fault("java.lang.RuntimeException: Size cannot be &lt; 0"),
             )
             for size in ["", "<size>0</size>", "<size>-3</size>", "<size>x</size>"]
         ),
-        (request('<addMessage xmlns="other"/>'), fault("Cannot find dispatch method for {other}addMessage", "Client")),
-        (request("<x/>").replace("<x/>", '<x xmlns=""/>'), fault("Cannot find dispatch method for {}x", "Client")),
-        (request(""), fault("Cannot find dispatch method for {}", "Client")),
         (
-            request("", f'<Header><a xmlns="x" xmlns:s="{SOAP}" s:mustUnderstand="1"/></Header>'),
-            fault("One or more mandatory SOAP header blocks not understood", "MustUnderstand"),
+            build_request('<addMessage xmlns="other"/>'),
+            build_fault("Cannot find dispatch method for {other}addMessage", "Client"),
+        ),
+        (
+            build_request("<x/>").replace("<x/>", '<x xmlns=""/>'),
+            build_fault("Cannot find dispatch method for {}x", "Client"),
+        ),
+        (build_request(""), build_fault("Cannot find dispatch method for {}", "Client")),
+        (
+            build_request("", f'<Header><a xmlns="x" xmlns:s="{SOAP}" s:mustUnderstand="1"/></Header>'),
+            build_fault("One or more mandatory SOAP header blocks not understood", "MustUnderstand"),
         ),
     ],
 )
@@ -90,8 +108,8 @@ def test_invalid_message_gets_the_fault_of_open_e_byte_for_byte(body, expected):
         add_message(message=GOOD.replace("2026-02-19T07:57:06.123+01:00", "2026-02-19")),
         add_message(message=GOOD.replace("2026-02-19T07:57:06.123+01:00", "2026-02-19T24:00:00")),
         add_message(message=f"<unknown/><userID/><message/><readReceiptEnabled>true</readReceiptEnabled>{GOOD}"),
-        with_file("<size>9</size><filename>a</filename><encodedData> aG\n Vq </encodedData>"),
-        with_file("<encodedData/><filename>a</filename><size>9</size>"),
+        build_request_with_file("<size>9</size><filename>a</filename><encodedData> aG\n Vq </encodedData>"),
+        build_request_with_file("<encodedData/><filename>a</filename><size>9</size>"),
         add_message().replace("</Body>", "<second/></Body>"),
         add_message().replace("<message>", "<!-- a --><?pi?><message><![CDATA[ ]]>", 1),
     ],
@@ -110,7 +128,7 @@ def test_declared_size_and_hash_of_the_content_are_stored():
     mock = MockOpenE()
     data = bytes(i % 251 for i in range(12_000_000))
     encoded = base64.b64encode(data).decode()
-    send(mock, with_file(f"<encodedData>{encoded}</encodedData><filename>a</filename><size>9</size>"))
+    send(mock, build_request_with_file(f"<encodedData>{encoded}</encodedData><filename>a</filename><size>9</size>"))
     assert mock.messages[0]["attachments"] == [{"filename": "a", "size": 9, "sha256": hashlib.sha256(data).hexdigest()}]
 
 
@@ -197,7 +215,12 @@ def test_internal_messages_have_a_number_range_of_their_own():
 
 def test_repeated_message_is_stored_and_marked_as_a_duplicate():
     mock = MockOpenE()
-    for body in [with_file(FILE), with_file(FILE), add_message(), with_file(FILE.replace("aGVq", "aGVr"))]:
+    for body in [
+        build_request_with_file(FILE),
+        build_request_with_file(FILE),
+        add_message(),
+        build_request_with_file(FILE.replace("aGVq", "aGVr")),
+    ]:
         send(mock, body)
     assert [(each.message_id, each.duplicate_of) for each in mock.list_messages()] == [
         (1, None),
@@ -213,9 +236,11 @@ RECEIPT = f"{GOOD}<readReceiptEnabled>true</readReceiptEnabled>"
 def test_read_receipts_are_refused_on_flows_without_them_and_on_internal_messages():
     families = (Family(7, "Bygglov", read_receipts=False),)
     mock = MockOpenE(scenario=Scenario(families=families, cases=(DeclaredCase(1068, 7), DeclaredCase(1069))))
-    assert send(mock, add_message(message=RECEIPT)).body.decode() == fault("Read receipts not enabled on flow Bygglov")
+    assert send(mock, add_message(message=RECEIPT)).body.decode() == build_fault(
+        "Read receipts not enabled on flow Bygglov"
+    )
     internal = add_message(message=RECEIPT).replace("addMessage", "addInternalMessage")
-    assert send(mock, internal).body.decode() == fault("Read receipts not allowed for internal message")
+    assert send(mock, internal).body.decode() == build_fault("Read receipts not allowed for internal message")
     assert send(mock, add_message("<flowInstanceID>1069</flowInstanceID>", RECEIPT)).status == 200
     assert mock.list_messages()[0].read_receipt
     assert mock.list_events()[0].text == ""
@@ -239,7 +264,7 @@ def test_history_shows_the_beginning_of_a_message(text, fragment):
     ],
 )
 def test_too_long_values_are_a_fault_without_detail(message, column):
-    expected = fault(f"java.sql.SQLException: Data too long for column '{column}' at row 1")
+    expected = build_fault(f"java.sql.SQLException: Data too long for column '{column}' at row 1")
     assert send(MockOpenE(), add_message(message=message)).body.decode() == expected
 
 

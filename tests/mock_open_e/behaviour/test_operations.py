@@ -4,7 +4,7 @@ import pytest
 
 from mock_open_e import Account, DeclaredCase, Family, MockOpenE, Scenario, Status, User
 from mock_open_e.behaviour.operation_table import SHAPES, name_request_element
-from tests.mock_open_e.soap import NS, SOAP, XSI, fault, not_found, request, send
+from tests.mock_open_e.soap import NS, SOAP, XSI, build_fault, build_not_found, build_request, send
 
 CASE = "<flowInstanceID>1068</flowInstanceID>"
 EXTERNAL_ID = "<externalID><ID>1</ID><System>s</System></externalID>"
@@ -29,11 +29,11 @@ ON_A_CASE = [name_request_element(name) for name in SHAPES if name != "deleteIns
 
 
 def call(mock, name, content, case=CASE):
-    response = send(mock, request(f'<{name} xmlns="{NS}">{case}{content}</{name}>'))
+    response = send(mock, build_request(f'<{name} xmlns="{NS}">{case}{content}</{name}>'))
     return response.status, response.body.decode()
 
 
-def success(element, content=""):
+def build_success(element, content=""):
     text = f'<{element} xmlns="{NS}">{content}</{element}>' if content else f'<{element} xmlns="{NS}"/>'
     envelope = f'<S:Envelope xmlns:S="{SOAP}"><S:Body>{text}</S:Body></S:Envelope>'
     return 200, f"<?xml version='1.0' encoding='UTF-8'?>{envelope}"
@@ -46,17 +46,17 @@ def mock():
 
 @pytest.mark.parametrize("name", ON_A_CASE)
 def test_every_operation_reports_an_unknown_case(mock, name):
-    assert call(mock, name, "", "<flowInstanceID>7</flowInstanceID>") == (500, not_found(7))
-    assert call(mock, name, "", "") == (500, not_found("null"))
+    assert call(mock, name, "", "<flowInstanceID>7</flowInstanceID>") == (500, build_not_found(7))
+    assert call(mock, name, "", "") == (500, build_not_found("null"))
 
 
 @pytest.mark.parametrize("name", ON_A_CASE)
 def test_external_id_alone_is_not_implemented(mock, name):
     prefix = "" if name in {"setStatus", "addEvent", "setManagers", "setAttribute"} else "java.lang.RuntimeException: "
-    expected = fault(f"{prefix}External ID support not implemented")
+    expected = build_fault(f"{prefix}External ID support not implemented")
     if name == "confirmDelivery":
         # Its flowInstanceID is mandatory, so the other id is not used to find the case.
-        expected = not_found("null")
+        expected = build_not_found("null")
     assert call(mock, name, "", EXTERNAL_ID) == (500, expected)
 
 
@@ -68,11 +68,13 @@ def test_every_operation_checks_the_case_before_access_to_its_family(name):
     mock = MockOpenE(scenario=scenario)
 
     def response(case, authorization="Basic dTpw"):
-        body = request(f'<{name} xmlns="{NS}"><flowInstanceID>{case}</flowInstanceID></{name}>')
+        body = build_request(f'<{name} xmlns="{NS}"><flowInstanceID>{case}</flowInstanceID></{name}>')
         return send(mock, body, authorization=authorization).body.decode()
 
-    assert response(7) == not_found(7)
-    assert response(1068) == fault("This user does not have access to this flow family", detail="AccessDeniedFault")
+    assert response(7) == build_not_found(7)
+    assert response(1068) == build_fault(
+        "This user does not have access to this flow family", detail="AccessDeniedFault"
+    )
     assert "AccessDeniedFault" not in response(1068, "Basic b3RoZXI6cA==")
 
 
@@ -82,23 +84,27 @@ def test_cases_outside_the_allowed_families_are_not_found():
             families=(Family(7),), cases=(DeclaredCase(1, 7), DeclaredCase(2)), allowed_families=frozenset({7})
         )
     )
-    expected = fault("The requested flow instance was not found", detail="FlowInstanceNotFoundFault")
+    expected = build_fault("The requested flow instance was not found", detail="FlowInstanceNotFoundFault")
     assert call(mock, "addEvent", DATE, "<flowInstanceID>1</flowInstanceID>")[0] == 200
     assert call(mock, "addEvent", DATE, "<flowInstanceID>2</flowInstanceID>") == (500, expected)
 
 
 def test_delete_instance_is_always_refused(mock):
-    expected = fault("Deleting of flow instances is currently not supported", detail="AccessDeniedFault")
+    expected = build_fault("Deleting of flow instances is currently not supported", detail="AccessDeniedFault")
     for case in [CASE, "", EXTERNAL_ID]:
         assert call(mock, "deleteInstance", "<logMessage>x</logMessage>", case) == (500, expected)
 
 
 def test_set_status_returns_the_event_or_0_for_the_current_status(mock):
-    assert call(mock, "setStatus", "<statusID>10</statusID>") == success("setStatusResponse", "<eventID>0</eventID>")
-    assert call(mock, "setStatus", "<statusAlias>DONE</statusAlias>") == success(
+    assert call(mock, "setStatus", "<statusID>10</statusID>") == build_success(
+        "setStatusResponse", "<eventID>0</eventID>"
+    )
+    assert call(mock, "setStatus", "<statusAlias>DONE</statusAlias>") == build_success(
         "setStatusResponse", "<eventID>1</eventID>"
     )
-    assert call(mock, "setStatus", "<statusID>20</statusID>") == success("setStatusResponse", "<eventID>0</eventID>")
+    assert call(mock, "setStatus", "<statusID>20</statusID>") == build_success(
+        "setStatusResponse", "<eventID>0</eventID>"
+    )
     assert [(case.number, case.status) for case in mock.list_cases(instance="external")] == [(1068, 20), (1069, 0)]
     (event,) = mock.list_events(case=1068)
     assert (event.kind, event.text) == ("setStatus", "20")
@@ -114,7 +120,7 @@ def test_set_status_returns_the_event_or_0_for_the_current_status(mock):
     ],
 )
 def test_set_status_reports_an_unknown_status(mock, content, status):
-    expected = fault(f"Status with ID {status} not found for flow Bygglov", detail="StatusNotFoundFault")
+    expected = build_fault(f"Status with ID {status} not found for flow Bygglov", detail="StatusNotFoundFault")
     assert call(mock, "setStatus", content) == (500, expected)
 
 
@@ -127,14 +133,14 @@ def test_set_status_accepts_any_status_if_none_are_declared(mock):
 
 def test_add_event_adds_to_the_history(mock):
     principal = "<principal><userID>joe01doe</userID></principal>"
-    assert call(mock, "addEvent", DATE + principal) == success("addEventResponse", "<eventID>1</eventID>")
+    assert call(mock, "addEvent", DATE + principal) == build_success("addEventResponse", "<eventID>1</eventID>")
     (event,) = mock.list_events()
     assert (event.date, event.text, event.user_id) == ("2026-02-19T07:57:06", "Hej", "joe01doe")
 
 
 def test_confirm_delivery_stores_the_external_id_and_is_idempotent(mock):
     for _ in range(2):
-        assert call(mock, "confirmDelivery", f"{EXTERNAL_ID}<delivered>true</delivered>") == success(
+        assert call(mock, "confirmDelivery", f"{EXTERNAL_ID}<delivered>true</delivered>") == build_success(
             "confirmDeliveryResponse"
         )
     case = mock.list_cases(instance="external")[0]
@@ -151,7 +157,7 @@ def test_set_attribute_prefixes_the_name_and_removes_with_an_empty_value(mock):
     def attributes():
         return dict(mock.list_cases(instance="external")[0].attributes)
 
-    assert call(mock, "setAttribute", "<name>a</name><value>b</value>") == success("setAttributeResponse")
+    assert call(mock, "setAttribute", "<name>a</name><value>b</value>") == build_success("setAttributeResponse")
     assert attributes() == {"callback.a": "b"}
     assert call(mock, "setAttribute", f'<name>a</name><value xmlns:i="{XSI}" i:nil="true"/>')[0] == 200
     assert attributes() == {}
@@ -166,20 +172,22 @@ def test_set_attribute_prefixes_the_name_and_removes_with_an_empty_value(mock):
     ],
 )
 def test_set_attribute_refuses_too_long_values(mock, content, column):
-    expected = fault(f"java.sql.SQLException: Data too long for column '{column}' at row 1")
+    expected = build_fault(f"java.sql.SQLException: Data too long for column '{column}' at row 1")
     assert call(mock, "setAttribute", content) == (500, expected)
 
 
 def test_managers_are_set_and_returned(mock):
     joe = "<managers><name>Joe Doe</name><userID>joe01doe</userID></managers>"
-    assert call(mock, "getManagersRequest", "") == success("getManagersResponse", joe)
+    assert call(mock, "getManagersRequest", "") == build_success("getManagersResponse", joe)
     same = "<managers><userID>joe01doe</userID></managers>"
     groups = "<managerGroups><name>Handläggare</name></managerGroups>"
-    assert call(mock, "setManagers", same) == success("setManagersResponse", "<setManagersReturn>0</setManagersReturn>")
-    assert call(mock, "setManagers", same + groups) == success(
+    assert call(mock, "setManagers", same) == build_success(
+        "setManagersResponse", "<setManagersReturn>0</setManagersReturn>"
+    )
+    assert call(mock, "setManagers", same + groups) == build_success(
         "setManagersResponse", "<setManagersReturn>1</setManagersReturn>"
     )
-    assert call(mock, "getManagersRequest", "") == success("getManagersResponse", joe + groups)
+    assert call(mock, "getManagersRequest", "") == build_success("getManagersResponse", joe + groups)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +199,7 @@ def test_managers_are_set_and_returned(mock):
     ],
 )
 def test_set_managers_refuses_unknown_managers(mock, content):
-    expected = fault(
+    expected = build_fault(
         "One or more of the specified users/groups are not valid managers for this flow", detail="AccessDeniedFault"
     )
     assert call(mock, "setManagers", content) == (500, expected)

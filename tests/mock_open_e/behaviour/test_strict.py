@@ -3,7 +3,7 @@
 import pytest
 
 from mock_open_e import MockOpenE, Scenario, User
-from tests.mock_open_e.soap import FILE, GOOD, NS, add_message, request, send
+from tests.mock_open_e.soap import FILE, GOOD, NS, add_message, build_request, send
 
 SENDER = "<principal><userID>joe01doe</userID></principal>"
 ATTACHMENTS = f"<attachments>{FILE}</attachments>"
@@ -66,7 +66,7 @@ SWALLOWED = {
 }
 
 
-def mocks():
+def create_mocks():
     scenario = Scenario(users=(User("joe01doe"),))
     return MockOpenE(scenario=scenario), MockOpenE(scenario=scenario, strict=True)
 
@@ -74,7 +74,7 @@ def mocks():
 @pytest.mark.parametrize("name", SWALLOWED)
 def test_ignored_input_is_noted_and_rejected_in_strict_mode_with_the_reason(name):
     body, reason = SWALLOWED[name]
-    lenient, strict = mocks()
+    lenient, strict = create_mocks()
     assert send(lenient, body).status == 200
     (call,) = lenient.list_calls()
     assert call.refusal is None
@@ -90,7 +90,7 @@ def test_ignored_input_is_noted_and_rejected_in_strict_mode_with_the_reason(name
 
 @pytest.mark.parametrize("charset", ["ISO-8859-1", "windows-1252"])
 def test_wrongly_declared_charset_is_mojibake_and_rejected_in_strict_mode(charset):
-    lenient, strict = mocks()
+    lenient, strict = create_mocks()
     body = add_message(message=f"{DATE}<message>Räksmörgås på ÅÄÖ</message>", rest=SENDER)
     assert send(lenient, body, f"text/xml; charset={charset}").status == 200
     assert lenient.messages[0]["message"].startswith("RÃ¤ksmÃ¶rgÃ¥s")
@@ -111,13 +111,13 @@ def test_wrongly_declared_charset_is_mojibake_and_rejected_in_strict_mode(charse
     ],
 )
 def test_strict_mode_accepts_every_published_edition_of_a_message(message):
-    _, strict = mocks()
+    _, strict = create_mocks()
     assert send(strict, add_message(message=message, rest=SENDER)).status == 200
     assert strict.list_calls()[0].notes == ()
 
 
 def test_strict_mode_reports_a_bounded_number_of_reasons():
-    _, strict = mocks()
+    _, strict = create_mocks()
     many = "".join(f'<a{number} xmlns=""/>' for number in range(1000))
     response = send(strict, add_message(rest=many))
     assert response.body.count(b"has no namespace") == 20
@@ -125,6 +125,6 @@ def test_strict_mode_reports_a_bounded_number_of_reasons():
 
 
 def test_strict_mode_does_not_change_open_es_own_faults():
-    _, strict = mocks()
-    assert b"Cannot find dispatch method for {urn:x}y" in send(strict, request('<y xmlns="urn:x"/>')).body
+    _, strict = create_mocks()
+    assert b"Cannot find dispatch method for {urn:x}y" in send(strict, build_request('<y xmlns="urn:x"/>')).body
     assert b"XML reader error" in send(strict, add_message()[:-40]).body

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.browser import errors_of, needs_browser, running_browser, wait
+from tests.browser import needs_browser, read_errors, running_browser, wait
 from tests.mock_open_e.posting import post
 
 pytestmark = needs_browser
@@ -34,7 +34,7 @@ def page(browser: Any, mock_url: str) -> Iterator[Any]:
     browser.get_log("browser")
 
 
-def text_of(browser: Any, selector: str) -> str:
+def read_text(browser: Any, selector: str) -> str:
     return str(browser.execute_script(f"return document.querySelector('{selector}').innerText"))
 
 
@@ -56,8 +56,8 @@ def test_page_shows_a_case_as_the_citizen_sees_it_and_executes_nothing(page, moc
     for selector in ("main script", "main img", "main svg", "main b", "[onerror]"):
         assert page.execute_script(f"return document.querySelector('{selector}')") is None
     assert page.execute_script("return window.harm") is None
-    assert "no carriage returns" in text_of(page, "article:nth-of-type(2) footer")
-    assert errors_of(page) == []
+    assert "no carriage returns" in read_text(page, "article:nth-of-type(2) footer")
+    assert read_errors(page) == []
 
     href = page.execute_script("return document.querySelector('article ul a').href")
     response = requests.get(href, timeout=5)
@@ -86,7 +86,7 @@ def test_page_does_not_execute_an_inserted_script(page, mock_url):
     """
     assert page.execute_script(script)[:2] == ["TypeError", "TypeError"]
     assert page.execute_script("return window.harm") is None
-    assert errors_of(page)
+    assert read_errors(page)
 
 
 def test_page_updates_itself_orders_faults_and_explains_rejections(page, mock_url, tmp_path):
@@ -113,11 +113,11 @@ def test_page_updates_itself_orders_faults_and_explains_rejections(page, mock_ur
     assert wait(page, "document.querySelector('details.refused[data-number=\"3\"]')")
     page.execute_script("document.querySelector('details.refused[data-number=\"3\"] summary').click()")
     assert "flowInstanceID>7<" in wait(page, "document.querySelector('details[data-number=\"3\"] pre')?.innerText")
-    assert "the case 7, which is not known here" in text_of(page, "details.refused")
+    assert "the case 7, which is not known here" in read_text(page, "details.refused")
     assert page.execute_script("return document.querySelectorAll('details.refused').length") == 2
     picture = Path(os.environ.get("CI_ARTIFACTS_DIR", tmp_path)) / "inbox.png"
     assert page.save_screenshot(str(picture))
     assert picture.stat().st_size > 10_000
     page.execute_script("document.querySelector('#reset').click()")
     assert wait(page, "document.querySelectorAll('article, details').length === 0")
-    assert errors_of(page) == []
+    assert read_errors(page) == []

@@ -22,7 +22,7 @@ def write_scenario(folder, text):
     return path
 
 
-def faults(folder, text):
+def list_faults(folder, text):
     with pytest.raises(FileWrong) as caught:
         read_scenario(write_scenario(folder, text))
     first, *lines = str(caught.value).splitlines()
@@ -110,7 +110,7 @@ more: 1
 
 
 def test_read_scenario_reports_all_faults_with_their_lines(tmp_path):
-    found = faults(tmp_path, WRONG)
+    found = list_faults(tmp_path, WRONG)
     expected = [
         "1: strict must be true or false",
         "3: username must not contain a colon, which HTTP Basic reserves",
@@ -163,7 +163,7 @@ def test_read_scenario_reports_all_faults_with_their_lines(tmp_path):
     ],
 )
 def test_read_scenario_refuses_other_documents(tmp_path, text, fault):
-    assert any(line.startswith(fault) for line in faults(tmp_path, text))
+    assert any(line.startswith(fault) for line in list_faults(tmp_path, text))
 
 
 def test_read_scenario_reports_a_missing_file(tmp_path):

@@ -22,7 +22,7 @@ from tests.mock_open_e.soap import add_message
 ADDED = datetime(2026, 2, 19, 7, 57, 6, tzinfo=UTC)
 
 
-def web_message(text="Hej", case=1068, instance=OepInstance.EXTERNAL, files=()):
+def build_web_message(text="Hej", case=1068, instance=OepInstance.EXTERNAL, files=()):
     attachments = tuple(Attachment("a", name, "x/y", len(data), "", data) for name, data in files)
     references = (ExternalReference("flowInstanceId", str(case)),)
     return WebMessage("id", text, references, oep_instance=instance, attachments=attachments)
@@ -33,24 +33,24 @@ def add(mock_url):
     """Publish a message with the real client, and return its messageID or the error."""
     accounts = {instance: Account(f"{mock_url}/{instance}/api/callback") for instance in OepInstance}
     client = OpenEClient(accounts, connect_timeout=5, read_timeout=5, threads=8)
-    yield lambda message=None: client.add_message(message or web_message(), added=ADDED, request_id="r")
+    yield lambda message=None: client.add_message(message or build_web_message(), added=ADDED, request_id="r")
     client.close()
 
 
-def order(url, **body):
+def order_fault(url, **body):
     response = requests.post(f"{url}/control/faults", json=body, timeout=5)
     assert response.status_code == 201
     return response.json()
 
 
-def messages(url):
+def list_messages(url):
     return requests.get(f"{url}/control/messages", timeout=5).json()
 
 
 def test_server_stores_messages_of_the_client(mock_url, add):
-    assert add(web_message("a\nb <>&", files=[("å.pdf", b"hej"), ("b", b"x")])) == 1
-    assert add(web_message(instance=OepInstance.INTERNAL)) == 1_000_001
-    first, second = messages(mock_url)
+    assert add(build_web_message("a\nb <>&", files=[("å.pdf", b"hej"), ("b", b"x")])) == 1
+    assert add(build_web_message(instance=OepInstance.INTERNAL)) == 1_000_001
+    first, second = list_messages(mock_url)
     assert first == {
         "instance": "external",
         "messageID": 1,
@@ -70,18 +70,18 @@ def test_server_treats_the_short_address_as_external(mock_url):
     client = OpenEClient(
         {OepInstance.EXTERNAL: Account(f"{mock_url}/api/callback")}, connect_timeout=5, read_timeout=5, threads=1
     )
-    assert client.add_message(web_message(), added=ADDED, request_id="r") == 1
+    assert client.add_message(build_web_message(), added=ADDED, request_id="r") == 1
     client.close()
 
 
 def test_server_reports_an_unknown_case(add):
     with pytest.raises(NotFound, match="The requested flow instance with ID 7 was not found"):
-        add(web_message(case=7))
+        add(build_web_message(case=7))
 
 
 @pytest.mark.parametrize("fault", FAULT_NAMES)
 def test_server_fails_as_ordered(mock_url, add, fault):
-    assert order(mock_url, fault=fault, seconds=0.2) == {"fault": fault, "times": 1, "seconds": 0.2}
+    assert order_fault(mock_url, fault=fault, seconds=0.2) == {"fault": fault, "times": 1, "seconds": 0.2}
     refused = ("AccessDenied", "Http401", "Http403", "Http404")
     not_found = ("FlowInstanceNotFound", "Http200Fault")
     outcomes = {**dict.fromkeys(refused, BackendRefused), **dict.fromkeys(not_found, NotFound)}
@@ -93,13 +93,13 @@ def test_server_fails_as_ordered(mock_url, add, fault):
     else:
         with pytest.raises(expected):
             add()
-    assert len(messages(mock_url)) == (fault in STORING)
+    assert len(list_messages(mock_url)) == (fault in STORING)
     add()
 
 
 @pytest.mark.parametrize(("fault", "rst"), [("Reset", True), ("AcceptedAnswerLost", False)])
 def test_server_resets_or_closes_the_connection(mock_url, fault, rst):
-    order(mock_url, fault=fault)
+    order_fault(mock_url, fault=fault)
     body = (
         b'<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body>'
         b'<addMessage xmlns="http://www.oeplatform.org/version/1.0/schemas/integration/callback">'
@@ -117,7 +117,7 @@ def test_server_resets_or_closes_the_connection(mock_url, fault, rst):
 
 
 def test_server_is_slow_for_one_caller_only(mock_url, add, mock):
-    order(mock_url, fault="Slow", seconds=3)
+    order_fault(mock_url, fault="Slow", seconds=3)
     slow = threading.Thread(target=add)
     slow.start()
     assert mock.dealt_with.wait(5)
@@ -139,8 +139,8 @@ def test_server_keeps_connections(mock_url):
 
 def test_server_accepts_ten_large_files(mock_url, add):
     files = [(f"{i}.bin", bytes([i]) * (10 * 2**20)) for i in range(10)]
-    assert add(web_message(files=files)) == 1
-    assert messages(mock_url)[0]["attachments"] == [
+    assert add(build_web_message(files=files)) == 1
+    assert list_messages(mock_url)[0]["attachments"] == [
         {"filename": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files
     ]
 
@@ -187,7 +187,7 @@ def test_control_refuses_an_invalid_order_with_every_reason(idle_mock_url, body,
 
 
 def test_control_accepts_an_order_with_defaults_and_removes_it(mock_url, add):
-    assert order(mock_url, fault="Http500") == {"fault": "Http500", "times": 1, "seconds": 1}
+    assert order_fault(mock_url, fault="Http500") == {"fault": "Http500", "times": 1, "seconds": 1}
     assert requests.delete(f"{mock_url}/control/faults", timeout=5).status_code == 204
     assert add() == 1
 
@@ -199,7 +199,7 @@ def test_control_refuses_a_huge_order(idle_mock_url):
 def test_control_deletes_messages(mock_url, add):
     add()
     assert requests.delete(f"{mock_url}/control/messages", timeout=5).status_code == 204
-    assert messages(mock_url) == []
+    assert list_messages(mock_url) == []
     assert add() == 2
 
 
@@ -225,7 +225,7 @@ def test_credentials_protect_soap_only(run_mock):
         response = requests.post(f"{url}/internal/api/callback", b"", timeout=5)
         assert (response.status_code, response.text) == (401, "Unauthorized")
         assert requests.get(url, timeout=5).status_code == 200
-        assert messages(url) == []
+        assert list_messages(url) == []
 
 
 def test_server_ignores_signals_if_configured():
@@ -244,7 +244,7 @@ def test_server_stops_without_errors_during_a_slow_response(mock, run_mock, capl
         with run_mock(mock) as url:
             account = Account(f"{url}/api/callback")
             client = OpenEClient({OepInstance.EXTERNAL: account}, connect_timeout=5, read_timeout=30, threads=1)
-            publishing = pool.submit(client.add_message, web_message(), added=ADDED, request_id="r")
+            publishing = pool.submit(client.add_message, build_web_message(), added=ADDED, request_id="r")
             assert mock.dealt_with.wait(5)
         assert publishing.result(10) == 1
     client.close()

@@ -6,17 +6,17 @@ import requests
 from mock_open_e import MockOpenE, Scenario
 from mock_open_e.behaviour.scenario import Account, DeclaredCase
 from mock_open_e.server.worlds import Worlds
-from tests.mock_open_e.posting import post, texts_of
+from tests.mock_open_e.posting import list_texts, post
 
 
 def test_named_worlds_are_isolated(mock_url):
     for name, text in [("", "root"), ("/s/job1", "one"), ("/s/job2", "two")]:
         assert post(f"{mock_url}{name}", text).status_code == 200
-    assert [texts_of(f"{mock_url}{name}") for name in ("", "/s/job1", "/s/job2")] == [["root"], ["one"], ["two"]]
+    assert [list_texts(f"{mock_url}{name}") for name in ("", "/s/job1", "/s/job2")] == [["root"], ["one"], ["two"]]
     requests.post(f"{mock_url}/s/job1/control/faults", json={"fault": "Http500"}, timeout=5)
     assert [post(f"{mock_url}/s/{name}").status_code for name in ("job2", "job1", "job1")] == [200, 500, 200]
     assert requests.post(f"{mock_url}/s/job1/control/reset", timeout=5).status_code == 204
-    assert [texts_of(f"{mock_url}{name}") for name in ("", "/s/job1")] == [["root"], []]
+    assert [list_texts(f"{mock_url}{name}") for name in ("", "/s/job1")] == [["root"], []]
 
 
 def test_worlds_have_their_own_address_in_the_wsdl(mock_url):

@@ -16,7 +16,7 @@ from budkavle.settings import LARGEST_BODY
 from conftest import MESSAGES_KEY, RunningService, running_service
 from domain.errors import Overloaded
 from openapi.bodies.budget import TRIM_BYTES, BodyBudget, Reservation
-from tests.factories import message_body
+from tests.factories import build_message_body
 from tests.handlers.messages import read_problem
 from tests.processes import python, run_program
 from tests.raw_http import RawConnection
@@ -166,9 +166,9 @@ def serve(migrated_sqlite: bytes, tmp_path: Path) -> Callable[[float], Any]:
     )
 
 
-def large_body() -> dict[str, Any]:
+def build_large_body() -> dict[str, Any]:
     data = base64.b64encode(os.urandom(2**20)).decode()
-    return message_body(attachments=[{"fileName": "a.bin", "base64Data": data}])
+    return build_message_body(attachments=[{"fileName": "a.bin", "base64Data": data}])
 
 
 def begin_post(service: RunningService, size: int) -> RawConnection:
@@ -186,11 +186,11 @@ def begin_post(service: RunningService, size: int) -> RawConnection:
 def test_large_bodies_wait_for_each_other(serve: Callable[[float], Any]) -> None:
     with serve(60) as service, ThreadPoolExecutor(1) as callers:
         with begin_post(service, LARGEST_BODY):
-            response = callers.submit(service.client.post, "/webmessages", json=large_body())
+            response = callers.submit(service.client.post, "/webmessages", json=build_large_body())
             done, _ = wait([response], timeout=0.3)
             assert not done
             # Small bodies do not wait.
-            assert service.client.post("/webmessages", json=message_body()).status_code == 201
+            assert service.client.post("/webmessages", json=build_message_body()).status_code == 201
         assert response.result().status_code == 201
 
 
@@ -203,6 +203,6 @@ def test_large_body_gets_503_after_the_maximum_wait(serve: Callable[[float], Any
                 "/webmessages", content=content, headers={"Content-Type": "application/json"}
             )
         else:
-            response = service.client.post("/webmessages", json=large_body())
+            response = service.client.post("/webmessages", json=build_large_body())
         assert read_problem(response, 503, "Service Unavailable")["detail"] == str(Overloaded())
         assert response.headers["Retry-After"] == "5"

@@ -23,7 +23,7 @@ from openapi.bodies.json_reader import (
     PlainJsonReader,
     decode,
 )
-from tests.factories import message_body
+from tests.factories import build_message_body
 from tests.handlers.messages import read_violations
 
 NOT_BASE64 = "must be base64, padded and without line breaks"
@@ -41,7 +41,7 @@ def resolve_contents(value: Any, contents: Mapping[str, Content] = NO_LIFTED) ->
     """Return a decoded value with every text of a base64Data replaced by its content or fault."""
     if isinstance(value, dict):
         return {
-            name: content_or_fault(contents.get(inner) or read_base64(inner))
+            name: get_content_or_fault(contents.get(inner) or read_base64(inner))
             if name == "base64Data" and isinstance(inner, str) and inner
             else resolve_contents(inner, contents)
             for name, inner in value.items()
@@ -51,7 +51,7 @@ def resolve_contents(value: Any, contents: Mapping[str, Content] = NO_LIFTED) ->
     return value
 
 
-def content_or_fault(content: Content) -> tuple[bytes, str | None]:
+def get_content_or_fault(content: Content) -> tuple[bytes, str | None]:
     return (b"", content.fault) if content.fault else (content.data, None)
 
 
@@ -59,7 +59,7 @@ def split(text: bytes, size: int) -> list[bytes]:
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
-def fault_of(error: Invalid) -> str:
+def get_fault(error: Invalid) -> str:
     (violation,) = error.violations
     assert violation.field == "body"
     return violation.message
@@ -167,7 +167,7 @@ def test_json_reader_decodes_escapes_in_base64(escaped: bytes) -> None:
     for place in range(len(text)):
         value, contents = read([text[:place], text[place:]])
         content = contents[value["base64Data"]]
-        assert content_or_fault(content) == (b"Hello\n", None)
+        assert get_content_or_fault(content) == (b"Hello\n", None)
         assert content.sha256 == hashlib.sha256(b"Hello\n").hexdigest()
 
 
@@ -178,13 +178,13 @@ def test_json_reader_refuses_escapes_that_are_not_base64(wrong: bytes) -> None:
     text = b'{"base64Data":"%s"}' % wrong
     for place in range(len(text)):
         value, contents = read([text[:place], text[place:]])
-        assert content_or_fault(contents[value["base64Data"]]) == (b"", NOT_BASE64)
+        assert get_content_or_fault(contents[value["base64Data"]]) == (b"", NOT_BASE64)
 
 
 @pytest.mark.parametrize("escape", [rb"\x", rb"\u12", rb"\uzzzz"])
 def test_json_reader_refuses_invalid_escapes(escape: bytes) -> None:
     value, contents = read([b'{"base64Data":"%s"}' % escape])
-    assert content_or_fault(contents[value["base64Data"]]) == (b"", NOT_BASE64)
+    assert get_content_or_fault(contents[value["base64Data"]]) == (b"", NOT_BASE64)
 
 
 @pytest.mark.parametrize("name", [rb"base64D\u0061ta", rb"\u0062ase64Data"])
@@ -197,7 +197,7 @@ def test_json_reader_leaves_a_property_with_an_escaped_name_in_the_value(name: b
 def test_json_reader_refuses_a_duplicate_property() -> None:
     with pytest.raises(Invalid) as caught:
         read([b'{"base64Data":"YQ==","base64Data":"YQ=="}'])
-    assert fault_of(caught.value) == "must not contain a property twice in one object"
+    assert get_fault(caught.value) == "must not contain a property twice in one object"
 
 
 def test_json_reader_uses_unpredictable_placeholders() -> None:
@@ -227,7 +227,7 @@ def test_json_reader_limits_the_number_of_values() -> None:
     reader = JsonReader()
     with pytest.raises(Invalid) as caught:
         reader.feed(b"[" + b"0," * (MAX_VALUES + 1))
-    assert fault_of(caught.value) == f"must contain at most {MAX_VALUES} strings, commas and opening brackets"
+    assert get_fault(caught.value) == f"must contain at most {MAX_VALUES} strings, commas and opening brackets"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_placeholders_never_leak(contract: RunningService) -> None:
         ({"sender": {"base64Data": value}}, [("sender.base64Data", "not a property of this object")]),
         ({"attachments": [{"base64Data": value}]}, [("attachments[0].fileName", "must not be blank")]),
     ):
-        response = contract.client.post("/webmessages", json=message_body(message=filler) | changes)
+        response = contract.client.post("/webmessages", json=build_message_body(message=filler) | changes)
         assert read_violations(response) == expected
 
 
@@ -269,7 +269,7 @@ def test_large_body_is_stored_like_a_small_one(contract: RunningService) -> None
         {"fileName": "small", "base64Data": "YQ=="},
         {"fileName": "large", "base64Data": base64.b64encode(bytes(range(256)) * 8192).decode()},
     ]
-    body = message_body(message='"base64Data": "YQ==" \\', attachments=attachments)
+    body = build_message_body(message='"base64Data": "YQ==" \\', attachments=attachments)
     location = contract.client.post("/webmessages", json=body).headers["location"]
     value = contract.client.get(location).json()
     assert value["message"] == body["message"]
@@ -277,7 +277,9 @@ def test_large_body_is_stored_like_a_small_one(contract: RunningService) -> None
 
 
 def test_large_body_with_an_escaped_name_of_base64_data_is_accepted(contract: RunningService) -> None:
-    text = json.dumps(message_body(message="x" * 2_000_000, attachments=[{"fileName": "a", "base64Data": "YQ=="}]))
+    text = json.dumps(
+        build_message_body(message="x" * 2_000_000, attachments=[{"fileName": "a", "base64Data": "YQ=="}])
+    )
     response = contract.client.post("/webmessages", content=text.replace("base64Data", "base64D\\u0061ta").encode())
     assert response.status_code == 201, response.text
     assert contract.client.get(response.headers["location"]).json()["attachments"][0]["base64Data"] == "YQ=="
@@ -330,7 +332,7 @@ def test_json_reader_refuses_invalid_long_texts(bad: bytes, message: str) -> Non
         for after in (b"", b"x" * LONG_TEXT_BYTES):
             with pytest.raises(Invalid) as caught:
                 read([b'{"message":"' + b"a" * before + bad + after + b'"}'])
-            assert fault_of(caught.value) == message
+            assert get_fault(caught.value) == message
 
 
 def test_json_reader_limits_the_bytes_next_to_long_texts() -> None:
@@ -365,7 +367,7 @@ def test_plain_json_reader_accepts_any_number_of_entries(size: int) -> None:
 def test_plain_json_reader_refuses_values_that_would_block_the_parser(text: bytes, size: int) -> None:
     with pytest.raises(Invalid) as caught:
         read_plain(split(text, size))
-    assert fault_of(caught.value) == f"must contain at most {MAX_RUN} values between the ends of two objects"
+    assert get_fault(caught.value) == f"must contain at most {MAX_RUN} values between the ends of two objects"
 
 
 def read_plain(pieces: Iterable[bytes]) -> Any:

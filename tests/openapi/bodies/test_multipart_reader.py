@@ -17,7 +17,7 @@ CONTENT_TYPE = "multipart/form-data; boundary=xyz"
 FILES = {"b.txt": b"Hello\r\n--xy\r\n", "å.bin": bytes(range(256)), "c": b"\r\n--xyz"[:-1]}
 
 
-def form(files: dict[str, bytes]) -> bytes:
+def build_form(files: dict[str, bytes]) -> bytes:
     parts = [b'--xyz\r\nContent-Disposition: form-data; name="message"\r\n\r\n{"message":"a"}\r\n']
     parts += [
         b'--xyz\r\nContent-Type: x/y\r\nContent-Disposition: form-data; name="attachments"; filename="%s"\r\n\r\n%s\r\n'
@@ -44,22 +44,22 @@ EXPECTED = ({"message": "a"}, [(name, data, hashlib.sha256(data).hexdigest()) fo
 
 
 def test_multipart_reader_is_independent_of_the_chunk_size() -> None:
-    text = form(FILES)
+    text = build_form(FILES)
     for size in range(1, len(text) + 1):
         assert read([text[start : start + size] for start in range(0, len(text), size)]) == EXPECTED, size
 
 
 @settings(max_examples=100, deadline=None)
-@given(cuts=st.lists(st.integers(0, len(form(FILES))), max_size=8).map(sorted))
+@given(cuts=st.lists(st.integers(0, len(build_form(FILES))), max_size=8).map(sorted))
 def test_multipart_reader_is_independent_of_random_chunks(cuts: list[int]) -> None:
-    text = form(FILES)
+    text = build_form(FILES)
     assert read([text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]) == EXPECTED
 
 
 @settings(max_examples=100, deadline=None)
-@given(garbage=st.binary(max_size=200), place=st.integers(0, len(form(FILES))))
+@given(garbage=st.binary(max_size=200), place=st.integers(0, len(build_form(FILES))))
 def test_multipart_reader_refuses_random_bytes_without_other_errors(garbage: bytes, place: int) -> None:
-    text = form(FILES)
+    text = build_form(FILES)
     reader = MultipartReader(CONTENT_TYPE)
     with contextlib.suppress(Invalid):
         reader.feed(text[:place] + garbage)
@@ -76,7 +76,7 @@ def test_multipart_reader_limits_the_json_part() -> None:
 
 def test_multipart_reader_stores_nothing_of_an_eleventh_file() -> None:
     reader = MultipartReader(CONTENT_TYPE)
-    reader.feed(form({f"{number}": os.urandom(10) for number in range(12)}))
+    reader.feed(build_form({f"{number}": os.urandom(10) for number in range(12)}))
     value = reader.finish()
     assert len(value["attachments"]) == 12
     assert len(reader.contents) == 10

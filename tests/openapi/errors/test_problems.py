@@ -45,10 +45,10 @@ STATUSES = {
 
 @pytest.mark.parametrize(("kind", "status"), STATUSES.items())
 def test_status_of_returns_the_documented_status_of_every_error(kind: type[BudkavleError], status: int) -> None:
-    assert get_status(_error_of(kind)) == status
+    assert get_status(_build_error(kind)) == status
 
 
-def _error_of(kind: type[Any]) -> BudkavleError:
+def _build_error(kind: type[Any]) -> BudkavleError:
     error: BudkavleError
     if issubclass(kind, CallerRefused):
         error = kind(RefusalReason.UNKNOWN_KEY)

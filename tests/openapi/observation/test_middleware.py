@@ -7,28 +7,28 @@ import pytest
 from conftest import MESSAGES_KEY, RunningService
 from mock_open_e import MockOpenE
 from openapi.observation.middleware import read_trace_parent
-from tests.factories import message_body
+from tests.factories import build_message_body
 from tests.handlers.messages import UNKNOWN_ID
-from tests.raw_http import request
+from tests.raw_http import send_request
 
 NEW = re.compile(r"[0-9a-f]{32}")
 GOOD = ["a", "3f6a5c9e-0001", "A.b_c:d-e", "x" * 46]
 BAD = ["", "x" * 47, "a b", "å".encode().decode("latin-1"), "a/b", "a,b", "${jndi:ldap://x}", "<script>", "a\tb"]
 
 
-def name_of(service: RunningService, request_id: str, target: str = "/health/live", method: str = "GET") -> str:
+def read_request_id(service: RunningService, request_id: str, target: str = "/health/live", method: str = "GET") -> str:
     head = f"{method} {target} HTTP/1.1\r\nHost: x\r\napikey: {MESSAGES_KEY}\r\nX-Request-ID: {request_id}\r\n\r\n"
-    return request(service.port, head.encode("latin-1")).headers["x-request-id"]
+    return send_request(service.port, head.encode("latin-1")).headers["x-request-id"]
 
 
 @pytest.mark.parametrize("request_id", GOOD)
 def test_request_keeps_its_valid_id(contract: RunningService, request_id: str) -> None:
-    assert name_of(contract, request_id) == request_id
+    assert read_request_id(contract, request_id) == request_id
 
 
 @pytest.mark.parametrize("request_id", BAD)
 def test_invalid_request_id_is_replaced_and_not_refused(contract: RunningService, request_id: str) -> None:
-    assert NEW.fullmatch(name_of(contract, request_id))
+    assert NEW.fullmatch(read_request_id(contract, request_id))
 
 
 def test_request_without_an_id_gets_a_new_one(contract: RunningService) -> None:
@@ -58,13 +58,15 @@ def test_every_response_has_the_request_id_once(contract: RunningService, target
 
 def test_created_and_refused_responses_have_the_request_id(contract: RunningService) -> None:
     for headers in ({}, {"apikey": "wrong"}, {"content-type": "text/plain"}):
-        response = contract.client.post("/webmessages", json=message_body(), headers=headers | {"x-request-id": "n1"})
+        response = contract.client.post(
+            "/webmessages", json=build_message_body(), headers=headers | {"x-request-id": "n1"}
+        )
         assert response.headers.get_list("x-request-id") == ["n1"]
 
 
 def test_failure_of_open_e_has_the_request_id(contract: RunningService, shared_open_e: MockOpenE) -> None:
     shared_open_e.fail("Http500")
-    body = message_body(externalReferences=[{"key": "flowInstanceId", "value": "1"}])
+    body = build_message_body(externalReferences=[{"key": "flowInstanceId", "value": "1"}])
     response = contract.client.post("/webmessages", json=body, headers={"x-request-id": "n2"})
     assert (response.status_code, response.headers.get_list("x-request-id")) == (500, ["n2"])
 
@@ -111,7 +113,7 @@ def test_response_is_never_cached(contract: RunningService, method: str, target:
 
 
 def test_response_to_a_post_and_a_download_is_never_cached(contract: RunningService) -> None:
-    body = message_body(attachments=[{"fileName": "a", "base64Data": "YQ=="}])
+    body = build_message_body(attachments=[{"fileName": "a", "base64Data": "YQ=="}])
     posted = contract.client.post("/webmessages", json=body)
     assert posted.headers["cache-control"] == "no-store"
     read = contract.client.get(posted.headers["location"])

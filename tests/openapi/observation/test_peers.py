@@ -11,7 +11,7 @@ PROXIES = TrustedProxies(tuple(map(ip_network, ("192.0.2.7", "10.0.0.0/8", "2001
 PROXY = "192.0.2.7"
 
 
-def peer_of(*headers: tuple[str, str], client: str | None = PROXY, proxies: TrustedProxies = PROXIES) -> str | None:
+def find_peer(*headers: tuple[str, str], client: str | None = PROXY, proxies: TrustedProxies = PROXIES) -> str | None:
     encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     scope: dict[str, Any] = {"client": client and (client, 1), "headers": encoded}
     return proxies.find_peer(scope)
@@ -38,7 +38,7 @@ def peer_of(*headers: tuple[str, str], client: str | None = PROXY, proxies: Trus
     ],
 )
 def test_peer_of_is_the_right_most_address_that_is_not_a_proxy(header: str, peer: str) -> None:
-    assert peer_of(("x-forwarded-for", header)) == peer
+    assert find_peer(("x-forwarded-for", header)) == peer
 
 
 @pytest.mark.parametrize(
@@ -56,19 +56,19 @@ def test_peer_of_is_the_right_most_address_that_is_not_a_proxy(header: str, peer
     ],
 )
 def test_peer_of_reads_the_standard_header(header: str, peer: str) -> None:
-    assert peer_of(("forwarded", header)) == peer
+    assert find_peer(("forwarded", header)) == peer
 
 
 def test_peer_of_joins_headers_and_prefers_x_forwarded_for() -> None:
-    assert peer_of(("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "198.51.100.1")) == "198.51.100.1"
-    assert peer_of(("x-forwarded-for", "198.51.100.1"), ("forwarded", "for=203.0.113.9")) == "198.51.100.1"
+    assert find_peer(("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "198.51.100.1")) == "198.51.100.1"
+    assert find_peer(("x-forwarded-for", "198.51.100.1"), ("forwarded", "for=203.0.113.9")) == "198.51.100.1"
 
 
 @pytest.mark.parametrize("client", ["198.51.100.1", "2001:db9::1", "127.0.0.1", None])
 def test_peer_of_trusts_only_listed_proxies(client: str | None) -> None:
     for header in (("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=203.0.113.9")):
-        assert peer_of(header, client=client) == client
-        assert peer_of(header, proxies=TrustedProxies()) == PROXY
+        assert find_peer(header, client=client) == client
+        assert find_peer(header, proxies=TrustedProxies()) == PROXY
 
 
 def test_source_of_groups_the_addresses_of_one_subscriber() -> None:

@@ -19,10 +19,10 @@ from openapi.observation.source_limits import (
 )
 from persistence import api_keys
 from tests.catalogue_rows import put_message_types
-from tests.databases import with_database
+from tests.databases import run_with_database
 from tests.factories import NOW
-from tests.handlers.callers import Caller, errors, new_caller
-from tests.handlers.messages import new_id, read_problem
+from tests.handlers.callers import Caller, create_caller, read_errors
+from tests.handlers.messages import create_id, read_problem
 
 
 class Clock:
@@ -102,7 +102,7 @@ def send_until_limited(service: RunningService, method: str, path: str, **header
 
 def test_failed_authentications_above_the_limit_get_429_and_valid_ones_pass(subscribing: RunningService) -> None:
     headers = {"x-forwarded-for": "198.51.100.1"}
-    path = f"/webmessages/{new_id()}"
+    path = f"/webmessages/{create_id()}"
     responses = send_until_limited(subscribing, "GET", path, **headers)
     good = [subscribing.client.get(path, headers={"apikey": MESSAGES_KEY, **headers}) for _ in range(10)]
     assert {response.status_code for response in responses} == {401, 429}
@@ -121,21 +121,23 @@ def test_error_lists_have_the_code_of_the_missing_credential(
 ) -> None:
     responses = send_until_limited(subscribing, method, path, **{"x-forwarded-for": f"198.51.100.{len(path)}"})
     refused = next(response for response in responses if response.status_code == 429)
-    (error,) = errors(refused, 429)
+    (error,) = read_errors(refused, 429)
     assert (error["errorCode"], refused.headers["retry-after"]) == (code, "1")
 
 
 def put_expired_key(service: RunningService) -> str:
     """Store an expired key, and return it."""
     key = generate_key()
-    stored = ApiKey(hash_key(key.encode()), new_id(), ("messages",), NOW, expires=NOW)
-    with_database(service.settings.database_url.get_secret_value(), lambda database: api_keys.create(database, stored))
+    stored = ApiKey(hash_key(key.encode()), create_id(), ("messages",), NOW, expires=NOW)
+    run_with_database(
+        service.settings.database_url.get_secret_value(), lambda database: api_keys.create(database, stored)
+    )
     return key
 
 
 def test_refused_requests_are_counted_by_reason(subscribing: RunningService) -> None:
-    caller: Caller = new_caller(subscribing)
-    client, path = subscribing.client, f"/webmessages/{new_id()}"
+    caller: Caller = create_caller(subscribing)
+    client, path = subscribing.client, f"/webmessages/{create_id()}"
 
     def counts() -> dict[str, float]:
         text = client.get("/metrics").text
@@ -149,7 +151,7 @@ def test_refused_requests_are_counted_by_reason(subscribing: RunningService) -> 
         client.get(path, headers={"apikey": "wrong"}).status_code,
         client.get(path, headers=[("apikey", "other")]).status_code,
         client.get(path, headers={"apikey": PUBLISH_KEY}).status_code,
-        caller.get(new_id()).status_code,
+        caller.get(create_id()).status_code,
         client.get("/v1/abonnement").status_code,
         client.get(path, headers={"apikey": put_expired_key(subscribing)}).status_code,
     ]

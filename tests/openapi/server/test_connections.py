@@ -22,7 +22,7 @@ from budkavle.settings import Settings
 from conftest import MESSAGES_KEY, RunningService, running_server, running_service
 from tests.budkavle.services import running_program
 from tests.certificates import Authority
-from tests.factories import case_body
+from tests.factories import build_case_body
 from tests.handlers.messages import post_message
 from tests.held_open_e import held_open_e
 from tests.raw_http import RawConnection
@@ -174,7 +174,7 @@ def test_running_request_is_never_interrupted(serve: Serve) -> None:
             max_connections=16,
             **dict.fromkeys(("head_timeout", "body_timeout", "idle_timeout", "reader_timeout"), SHORT),
         )
-        response = callers.submit(service.client.post, "/webmessages", json=case_body())
+        response = callers.submit(service.client.post, "/webmessages", json=build_case_body())
         held.wait_for_calls(1)
         for _ in range(3):
             with RawConnection(service.port) as witness:

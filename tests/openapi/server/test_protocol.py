@@ -9,7 +9,7 @@ import pytest
 
 from conftest import MESSAGES_KEY, RunningService, running_service
 from openapi.server.protocol import MAX_HEAD_BYTES, HeadBuffer
-from tests.raw_http import RawConnection, request
+from tests.raw_http import RawConnection, send_request
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_data_that_is_not_http_gets_400_and_closes_the_connection(service: Runni
 
 def test_head_within_the_limit_is_accepted(service: RunningService) -> None:
     head = b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Filler: %s\r\n\r\n" % (b"x" * (MAX_HEAD_BYTES - 1000))
-    assert request(service.port, head).status == 200
+    assert send_request(service.port, head).status == 200
 
 
 def test_endless_head_gets_431_and_closes_the_connection(service: RunningService) -> None:
@@ -69,7 +69,7 @@ def test_second_request_of_a_connection_has_its_own_limit(service: RunningServic
 def test_body_does_not_count_as_head(service: RunningService) -> None:
     body = b" " * (4 * MAX_HEAD_BYTES)
     head = b"POST /webmessages HTTP/1.1\r\nHost: x\r\napikey: wrong\r\nContent-Length: %d\r\n\r\n" % len(body)
-    assert request(service.port, head + body).status == 401
+    assert send_request(service.port, head + body).status == 401
 
 
 def test_pipelined_requests_are_answered_in_order(service: RunningService) -> None:
@@ -121,11 +121,11 @@ def test_request_without_exactly_one_valid_host_is_rejected(service: RunningServ
     "host", [b"x", b"X.example.:8080", b"[::1]:80", b"127.0.0.1", b"xn--rksmrgs-5wao1o.se", b"", b"x:"]
 )
 def test_request_with_a_valid_host_is_accepted(service: RunningService, host: bytes) -> None:
-    assert request(service.port, b"GET /health/live HTTP/1.1\r\nHost: %s\r\n\r\n" % host).status == 200
+    assert send_request(service.port, b"GET /health/live HTTP/1.1\r\nHost: %s\r\n\r\n" % host).status == 200
 
 
 def test_request_of_http_1_0_needs_no_host(service: RunningService) -> None:
-    assert request(service.port, b"GET /health/live HTTP/1.0\r\n\r\n").status == 200
+    assert send_request(service.port, b"GET /health/live HTTP/1.0\r\n\r\n").status == 200
 
 
 @pytest.mark.parametrize("filler", [b"X: " + b"x" * 130_000, b"\r\n".join([b"X: " + b"x" * 1000] * 130)])
@@ -248,5 +248,5 @@ def test_head_of_a_truncated_response_is_sent() -> None:
 
 
 def test_head_of_a_response_to_head_is_sent(service: RunningService) -> None:
-    response = request(service.port, b"HEAD /docs HTTP/1.1\r\nHost: x\r\n\r\n", has_body=False)
+    response = send_request(service.port, b"HEAD /docs HTTP/1.1\r\nHost: x\r\n\r\n", has_body=False)
     assert (response.status, response.body) == (200, b"")

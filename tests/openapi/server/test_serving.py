@@ -15,8 +15,8 @@ from openapi.server.serving import CannotListen, FullCollections, build_address,
 from persistence.web_messages import list_unsettled
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, put_key, running_program
-from tests.databases import with_database
-from tests.factories import case_body, message_body
+from tests.databases import run_with_database
+from tests.factories import build_case_body, build_message_body
 from tests.held_open_e import HeldOpenE
 from tests.processes import SECONDS, budkavle, python, run_program, running
 from tests.raw_http import RawConnection
@@ -38,7 +38,7 @@ def test_serve_completes_running_requests_and_refuses_new_ones(
 ) -> None:
     put_key(sqlite_url)
     with running_program(sqlite_url, open_e_external_url=held.url) as service, ThreadPoolExecutor(1) as caller:
-        response = caller.submit(service.client.post, "/webmessages", json=case_body())
+        response = caller.submit(service.client.post, "/webmessages", json=build_case_body())
         held.wait_for_calls(1)
         service.process.send(signal.SIGTERM)
         wait_until_refused(service.port)
@@ -54,13 +54,13 @@ def test_serve_limits_the_time_of_running_requests_at_shutdown(sqlite_url: str, 
     put_key(sqlite_url)
     settings = {"open_e_external_url": held.url, "open_e_read_timeout": 3600, "shutdown_timeout": 1}
     with running_program(sqlite_url, **settings) as service, ThreadPoolExecutor(1) as caller:
-        call = caller.submit(service.client.post, "/webmessages", json=case_body())
+        call = caller.submit(service.client.post, "/webmessages", json=build_case_body())
         held.wait_for_calls(1)
         service.process.send(signal.SIGTERM)
         response = call.result(20)
         assert (response.status_code, response.headers["content-type"]) == (500, "application/problem+json")
         assert service.process.wait(20) == 0
-    (message,) = with_database(sqlite_url, lambda database: list_unsettled(database, UNSETTLED_STATES, 10))
+    (message,) = run_with_database(sqlite_url, lambda database: list_unsettled(database, UNSETTLED_STATES, 10))
     assert message.state == "sending"
 
 
@@ -127,7 +127,7 @@ def test_serve_is_not_ready_while_it_drains_and_still_responds(sqlite_url: str) 
             pass
         ready = service.client.get("/health/ready")
         assert (ready.json()["status"], ready.json()["components"]["database"]) == ("DOWN", "UP")
-        posted = service.client.post("/webmessages", json=message_body())
+        posted = service.client.post("/webmessages", json=build_message_body())
         assert (posted.status_code, posted.headers["connection"]) == (201, "close")
         assert service.client.get("/health/live").status_code == 200
         # The second signal skips the rest of the drain time.
@@ -171,7 +171,7 @@ def test_cancelled_requests_log_no_traceback(sqlite_url: str, held: HeldOpenE) -
         "record_timeout": 1,
     }
     with running_program(sqlite_url, **settings) as service, ThreadPoolExecutor(10) as callers:
-        calls = [callers.submit(service.client.post, "/webmessages", json=case_body()) for _ in range(10)]
+        calls = [callers.submit(service.client.post, "/webmessages", json=build_case_body()) for _ in range(10)]
         held.wait_for_calls(10)
         service.process.send(signal.SIGTERM)
         assert {call.result(30).status_code for call in calls} == {500}

@@ -16,11 +16,11 @@ from persistence.opening import open_database
 from persistence.waits import Waits
 from persistence.work import short_read
 from tests.certificates import Authority
-from tests.postgresql_cluster import Cluster, clusters, debian_programs
+from tests.postgresql_cluster import Cluster, clusters, find_debian_programs
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.skipif(debian_programs() is None, reason="the Debian package postgresql is not installed"),
+    pytest.mark.skipif(find_debian_programs() is None, reason="the Debian package postgresql is not installed"),
 ]
 
 PASSWORD = "the-password-of-the-tests"  # No secret: the server exists only for the tests.
@@ -39,14 +39,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def cluster(authority: Authority) -> Iterator[Cluster]:
-    with clusters(debian_programs()) as new:
+    with clusters(find_debian_programs()) as new:
         cluster = new()
         cluster.create("ssl = on", "ssl_cert_file = 'server.pem'", "ssl_key_file = 'server.pem'")
         cluster.configure("ssl_ca_file = 'clients.pem'")
         _give(cluster, authority.issue("localhost").file, "server.pem")
         _give(cluster, authority.file, "clients.pem")
         cluster.start()
-        cluster.new_migrated("service")
+        cluster.create_migrated("service")
         for role, login in (("by_password", f"login password '{PASSWORD}'"), ("by_certificate", "login")):
             cluster.execute(f"create role {role} {login} in role pg_read_all_data")
         (cluster.folder / "pg_hba.conf").write_text(ACCESS)
@@ -63,7 +63,7 @@ def _give(cluster: Cluster, file: Path, name: str) -> None:
         os.chown(there, account.pw_uid, account.pw_gid)
 
 
-def url(cluster: Cluster, authority: Authority, role: str = "by_password", host: str = "localhost") -> str:
+def build_url(cluster: Cluster, authority: Authority, role: str = "by_password", host: str = "localhost") -> str:
     return f"postgresql://{role}@{host}:{cluster.port}/service?sslrootcert={authority.file}&sslmode=verify-full"
 
 
@@ -95,7 +95,7 @@ async def test_password_is_read_from_the_url_and_from_a_file(
     file = tmp_path / "pgpass"
     file.write_text(f"localhost:{cluster.port}:*:by_password:{PASSWORD}\n")
     file.chmod(0o600)
-    valid_url = url(cluster, authority)
+    valid_url = build_url(cluster, authority)
     for case in (valid_url.replace("@", f":{PASSWORD}@"), f"{valid_url}&passfile={file}"):
         assert await role_over_tls(open_database(case, SOON)) == ("by_password", True)
 
@@ -103,12 +103,12 @@ async def test_password_is_read_from_the_url_and_from_a_file(
 async def test_client_certificate_is_sent(cluster: Cluster, authority: Authority) -> None:
     shown = authority.issue(common_name="by_certificate").file
     shown.chmod(0o600)
-    case = f"{url(cluster, authority, 'by_certificate')}&sslcert={shown}&sslkey={shown}"
+    case = f"{build_url(cluster, authority, 'by_certificate')}&sslcert={shown}&sslkey={shown}"
     assert await role_over_tls(open_database(case, SOON)) == ("by_certificate", True)
 
 
 async def test_faults_of_tls_and_password_are_explained(cluster: Cluster, authority: Authority, tmp_path: Path) -> None:
-    valid_url = url(cluster, authority).replace("@", f":{PASSWORD}@")
+    valid_url = build_url(cluster, authority).replace("@", f":{PASSWORD}@")
     stranger = Authority(tmp_path, "stranger").file
     cases = {
         valid_url.replace(PASSWORD, "wrong"): "the server rejects the password of role by_password",

@@ -12,9 +12,9 @@ from persistence import web_messages as stored
 from persistence.database import Database, DatabaseUnusable
 from persistence.opening import open_database
 from persistence.waits import Waits
-from tests.factories import NOW, PARTY_ID, attachment, web_message
+from tests.factories import NOW, PARTY_ID, build_attachment, build_web_message
 from tests.held_open_e import closed_port
-from tests.persistence.rows import content_of
+from tests.persistence.rows import read_content
 from tests.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.anyio
@@ -23,14 +23,14 @@ CALLS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "check_health": lambda database: database.check_health(),
     "get": lambda database: stored.get(database, PARTY_ID),
     "get_attachment": lambda database: stored.get_attachment(database, PARTY_ID, PARTY_ID),
-    "read_attachment": lambda database: content_of(database, attachment()),
+    "read_attachment": lambda database: read_content(database, build_attachment()),
     "list_by_party": lambda database: stored.list_by_party(database, PARTY_ID, 1, None),
     "list_by_reference": lambda database: stored.list_by_reference(database, ExternalReference("abc", "1"), 1, None),
     "list_unsettled": lambda database: stored.list_unsettled(database, (MessageState.SENDING,), 1),
-    "store": lambda database: stored.store(database, web_message()),
-    "store_large": lambda database: stored.store(database, web_message(message="x" * 1_000_000)),
-    "begin_sending": lambda database: stored.begin_sending(database, web_message(created=None), NOW),
-    "mark_published": lambda database: stored.mark_published(database, web_message(), 1, NOW),
+    "store": lambda database: stored.store(database, build_web_message()),
+    "store_large": lambda database: stored.store(database, build_web_message(message="x" * 1_000_000)),
+    "begin_sending": lambda database: stored.begin_sending(database, build_web_message(created=None), NOW),
+    "mark_published": lambda database: stored.mark_published(database, build_web_message(), 1, NOW),
     "mark_unknown": lambda database: stored.mark_unknown(database, PARTY_ID),
     "drop_refused": lambda database: stored.drop_refused(database, PARTY_ID),
     "delete": lambda database: stored.delete(database, PARTY_ID),
@@ -94,13 +94,13 @@ def test_address_with_an_unknown_option_is_refused(option: str) -> None:
 def test_database_that_ended_its_connections_works_again(
     postgresql_server: PostgresqlServer, run: Callable[[Awaitable[None]], None]
 ) -> None:
-    url = postgresql_server.new_migrated()
+    url = postgresql_server.create_migrated()
     name = url.split("?")[0].rpartition("/")[2]
     terminate = f"select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = '{name}'"
 
     async def scenario() -> None:
         database = open_database(url)
-        first, second = web_message(), web_message()
+        first, second = build_web_message(), build_web_message()
         await stored.store(database, first)
         await asyncio.to_thread(postgresql_server.execute, terminate)
         for _ in range(2):
@@ -119,13 +119,13 @@ def test_database_that_ended_its_connections_works_again(
 def test_times_are_independent_of_the_time_zone_of_the_session(
     postgresql_server: PostgresqlServer, run: Callable[[Awaitable[None]], None]
 ) -> None:
-    url = postgresql_server.new_migrated()
+    url = postgresql_server.create_migrated()
     name = url.split("?")[0].rpartition("/")[2]
     postgresql_server.execute(f"alter database {name} set timezone to 'Europe/Stockholm'")
 
     async def scenario() -> None:
         database = open_database(url)
-        message = web_message()
+        message = build_web_message()
         await stored.store(database, message)
         found = await stored.get(database, message.id)
         assert found == message

@@ -16,11 +16,11 @@ from persistence.postgresql.errors import explain
 from persistence.postgresql.url import parse_url
 from persistence.waits import Waits
 from persistence.work import large_write, long_write, mark, queue_read, queue_write, short_read, short_write
-from tests.factories import web_message
+from tests.factories import build_web_message
 from tests.persistence.kinds import run_as
 from tests.persistence.postgresql.test_database_restart import WAITS, load_on
 from tests.persistence.postgresql.test_database_server import opened
-from tests.persistence.postgresql.test_database_waits import PATIENT, call_all, name_of, terminate
+from tests.persistence.postgresql.test_database_waits import PATIENT, call_all, read_name, terminate
 from tests.pgbouncer import PASSWORD, PgBouncer, pgbouncer_before
 from tests.postgresql import PostgresqlServer
 from tests.tcp_proxy import tcp_proxy
@@ -45,7 +45,7 @@ LEFT = """
 """
 
 
-def _settings(connection: sa.Connection) -> tuple[int, tuple[str, ...]]:
+def _read_settings(connection: sa.Connection) -> tuple[int, tuple[str, ...]]:
     """Return the server process of a transaction, and the settings that work relies on."""
     pid = connection.execute(sa.text("select pg_backend_pid()")).scalar_one()
     return pid, tuple(connection.execute(sa.text(STATE)).one())
@@ -89,14 +89,14 @@ async def test_every_kind_of_work_has_its_settings(url: str, mode: str, options:
             found = []
             for _ in range(SERVERS):
                 for declare in (short_read, short_write, large_write, long_write, queue_read, queue_write):
-                    pid, settings = await run_as(declare, database, _settings)
+                    pid, settings = await run_as(declare, database, _read_settings)
                     found.append(pid)
                     statement = "2min" if declare in {large_write, long_write} else "1min"
                     # The isolation level of a transaction is set when it begins.
                     durable = "off" if declare is queue_read else "on"
                     assert settings[:5] == (statement, "10s", "2min", durable, "UTC")
                     assert settings[6] == ("off" if declare in {queue_read, queue_write} else "on")
-                _, settings = await database.mark(mark(_settings))
+                _, settings = await database.mark(mark(_read_settings))
                 assert (settings[3], settings[6]) == ("off", "off")
             assert mode == "session" or len(set(found)) == SERVERS
             pooler = database._connector.server.pooler  # type: ignore[attr-defined]  # Only PostgreSQL's database has it.
@@ -138,7 +138,7 @@ async def test_pooler_that_is_detected_while_others_wait_serves_them_as_well(
         async with opened(behind, PATIENT) as database:
             await call_all(database)
             proxy.refuse()
-            waiting = [asyncio.create_task(database.read(short_read(_settings))) for _ in range(PATIENT.pool_size)]
+            waiting = [asyncio.create_task(database.read(short_read(_read_settings))) for _ in range(PATIENT.pool_size)]
             # Their pauses grow meanwhile, so that one caller detects the pooler while the others pause.
             await asyncio.sleep(1)
             proxy.retarget(("127.0.0.1", bouncer.port))
@@ -160,10 +160,10 @@ async def test_many_callers_share_few_server_connections(url: str, mode: str) ->
 
             async def call(number: int) -> None:
                 text = f"{number} " + "x" * (number % 7) * 1000
-                message = web_message(message=text)
+                message = build_web_message(message=text)
                 await stored.store(database, message)
                 assert await stored.get(database, message.id) == message
-                await database.write(long_write(_settings))
+                await database.write(long_write(_read_settings))
                 await stored.delete(database, message.id)
 
             async with asyncio.TaskGroup() as group:
@@ -187,10 +187,10 @@ async def test_idle_connections_are_released_to_the_pooler(url: str) -> None:
             async with opened(bouncer.url(**options), waits) as database:
                 await database.check_version()
                 await asyncio.gather(*(database.read(short_read(_sleep)) for _ in range(6)))
-                marked = asyncio.create_task(database.mark(mark(_settings)))
+                marked = asyncio.create_task(database.mark(mark(_read_settings)))
                 while not marked.done():
                     # One connection is enough for one caller.
-                    await database.read(short_read(_settings))
+                    await database.read(short_read(_read_settings))
                 await marked
 
 
@@ -228,7 +228,7 @@ async def test_server_that_temporarily_accepts_no_connections_is_waited_for(
     postgresql_server: PostgresqlServer, url: str
 ) -> None:
     def admit(*, is_admitting: bool) -> None:
-        postgresql_server.execute(f"alter database {name_of(url)} allow_connections {is_admitting}")
+        postgresql_server.execute(f"alter database {read_name(url)} allow_connections {is_admitting}")
 
     with pgbouncer_before(url, "transaction") as bouncer:
         async with opened(bouncer.url(), PATIENT) as database:
@@ -240,7 +240,7 @@ async def test_server_that_temporarily_accepts_no_connections_is_waited_for(
                 first = asyncio.create_task(call_all(database))
                 await asyncio.to_thread(bouncer.wait_for_log, "login failed", 1)
                 # It accepts later clients, and rejects their first statement.
-                calls = [asyncio.create_task(database.write(short_write(_settings))) for _ in range(3)]
+                calls = [asyncio.create_task(database.write(short_write(_read_settings))) for _ in range(3)]
                 await asyncio.to_thread(bouncer.wait_for_log, "login has been failing", 4 * MAX_ATTEMPTS)
             finally:
                 await asyncio.to_thread(admit, is_admitting=True)
@@ -289,7 +289,7 @@ async def test_wrong_mode_is_reported_and_returns_no_wrong_results(url: str) -> 
         responses = set()
         async with opened(bouncer.url(pooler="session")) as database:
             # While there is only one session, all statements succeed.
-            await database.read(short_read(_settings))
+            await database.read(short_read(_read_settings))
             async with _occupying(bouncer) as clients:
                 # Another process has prepared statements in every other session, with asyncpg's names.
                 begin = asyncpg.connection._uid

@@ -36,10 +36,10 @@ async def postgresql(url: str) -> AsyncIterator[PostgresqlDatabase]:
     await database.close()
 
 
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _iterate_nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for child in plan.get("Plans", ()):
-        yield from _nodes(child)
+        yield from _iterate_nodes(child)
 
 
 def _explain(connection: sa.Connection, statement: sa.Executable) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _explain(connection: sa.Connection, statement: sa.Executable) -> dict[str, A
 async def test_plan_for_an_empty_queue_reads_only_what_it_looks_up(postgresql: PostgresqlDatabase, name: str) -> None:
     plans = [await postgresql.mark(mark(_explain), STATEMENTS[name])]
     plans.append(await postgresql.write(queue_write(_explain), STATEMENTS[name]))
-    nodes = [node for plan in plans for node in _nodes(plan)]
+    nodes = [node for plan in plans for node in _iterate_nodes(plan)]
     scans = [node for node in nodes if node.get("Relation Name") == "deliveries" and "Scan" in node["Node Type"]]
     assert scans
     for node in scans:

@@ -15,7 +15,7 @@ from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.waits import Waits
-from tests.factories import web_message
+from tests.factories import build_web_message
 from tests.persistence.postgresql.test_database_waits import call_all
 from tests.pgbouncer import pgbouncer_before
 from tests.postgresql_cluster import Cluster, clusters
@@ -40,7 +40,7 @@ class Load:
 
     async def call(self) -> None:
         while not self.is_ending:
-            number, message = next(self.call_numbers), web_message()
+            number, message = next(self.call_numbers), build_web_message()
             try:
                 await stored.store(self.database, message)
                 self.stored.append(message)
@@ -99,7 +99,7 @@ def _crash(cluster: Cluster) -> None:
 async def test_restart_under_load_fails_only_running_calls(
     primary: Cluster, restart: Callable[[Cluster], None]
 ) -> None:
-    url = await asyncio.to_thread(primary.new_migrated, f"load_{restart.__name__.strip('_')}")
+    url = await asyncio.to_thread(primary.create_migrated, f"load_{restart.__name__.strip('_')}")
     database = open_database(url, WAITS)
     await call_all(database)
     async with load_on(database) as load:
@@ -112,7 +112,7 @@ async def test_restart_under_load_fails_only_running_calls(
 
 
 async def test_restart_behind_a_pooler_fails_only_running_calls(primary: Cluster) -> None:
-    url = await asyncio.to_thread(primary.new_migrated, "load_behind_a_pooler")
+    url = await asyncio.to_thread(primary.create_migrated, "load_behind_a_pooler")
     with pgbouncer_before(url, "transaction", server_tls_sslmode="disable") as bouncer:
         database = open_database(bouncer.url(), WAITS)
         await call_all(database)
@@ -136,7 +136,7 @@ async def test_two_hosts_survive_a_failover(new_cluster: Callable[[], Cluster]) 
         first, second = new_cluster(), new_cluster()
         first.create("synchronous_standby_names = '*'", "synchronous_commit = local")
         first.start()
-        first.new_migrated("load")
+        first.create_migrated("load")
         second.create_standby(first)
         # After its promotion it waits for no other server.
         second.configure("synchronous_standby_names = ''")
@@ -171,7 +171,7 @@ async def test_connection_to_a_demoted_primary_is_replaced(new_cluster: Callable
         first, second = new_cluster(), new_cluster()
         first.create()
         first.start()
-        first.new_migrated("load")
+        first.create_migrated("load")
         second.create_standby(first)
         second.start()
         return first, second, f"postgresql://postgres@{first.place},{second.place}/load?sslmode=disable"

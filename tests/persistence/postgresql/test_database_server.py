@@ -17,9 +17,9 @@ from persistence.database import Database, DatabaseUnusable
 from persistence.opening import open_database
 from persistence.waits import Waits
 from persistence.work import long_read, long_write, mark, short_read, short_write
-from tests.factories import web_message
+from tests.factories import build_web_message
 from tests.persistence.kinds import run_as
-from tests.persistence.postgresql.test_database_waits import CALLS, PATIENT, call_all, name_of, proxied_url
+from tests.persistence.postgresql.test_database_waits import CALLS, PATIENT, build_proxied_url, call_all, read_name
 from tests.postgresql import PostgresqlServer
 from tests.tcp_proxy import tcp_proxy
 
@@ -42,7 +42,7 @@ def execute(postgresql_server: PostgresqlServer) -> Callable[[str], Awaitable[ob
     return lambda statement: asyncio.to_thread(postgresql_server.execute, statement)
 
 
-def _setting(connection: sa.Connection, name: str) -> str:
+def _read_setting(connection: sa.Connection, name: str) -> str:
     return str(connection.execute(sa.text("select current_setting(:name)"), {"name": name}).scalar_one())
 
 
@@ -70,25 +70,25 @@ def _setting(connection: sa.Connection, name: str) -> str:
 async def test_settings_of_the_database_are_overridden(
     url: str, execute: Callable[[str], Awaitable[object]], setting: str
 ) -> None:
-    await execute(f"alter database {name_of(url)} set {setting}")
+    await execute(f"alter database {read_name(url)} set {setting}")
     async with opened(url) as database:
-        message = web_message(message="å € 'quoted' \\ ")
+        message = build_web_message(message="å € 'quoted' \\ ")
         await stored.store(database, message)
         assert await stored.get(database, message.id) == message
         await call_all(database)
         for declare in (short_read, short_write, long_write, mark):
-            assert await run_as(declare, database, _setting, "transaction_isolation") == "read committed"
-        assert await database.read(long_read(_setting), "transaction_isolation") == "repeatable read"
-        assert await database.write(short_write(_setting), "synchronous_commit") == "on"
+            assert await run_as(declare, database, _read_setting, "transaction_isolation") == "read committed"
+        assert await database.read(long_read(_read_setting), "transaction_isolation") == "repeatable read"
+        assert await database.write(short_write(_read_setting), "synchronous_commit") == "on"
         for name, value in (("statement_timeout", "1min"), ("lock_timeout", "10s"), ("transaction_timeout", "0")):
-            assert await database.read(short_read(_setting), name) == value
+            assert await database.read(short_read(_read_setting), name) == value
 
 
 async def test_higher_level_of_durability_is_kept(url: str, execute: Callable[[str], Awaitable[object]]) -> None:
-    await execute(f"alter database {name_of(url)} set synchronous_commit = remote_apply")
+    await execute(f"alter database {read_name(url)} set synchronous_commit = remote_apply")
     async with opened(url) as database:
-        assert await database.write(short_write(_setting), "synchronous_commit") == "remote_apply"
-        assert await database.mark(mark(_setting), "synchronous_commit") == "off"
+        assert await database.write(short_write(_read_setting), "synchronous_commit") == "remote_apply"
+        assert await database.mark(mark(_read_setting), "synchronous_commit") == "off"
 
 
 async def test_health_reports_a_read_only_server_and_recovers(
@@ -96,21 +96,21 @@ async def test_health_reports_a_read_only_server_and_recovers(
 ) -> None:
     async with opened(url) as database:
         await call_all(database)
-        await execute(f"alter database {name_of(url)} set default_transaction_read_only = on")
+        await execute(f"alter database {read_name(url)} set default_transaction_read_only = on")
         database._connector.replace_connections()  # type: ignore[attr-defined]  # As after a failover.
         with pytest.raises(StorageFailed, match="does not answer") as caught:
             await database.check_health()
         assert "read-only" in caught.value.explanation
         with pytest.raises(StorageFailed) as caught:
-            await stored.store(database, web_message())
+            await stored.store(database, build_web_message())
         assert caught.value.reason.endswith("25006")
         assert "target_session_attrs=read-write" in caught.value.explanation
-        await execute(f"alter database {name_of(url)} reset default_transaction_read_only")
+        await execute(f"alter database {read_name(url)} reset default_transaction_read_only")
         async with asyncio.timeout(60):
             while True:
                 try:
                     await database.check_health()
-                    await stored.store(database, web_message())
+                    await stored.store(database, build_web_message())
                 except StorageFailed:
                     await execute("select pg_sleep(0.2)")
                 else:
@@ -119,7 +119,7 @@ async def test_health_reports_a_read_only_server_and_recovers(
 
 async def test_two_hosts_use_the_writable_one(postgresql_server: PostgresqlServer, url: str) -> None:
     with tcp_proxy(postgresql_server.socket) as silent, tcp_proxy(postgresql_server.socket) as good:
-        name = name_of(url)
+        name = read_name(url)
         both = f"postgresql://postgres@127.0.0.1:{silent.port},127.0.0.1:{good.port}/{name}?sslmode=disable"
         silent.freeze(is_deaf=True)
         waits = Waits(connect_timeout=1, health_timeout=1)
@@ -150,11 +150,11 @@ async def test_database_of_another_encoding_is_refused(
 async def test_errors_contain_the_cause_and_the_remedy(
     postgresql_server: PostgresqlServer, url: str, execute: Callable[[str], Awaitable[object]]
 ) -> None:
-    name = name_of(url)
+    name = read_name(url)
     await execute("create role poor login")
     await execute("create role limited login connection limit 0")
     with tcp_proxy(postgresql_server.socket) as proxy:
-        good = proxied_url(proxy, url)
+        good = build_proxied_url(proxy, url)
         place = f"127.0.0.1:{proxy.port}"
         cases = {
             good.replace(f"/{name}", "/none"): "there is no database none: create it",

@@ -29,7 +29,7 @@ from persistence.work import (
     short_read,
     short_write,
 )
-from tests.factories import web_message
+from tests.factories import build_web_message
 from tests.persistence.kinds import WRITES, run_as
 from tests.postgresql import PostgresqlServer
 from tests.tcp_proxy import TcpProxy, tcp_proxy
@@ -74,7 +74,7 @@ CALLS: dict[str, Call] = {
         declare.__name__: partial(run_as, declare, function=_select_one)
         for declare in (short_read, large_read, long_read, short_write, large_write, long_write)
     },
-    "batched_write": lambda database: stored.store(database, web_message()),
+    "batched_write": lambda database: stored.store(database, build_web_message()),
     "mark": lambda database: database.mark(mark(_mark)),
     "check_health": lambda database: database.check_health(),
 }
@@ -104,21 +104,21 @@ def proxy(postgresql_server: PostgresqlServer) -> Iterator[TcpProxy]:
 @pytest.fixture
 async def behind(proxy: TcpProxy, url: str, opening: Opening) -> Database:
     """Return a database whose connections go through the proxy."""
-    return opening(proxied_url(proxy, url), SHORT)
+    return opening(build_proxied_url(proxy, url), SHORT)
 
 
-def name_of(url: str) -> str:
+def read_name(url: str) -> str:
     return url.split("?", maxsplit=1)[0].rpartition("/")[2]
 
 
-def proxied_url(proxy: TcpProxy, url: str) -> str:
-    return f"postgresql://postgres@127.0.0.1:{proxy.port}/{name_of(url)}?sslmode=disable"
+def build_proxied_url(proxy: TcpProxy, url: str) -> str:
+    return f"postgresql://postgres@127.0.0.1:{proxy.port}/{read_name(url)}?sslmode=disable"
 
 
 def terminate(server: PostgresqlServer, url: str) -> None:
     server.execute(
         "select count(pg_terminate_backend(pid, 10000)) from pg_stat_activity "
-        f"where datname = '{name_of(url)}' and backend_type = 'client backend'"
+        f"where datname = '{read_name(url)}' and backend_type = 'client backend'"
     )
 
 
@@ -152,7 +152,7 @@ async def test_connection_that_was_closed_for_being_idle_fails_no_call(
     postgresql_server: PostgresqlServer, url: str, opening: Opening
 ) -> None:
     await asyncio.to_thread(
-        postgresql_server.execute, f"alter database {name_of(url)} set idle_session_timeout = '100ms'"
+        postgresql_server.execute, f"alter database {read_name(url)} set idle_session_timeout = '100ms'"
     )
     database = opening(url, PATIENT)
     for _ in range(3):
@@ -167,7 +167,7 @@ async def test_call_on_a_silent_connection_fails_soon_and_the_next_works(
     """Concurrent calls, each on its own connection: all wait for their limits."""
     with ExitStack() as stack:
         proxies = {name: stack.enter_context(tcp_proxy(postgresql_server.socket)) for name in names}
-        databases = {name: opening(proxied_url(proxy, url), SHORT) for name, proxy in proxies.items()}
+        databases = {name: opening(build_proxied_url(proxy, url), SHORT) for name, proxy in proxies.items()}
         for name in names:
             await call_all(databases[name])
             proxies[name].freeze()
@@ -197,9 +197,9 @@ async def test_silent_server_fails_each_call_and_recovers(behind: Database, prox
 
 
 async def test_writes_that_reach_no_server_have_no_effect(proxy: TcpProxy, url: str, opening: Opening) -> None:
-    behind = opening(proxied_url(proxy, url), SHORT)
+    behind = opening(build_proxied_url(proxy, url), SHORT)
     proxy.freeze(is_deaf=True)
-    messages = [web_message() for _ in range(3)]
+    messages = [build_web_message() for _ in range(3)]
     async with asyncio.timeout(SECONDS):
         storing = (stored.store(behind, each) for each in messages)
         outcomes = await asyncio.gather(*storing, return_exceptions=True)
@@ -208,7 +208,7 @@ async def test_writes_that_reach_no_server_have_no_effect(proxy: TcpProxy, url: 
 
 async def test_long_idle_connection_is_checked_first(proxy: TcpProxy, url: str, opening: Opening) -> None:
     checked = Waits(idle_check=0, health_timeout=1)
-    database = opening(proxied_url(proxy, url), checked)
+    database = opening(build_proxied_url(proxy, url), checked)
     await call_all(database)
     proxy.freeze()
     async with asyncio.timeout(SECONDS):
@@ -243,7 +243,7 @@ async def test_silent_connection_is_logged_with_its_cause(behind: Database, prox
 
 
 async def test_no_call_fails_while_the_server_restarts(proxy: TcpProxy, url: str, opening: Opening) -> None:
-    database = opening(proxied_url(proxy, url), PATIENT)
+    database = opening(build_proxied_url(proxy, url), PATIENT)
     calls = [call for name, call in CALLS.items() if name != "check_health"]
     await call_all(database)
     proxy.refuse()
@@ -264,14 +264,14 @@ async def _run(call: Call, database: Database) -> None:
 async def test_call_to_a_server_that_is_down_for_long_fails_at_once(
     proxy: TcpProxy, url: str, opening: Opening
 ) -> None:
-    database = opening(proxied_url(proxy, url), Waits(pool_timeout=0.2))
+    database = opening(build_proxied_url(proxy, url), Waits(pool_timeout=0.2))
     proxy.refuse()
     for _ in range(2):
         with pytest.raises(StorageFailed) as caught:
-            await stored.store(database, web_message())
+            await stored.store(database, build_web_message())
         assert f"127.0.0.1:{proxy.port}: nothing accepts connections there" in caught.value.explanation
     proxy.accept()
-    await stored.store(database, web_message())
+    await stored.store(database, build_web_message())
 
 
 async def test_wait_for_a_lock_is_limited(url: str, opening: Opening) -> None:
@@ -293,7 +293,7 @@ async def test_wait_for_a_lock_is_limited(url: str, opening: Opening) -> None:
 async def test_batched_writes_do_not_fail_because_one_of_them_is_blocked(url: str, opening: Opening) -> None:
     database = opening(url, SHORT)
     sent = datetime.now(UTC)
-    messages = [web_message(created=None) for _ in range(4)]
+    messages = [build_web_message(created=None) for _ in range(4)]
     for message in messages:
         await stored.begin_sending(database, message, sent)
     administrator = await asyncpg.connect(url)
@@ -312,14 +312,14 @@ async def test_batched_writes_whose_response_is_lost_are_not_repeated(
     proxy: TcpProxy, url: str, opening: Opening
 ) -> None:
     """The server has stored them: separate writes would violate the primary key."""
-    behind = opening(proxied_url(proxy, url), PATIENT)
+    behind = opening(build_proxied_url(proxy, url), PATIENT)
     # The connection prepares the statement, which would also wait for the lock.
-    await asyncio.gather(*(stored.store(behind, web_message()) for _ in range(3)))
+    await asyncio.gather(*(stored.store(behind, build_web_message()) for _ in range(3)))
     administrator = await asyncpg.connect(url)
     transaction = administrator.transaction()
     await transaction.start()
     await administrator.execute("lock table web_messages")
-    messages = [web_message() for _ in range(3)]
+    messages = [build_web_message() for _ in range(3)]
     async with asyncio.timeout(SECONDS):
         storing = asyncio.gather(*(stored.store(behind, each) for each in messages), return_exceptions=True)
         while not await administrator.fetchval(WAITS_FOR_MESSAGES):

@@ -19,8 +19,8 @@ from persistence.opening import open_database
 from persistence.sqlite import database as sqlite
 from persistence.web_message_inserts import LARGE_BYTES
 from persistence.work import large_read, large_write, short_read, short_write
-from tests.factories import PARTY_ID, attachment, web_message
-from tests.persistence.rows import content_of
+from tests.factories import PARTY_ID, build_attachment, build_web_message
+from tests.persistence.rows import read_content
 from tests.processes import Process, python, running
 
 pytestmark = pytest.mark.anyio
@@ -60,10 +60,14 @@ async def test_connections_are_durable_and_check_foreign_keys(database: Database
 
 async def test_reads_continue_while_a_write_waits_for_another_process(database: Database, holder: Process) -> None:
     """If the wait were on the event loop, this test could not tell the other process to end before it fails."""
-    before = web_message(party_id=None)
+    before = build_web_message(party_id=None)
     writes = [
         asyncio.create_task(stored.store(database, message))
-        for message in (web_message(), web_message(attachments=(attachment(b"x" * (LARGE_BYTES + 1)),)), web_message())
+        for message in (
+            build_web_message(),
+            build_web_message(attachments=(build_attachment(b"x" * (LARGE_BYTES + 1)),)),
+            build_web_message(),
+        )
     ]
     for _ in range(100):
         await database.check_health()
@@ -80,36 +84,36 @@ async def test_write_that_waits_too_long_fails_and_later_ones_succeed(
     database: Database, holder: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0)
-    for message in (web_message(), web_message(message="x" * (LARGE_BYTES + 1))):
+    for message in (build_web_message(), build_web_message(message="x" * (LARGE_BYTES + 1))):
         with pytest.raises(StorageFailed):
             await stored.store(database, message)
     assert await stored.list_by_party(database, PARTY_ID, 10, None) == []
     holder.write_line("go on")
     holder.wait_for("free")
-    await stored.store(database, web_message())
+    await stored.store(database, build_web_message())
     assert len(await stored.list_by_party(database, PARTY_ID, 10, None)) == 1
 
 
 async def test_write_that_is_cancelled_while_it_waits_leaves_the_database_usable(
     database: Database, holder: Process
 ) -> None:
-    first = asyncio.create_task(stored.store(database, web_message()))
+    first = asyncio.create_task(stored.store(database, build_web_message()))
     for _ in range(10):
         await asyncio.sleep(0)
     first.cancel()
-    second = asyncio.create_task(stored.store(database, web_message()))
+    second = asyncio.create_task(stored.store(database, build_web_message()))
     for _ in range(10):
         await asyncio.sleep(0)
     holder.write_line("go on")
     await second
     with pytest.raises(asyncio.CancelledError):
         await first
-    await stored.store(database, web_message())
+    await stored.store(database, build_web_message())
     assert len(await stored.list_by_party(database, PARTY_ID, 10, None)) in {2, 3}
 
 
 async def test_other_processes_see_writes_and_can_write(database: Database, path: Path) -> None:
-    await stored.store(database, web_message())
+    await stored.store(database, build_web_message())
     other = sqlite3.connect(path, isolation_level=None)
     assert other.execute("select count(*) from web_messages").fetchone() == (1,)
     other.execute("delete from web_messages")
@@ -119,9 +123,9 @@ async def test_other_processes_see_writes_and_can_write(database: Database, path
 
 async def test_read_does_not_block_writers_of_other_processes(database: Database, path: Path) -> None:
     """No read leaves a transaction open."""
-    await stored.store(database, web_message(attachments=(attachment(b"x" * (LARGE_BYTES + 1)),)))
+    await stored.store(database, build_web_message(attachments=(build_attachment(b"x" * (LARGE_BYTES + 1)),)))
     (message,) = await stored.list_by_party(database, PARTY_ID, 1, None)
-    await content_of(database, message.attachments[0])
+    await read_content(database, message.attachments[0])
     other = sqlite3.connect(path, isolation_level=None, timeout=0)
     other.execute("begin exclusive")
     other.execute("rollback")
@@ -133,7 +137,7 @@ async def test_file_that_is_not_a_database_is_a_storage_failure(tmp_path: Path) 
     path = tmp_path / "text.db"
     path.write_text("This is no database. " * 1000)
     database = open_database(f"sqlite:///{path}")
-    for call in (database.check_health, lambda: stored.store(database, web_message()), database.migrate):
+    for call in (database.check_health, lambda: stored.store(database, build_web_message()), database.migrate):
         with pytest.raises(StorageFailed):
             await call()
     await database.close()
@@ -158,11 +162,11 @@ async def test_full_file_fails_only_the_write(database: Database, size: int) -> 
         await database.write(short_write(run))
         await database.write(large_write(run))
 
-    small, large = web_message(), web_message(message="x" * size)
+    small, large = build_web_message(), build_web_message(message="x" * size)
     await stored.store(database, small)
     await limit(1)
     with pytest.raises(StorageFailed):
-        await stored.store(database, web_message(message="x" * size))
+        await stored.store(database, build_web_message(message="x" * size))
     await limit(1_000_000)
     await stored.store(database, large)
     assert [(await stored.get(database, item.id)).message for item in (small, large)] == [small.message, large.message]
@@ -185,14 +189,14 @@ async def test_health_fails_while_the_disk_is_full(small_disk: Path, migrated_sq
     path = small_disk / "test.db"
     path.write_bytes(migrated_sqlite)
     database = open_database(f"sqlite:///{path}")
-    await stored.store(database, web_message())
+    await stored.store(database, build_web_message())
     await database.check_health()
     filler = small_disk / "filler"
     fill(filler)
     reasons = []
     while len(reasons) < 3:
         try:
-            await stored.store(database, web_message(message="x" * 100_000))
+            await stored.store(database, build_web_message(message="x" * 100_000))
         except StorageFailed as exc:
             reasons.append(exc.reason)
     assert all("SQLITE_FULL" in reason for reason in reasons)
@@ -200,7 +204,7 @@ async def test_health_fails_while_the_disk_is_full(small_disk: Path, migrated_sq
         await database.check_health()
     filler.unlink()
     await database.check_health()
-    await stored.store(database, web_message())
+    await stored.store(database, build_web_message())
     await database.close()
 
 

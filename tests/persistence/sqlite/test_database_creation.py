@@ -10,8 +10,8 @@ import pytest
 from persistence import web_messages as stored
 from persistence.database import DatabaseUnusable
 from persistence.opening import open_database
-from tests.factories import web_message
-from tests.persistence.rows import counts
+from tests.factories import build_web_message
+from tests.persistence.rows import count_rows
 from tests.processes import python, running
 
 pytestmark = pytest.mark.anyio
@@ -20,20 +20,20 @@ pytestmark = pytest.mark.anyio
 async def test_migrate_creates_the_folder(tmp_path: Path) -> None:
     database = open_database(f"sqlite:///{tmp_path}/deep/er/100% å.db")
     await database.migrate()
-    await stored.store(database, web_message())
+    await stored.store(database, build_web_message())
     await database.close()
     assert (tmp_path / "deep" / "er" / "100% å.db").stat().st_size > 0
 
 
-def modes_in(folder: Path) -> list[int]:
+def list_modes(folder: Path) -> list[int]:
     return [stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()]
 
 
-def names_in(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
 
-def content_in(folder: Path) -> bytes:
+def read_content(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.iterdir())
 
 
@@ -43,17 +43,17 @@ async def test_files_are_private_and_deleted_bytes_are_overwritten(tmp_path: Pat
         path = tmp_path / "private.db"
         database = open_database(f"sqlite:///{path}")
         await database.migrate()
-        message = web_message(message="a text that must not stay" * 50)
+        message = build_web_message(message="a text that must not stay" * 50)
         await stored.store(database, message)
         async with database.hold_worker_lock(lambda: None):
-            modes = modes_in(tmp_path)
+            modes = list_modes(tmp_path)
             assert len(modes) >= 4
             assert set(modes) == {0o600}
         await stored.delete(database, message.id)
         await database.close()
     finally:
         os.umask(old)
-    assert b"a text that must not stay" not in content_in(tmp_path)
+    assert b"a text that must not stay" not in read_content(tmp_path)
 
 
 async def test_existing_file_keeps_its_mode(tmp_path: Path, migrated_sqlite: bytes) -> None:
@@ -63,17 +63,17 @@ async def test_existing_file_keeps_its_mode(tmp_path: Path, migrated_sqlite: byt
     database = open_database(f"sqlite:///{path}")
     await database.migrate()
     await database.close()
-    assert 0o660 in modes_in(tmp_path)
+    assert 0o660 in list_modes(tmp_path)
 
 
-def files_of(path: Path) -> dict[str, bytes]:
+def read_files(path: Path) -> dict[str, bytes]:
     files = (path, Path(f"{path}-wal"))
     return {each.name: each.read_bytes() for each in files if each.exists()}
 
 
 async def check_refused(path: Path, message: str) -> None:
     """Assert that no operation creates a new database there, and that its files do not change."""
-    before = files_of(path)
+    before = read_files(path)
     database = open_database(f"sqlite:///{path}")
     with pytest.raises(DatabaseUnusable) as in_migrate:
         await database.migrate()
@@ -81,7 +81,7 @@ async def check_refused(path: Path, message: str) -> None:
         database.check_exists()
     await database.close()
     assert (str(in_migrate.value), str(in_check.value)) == (message, message)
-    assert files_of(path) == before
+    assert read_files(path) == before
 
 
 async def check_new(path: Path) -> None:
@@ -89,7 +89,7 @@ async def check_new(path: Path) -> None:
     database = open_database(f"sqlite:///{path}")
     await database.migrate()
     database.check_exists()
-    assert await counts(database) == {}
+    assert await count_rows(database) == {}
     await database.close()
     assert not path.with_name(f"{path.name}.new").exists()
 
@@ -108,7 +108,7 @@ async def test_wal_without_its_database_is_refused_until_it_is_removed(tmp_path:
     path, log_path = tmp_path / "b.db", tmp_path / "b.db-wal"
     database = open_database(f"sqlite:///{path}")
     await database.migrate()
-    await stored.store(database, web_message())
+    await stored.store(database, build_web_message())
     changes = log_path.read_bytes()
     await database.close()
     path.unlink()
@@ -144,7 +144,7 @@ async def test_killed_first_start_can_be_repeated(tmp_path: Path) -> None:
     with running(*python(DIE)) as process:
         process.write_line(f"sqlite:///{path}")
         assert process.wait() == -signal.SIGKILL
-    assert names_in(tmp_path) == ["b.db.lock", "b.db.new"]
+    assert list_names(tmp_path) == ["b.db.lock", "b.db.new"]
     await check_new(path)
 
 

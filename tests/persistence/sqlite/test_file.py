@@ -17,7 +17,7 @@ from persistence.database import Database
 from persistence.opening import open_database
 from persistence.sqlite import file as sqlite_file
 from persistence.web_message_inserts import LARGE_BYTES
-from tests.factories import attachment, web_message
+from tests.factories import build_attachment, build_web_message
 
 pytestmark = pytest.mark.anyio
 
@@ -41,12 +41,12 @@ def move_away(path: Path) -> None:
 async def test_writes_fail_when_the_file_is_replaced(
     path: Path, database: Database, replace: Callable[[Path], None]
 ) -> None:
-    message = web_message()
+    message = build_web_message()
     await stored.store(database, message)
     await database.check_health()
     replace(path)
-    large = web_message(attachments=(attachment(data=bytes(LARGE_BYTES + 1)),))
-    for write in (stored.store(database, web_message()), stored.store(database, large), database.check_health()):
+    large = build_web_message(attachments=(build_attachment(data=bytes(LARGE_BYTES + 1)),))
+    for write in (stored.store(database, build_web_message()), stored.store(database, large), database.check_health()):
         with pytest.raises(StorageFailed) as caught:
             await write
         assert caught.value.reason == "file replaced"
@@ -55,17 +55,17 @@ async def test_writes_fail_when_the_file_is_replaced(
 
 
 async def test_writes_fail_when_the_file_is_emptied(path: Path, database: Database) -> None:
-    await stored.store(database, web_message())
+    await stored.store(database, build_web_message())
     # Copying an empty backup over the file has this effect.
     os.truncate(path, 0)
-    for write in (stored.store(database, web_message()), database.check_health()):
+    for write in (stored.store(database, build_web_message()), database.check_health()):
         with pytest.raises(StorageFailed) as caught:
             await write
         assert caught.value.reason == "file replaced"
 
 
 async def test_writes_continue_when_the_file_is_restored(path: Path, database: Database) -> None:
-    await stored.store(database, web_message())
+    await stored.store(database, build_web_message())
     move_away(path)
     with capture_logs() as lines:
         for _ in range(3):
@@ -74,7 +74,7 @@ async def test_writes_continue_when_the_file_is_restored(path: Path, database: D
     assert [(line["event"], line["log_level"]) for line in lines] == [("database_file_replaced", "error")]
     path.with_name("elsewhere").rename(path)
     await database.check_health()
-    await stored.store(database, web_message())
+    await stored.store(database, build_web_message())
 
 
 @pytest.fixture
@@ -87,22 +87,26 @@ def quick_generations(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_writes_begin_new_generations(path: Path, database: Database) -> None:
     async with asyncio.timeout(10):
         while (sqlite_file.read_generation(path) or 0) < 2:
-            await stored.store(database, web_message())
+            await stored.store(database, build_web_message())
 
 
 async def test_writes_fail_when_the_file_is_overwritten_by_an_older_copy(
     path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_file, "LOOK_SECONDS", 0.0)
-    await stored.store(database, web_message())
+    await stored.store(database, build_web_message())
     backup = back_up(path)
     with connected(path) as connection:
         sqlite_file.SqliteFile(path).advance(connection)
     await database.check_health()
     overwrite(path, backup)
-    large = web_message(attachments=(attachment(data=bytes(LARGE_BYTES + 1)),))
+    large = build_web_message(attachments=(build_attachment(data=bytes(LARGE_BYTES + 1)),))
     with capture_logs() as lines:
-        for write in (database.check_health(), stored.store(database, web_message()), stored.store(database, large)):
+        for write in (
+            database.check_health(),
+            stored.store(database, build_web_message()),
+            stored.store(database, large),
+        ):
             with pytest.raises(StorageFailed) as caught:
                 await write
             assert caught.value.reason == "file replaced"
@@ -129,8 +133,8 @@ def test_new_generation_does_not_hide_that_the_file_was_overwritten(path: Path) 
 async def test_maintenance_of_a_file_in_use_is_no_replacement(path: Path, database: Database) -> None:
     other = open_database(f"sqlite:///{path}")
     for _ in range(3):
-        await stored.store(database, web_message())
-        await stored.store(other, web_message())
+        await stored.store(database, build_web_message())
+        await stored.store(other, build_web_message())
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -138,7 +142,7 @@ async def test_maintenance_of_a_file_in_use_is_no_replacement(path: Path, databa
         await database.check_health()
         await other.check_health()
     await other.close()
-    await stored.store(database, web_message())
+    await stored.store(database, build_web_message())
 
 
 @contextmanager

@@ -141,12 +141,12 @@ def test_clients_call_each_operation():
     assert set(CALLS) == set(SHAPES), "add the operation to CALLS, which two SOAP clients call"
 
 
-def without_absent(value):
+def remove_absent(value):
     """Return an answer without absent elements."""
     if isinstance(value, list):
-        return [without_absent(each) for each in value]
+        return [remove_absent(each) for each in value]
     if isinstance(value, dict):
-        return {name: without_absent(each) for name, each in value.items() if each is not None}
+        return {name: remove_absent(each) for name, each in value.items() if each is not None}
     return value
 
 
@@ -157,7 +157,7 @@ def call_with_zeep(service, name):
         files = [{**file, "encodedData": base64.b64decode(file["encodedData"])} for file in MESSAGE["attachments"]]
         arguments = {**arguments, "message": {**MESSAGE, "attachments": files}}
     try:
-        response = without_absent(serialize_object(service[name](flowInstanceID=1068, **arguments), dict))
+        response = remove_absent(serialize_object(service[name](flowInstanceID=1068, **arguments), dict))
     except Fault as fault:
         return fault.message
     return next(iter(response.values())) if isinstance(response, dict) and len(response) == 1 else response

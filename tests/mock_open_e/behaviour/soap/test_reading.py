@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mock_open_e import MockOpenE
-from tests.mock_open_e.soap import FILE, GOOD, NS, SOAP, add_message, request, send, with_file
+from tests.mock_open_e.soap import FILE, GOOD, NS, SOAP, add_message, build_request, build_request_with_file, send
 
 LARGEST_RISE = 400 * 2**20
 """Maximum additional bytes of memory for a request of about 20 MB."""
@@ -31,27 +31,27 @@ class Rise:
         return self._peak() - self._before
 
 
-def bomb(prolog="", attribute="&e9;"):
+def build_bomb(prolog="", attribute="&e9;"):
     entities = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 10}">' for i in range(9))
     body = add_message(rest=f'<x a="{attribute}">{attribute}</x>')
     return f'{prolog}<!DOCTYPE a [<!ENTITY e0 "{"x" * 100}">{entities}]>{body}'
 
 
 HOSTILE = {
-    "entity bomb": bomb,
-    "entity bomb behind comments": lambda: bomb("<?xml version='1.0'?><!-- --> <?a b?>\n"),
-    "entity bomb in utf-16": lambda: bomb().encode("utf-16"),
-    "entity bomb in utf-16 without a mark": lambda: bomb().encode("utf-16-le"),
-    "entity bomb in utf-7": lambda: ("<?xml version='1.0' encoding='utf-7'?>" + bomb()).encode("utf-7"),
+    "entity bomb": build_bomb,
+    "entity bomb behind comments": lambda: build_bomb("<?xml version='1.0'?><!-- --> <?a b?>\n"),
+    "entity bomb in utf-16": lambda: build_bomb().encode("utf-16"),
+    "entity bomb in utf-16 without a mark": lambda: build_bomb().encode("utf-16-le"),
+    "entity bomb in utf-7": lambda: ("<?xml version='1.0' encoding='utf-7'?>" + build_bomb()).encode("utf-7"),
     "quadratic entity": lambda: f'<!DOCTYPE a [<!ENTITY a "{"x" * 100_000}">]>{add_message(message="&a;" * 10_000)}',
     "external entity": lambda: f'<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]>{add_message(message="&a;")}',
     "parameter entity": lambda: f'<!DOCTYPE a [<!ENTITY % a SYSTEM "file:///etc/passwd"> %a;]>{add_message()}',
     "external subset": lambda: f'<!DOCTYPE a SYSTEM "http://127.0.0.1:9/a.dtd">{add_message()}',
-    "depth": lambda: request("<a>" * 1_000_000),
-    "closed depth": lambda: request("<a>" * 100_000 + "</a>" * 100_000),
-    "many elements": lambda: request(f'<addMessage xmlns="{NS}">{"<a/>" * 5_000_000}</addMessage>'),
-    "many attributes": lambda: request(f"<a {' '.join(f'a{i}=%' for i in range(100_000))}/>").replace("%", "''"),
-    "many namespaces": lambda: request(f"<a {' '.join(f'xmlns:a{i}=%u{i}%' for i in range(20_000))}/>").replace(
+    "depth": lambda: build_request("<a>" * 1_000_000),
+    "closed depth": lambda: build_request("<a>" * 100_000 + "</a>" * 100_000),
+    "many elements": lambda: build_request(f'<addMessage xmlns="{NS}">{"<a/>" * 5_000_000}</addMessage>'),
+    "many attributes": lambda: build_request(f"<a {' '.join(f'a{i}=%' for i in range(100_000))}/>").replace("%", "''"),
+    "many namespaces": lambda: build_request(f"<a {' '.join(f'xmlns:a{i}=%u{i}%' for i in range(20_000))}/>").replace(
         "%", "'"
     ),
     "many comments without end": lambda: "<!--" * 5_000_000,
@@ -59,7 +59,7 @@ HOSTILE = {
     "a name without end": lambda: "<" + "a" * 20_000_000,
     "an attribute without end": lambda: '<a b="' + "a" * 20_000_000,
     "an instruction without end": lambda: "<?xml " + "a" * 20_000_000,
-    "a prefix that is not declared": lambda: request("<x:addMessage/>"),
+    "a prefix that is not declared": lambda: build_request("<x:addMessage/>"),
     "zeros": lambda: bytes(1_000_000),
     "a number without end": lambda: add_message(f"<flowInstanceID>{'9' * 1_000_000}x</flowInstanceID>"),
     "a boundary only": lambda: b"--x\r\n" * 1_000_000,
@@ -135,9 +135,9 @@ def test_compressed_body_is_a_fault():
     assert b"Couldn't create SOAP message" in response.body
 
 
-def mtom(part, *, start=""):
+def build_mtom(part, *, start=""):
     include = '<x:Include xmlns:x="http://www.w3.org/2004/08/xop/include" href="cid:file%401"/>'
-    envelope = with_file(f"<encodedData>{include}</encodedData><filename>a</filename><size>3</size>")
+    envelope = build_request_with_file(f"<encodedData>{include}</encodedData><filename>a</filename><size>3</size>")
     kind = f'multipart/related; type="application/xop+xml"; boundary="b:1"{start}'
     root = f"Content-Type: application/xop+xml; charset=UTF-8\r\nContent-ID: <root>\r\n\r\n{envelope}"
     return f"preamble\r\n--b:1\r\n{root}\r\n--b:1\r\n{part}\r\n--b:1--\r\n".encode(), kind
@@ -147,7 +147,7 @@ def test_mtom_requests_are_accepted_with_their_files():
     mock = MockOpenE()
     file = "Content-Type: application/octet-stream\r\nContent-ID: <file@1>\r\n\r\nhej"
     for start in ["", '; start="<root>"']:
-        body, kind = mtom(file, start=start)
+        body, kind = build_mtom(file, start=start)
         response = send(mock, body, kind)
         assert (response.status, response.headers["Content-Type"]) == (200, "text/xml; charset=utf-8")
         stored = mock.list_messages()[-1].files[0].content
@@ -156,7 +156,7 @@ def test_mtom_requests_are_accepted_with_their_files():
 
 @pytest.mark.parametrize("part", ["", "Content-ID: <other>\r\n\r\nhej", "Content-ID: <file@1>"])
 def test_mtom_requests_without_the_file_lack_its_data(part):
-    body, kind = mtom(part)
+    body, kind = build_mtom(part)
     response = send(MockOpenE(), body, kind)
     # A part without a head is an empty file; any other part is not the one that the envelope references.
     assert (b"Encoded data field cannot be null" in response.body) == ("file@1" not in part)
@@ -164,7 +164,7 @@ def test_mtom_requests_without_the_file_lack_its_data(part):
 
 def test_invalid_lengths_of_base64_are_no_data():
     for data in ["aGVqa", "aGVqaA=", "====", "aGVq" * 10 + "a"]:
-        response = send(MockOpenE(), with_file(FILE.replace("aGVq", data)))
+        response = send(MockOpenE(), build_request_with_file(FILE.replace("aGVq", data)))
         assert b"Encoded data field cannot be null" in response.body
 
 

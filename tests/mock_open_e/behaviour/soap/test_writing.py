@@ -3,12 +3,12 @@ import hashlib
 import pytest
 
 from mock_open_e import MockOpenE
-from tests.mock_open_e.soap import FILE, NS, SOAP, add_message, send, with_file
+from tests.mock_open_e.soap import FILE, NS, SOAP, add_message, build_request_with_file, send
 
 
 def test_response_to_a_valid_message_is_the_message_id_byte_for_byte():
     mock = MockOpenE()
-    response = send(mock, with_file(FILE))
+    response = send(mock, build_request_with_file(FILE))
     assert response.status == 200
     assert response.headers == {"Content-Type": "text/xml; charset=utf-8"}
     assert response.body.decode() == (
