@@ -188,21 +188,21 @@ def test_clients_record_the_responses_of_a_program() -> None:
 
 TESTS = """
 import httpx
-from tests.test_response_validation import SETTINGS, running_server, wrong
+from tests.test_response_validation import SETTINGS, running_server, build_wrong_application
 
 def test_without_requests():
     pass
 
 def test_without_assertion():
-    with running_server(SETTINGS, wrong(418)) as url:
+    with running_server(SETTINGS, build_wrong_application(418)) as url:
         assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 418
 
 def test_with_failing_assertion():
-    with running_server(SETTINGS, wrong(418)) as url:
+    with running_server(SETTINGS, build_wrong_application(418)) as url:
         assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 200
 
 def test_of_a_valid_response():
-    with running_server(SETTINGS, wrong(200)) as url:
+    with running_server(SETTINGS, build_wrong_application(200)) as url:
         assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 200
 """
 

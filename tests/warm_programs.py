@@ -4,6 +4,7 @@ A test that needs a process of its own from the first instruction on, such as on
 measures the start, uses `subprocess`.
 """
 
+import atexit
 import multiprocessing
 import os
 import runpy
@@ -110,4 +111,8 @@ def _run(arguments: list[str], env: dict[str, str], folder: str, streams: list[A
     time.tzset()
     os.chdir(folder)
     sys.argv = arguments[len(PROGRAM) - 1 :]
-    runpy.run_module("budkavle", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("budkavle", run_name="__main__", alter_sys=True)
+    finally:
+        # `multiprocessing` ends a process without them.
+        atexit._run_exitfuncs()
