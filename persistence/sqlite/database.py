@@ -44,13 +44,6 @@ READER_THREADS = 8
 BATCH = 16
 """Maximum writes in one transaction."""
 
-LOG_PAGES = 4000
-"""Pages of the log after which SQLite writes them to the file: 16 MB.
-
-A page that several transactions change meanwhile is written once. With SQLite's default of 1000 pages, a create writes
-1.5 kB more, and with an idempotency key 2 kB and takes 10 µs of CPU more.
-"""
-
 
 class SqliteDatabase:
     """A SQLite file. Any number of processes may use it; their writes are serialised."""
@@ -405,7 +398,6 @@ def _set_up(connection: sqlite3.Connection, busy_seconds: int) -> None:
     connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
-    connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
     connection.execute("PRAGMA foreign_keys=ON")
     # Deleted data must not remain in the file.
     connection.execute("PRAGMA secure_delete=ON")
