@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from prometheus_client import Gauge
 
+from budkavle.background import BackgroundWork
 from domain.errors import StorageFailed
 from persistence.database import Database
 
@@ -68,7 +69,7 @@ class _Measurement:
     monotonic: float
 
 
-class DatabaseClock:
+class DatabaseClock(BackgroundWork):
     """The common time of all processes that use one database.
 
     Without a measurement, and on SQLite, it is the time of this machine.
@@ -82,14 +83,13 @@ class DatabaseClock:
         monotonic: Callable[[], float] = read_elapsed_seconds,
         interval: float = MEASURE_SECONDS,
     ) -> None:
+        super().__init__()
         self._database = database
         self._machine = machine
         self._monotonic = monotonic
         self._interval = interval
         self._measurement: _Measurement | None = None
         self._is_corrected = False
-        self._work: asyncio.Task[None] | None = None
-        self._is_stopping = False
 
     def now(self) -> datetime:
         """Return the time with the precision of the service (milliseconds)."""
@@ -123,22 +123,7 @@ class DatabaseClock:
                 self._apply_measurement(_Measurement(moment, (began + ended) / 2))
                 return
 
-    async def run(self) -> None:
-        """Measure regularly until `stop`."""
-        self._work = asyncio.create_task(self._measure_regularly())
-        if self._is_stopping:
-            self._work.cancel()
-        await asyncio.wait([self._work])
-        if not self._work.cancelled():
-            self._work.result()
-
-    def stop(self) -> None:
-        """End `run` at once, even while the database does not respond."""
-        self._is_stopping = True
-        if self._work is not None:
-            self._work.cancel()
-
-    async def _measure_regularly(self) -> None:
+    async def _run_forever(self) -> None:
         while True:
             await asyncio.sleep(self._interval)
             await self.measure()

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from budkavle.background import BackgroundWork
 from budkavle.ids import create_id
 from budkavle.settings import Settings, SettingsUnusable
 from domain.audit import SEALS, AuditEntry
@@ -133,39 +134,23 @@ async def seal_audit(
     return seal
 
 
-class RegularSeals:
+class RegularSeals(BackgroundWork):
     """Seals the audit regularly, in a process next to its servers."""
 
     def __init__(
         self, database: Database, key_path: Path, path: Path, interval: timedelta, now: Callable[[], datetime]
     ) -> None:
+        super().__init__()
         self._database = database
         self._key_path = key_path
         self._path = path
         self._interval = interval
         self._now = now
-        self._work: asyncio.Task[None] | None = None
-        self._is_stopping = False
 
     async def run_once(self) -> Seal:
         """Seal the audit unless the last seal is recent. Return the last seal. Raises `SealRefused`."""
         key = read_private_key(self._key_path)
         return await seal_audit(self._database, key, self._path, self._now(), min_age=self._interval)
-
-    async def run(self) -> None:
-        """Seal whenever the last seal is as old as the interval, until `stop`. Failures are logged."""
-        self._work = asyncio.create_task(self._run_forever())
-        if self._is_stopping:
-            self._work.cancel()
-        await asyncio.wait([self._work])
-        if not self._work.cancelled():
-            self._work.result()
-
-    def stop(self) -> None:
-        """End `run`. An interrupted write leaves an incomplete line, which the next seal removes."""
-        self._is_stopping = True
-        if self._work is not None:
-            self._work.cancel()
 
     async def _run_forever(self) -> None:
         while True:

@@ -221,10 +221,8 @@ def test_importing_the_package_does_not_change_the_import_path(programs: Path, t
     assert run_program(str(programs / "python"), "-c", code, folder=tmp_path).stdout.split() == ["True"]
 
 
-NAMES = (
-    *("domain", "handlers", "openapi", "persistence", "oauth2", "open_e", "delivery"),
-    *("contract_tests", "receiver_tests"),
-)
+CHECKS = ("contract_tests", "receiver_tests")
+NAMES = ("domain", "handlers", "openapi", "persistence", "oauth2", "open_e", "delivery", *CHECKS)
 
 
 @pytest.fixture(scope="module")
