@@ -6,14 +6,13 @@ aim is not met.
 Run: python -m benchmarks.idempotency [--database SQLite] [--rounds 7] [--seconds 1.5]
 """
 
-import argparse
-import sys
 import uuid
 from statistics import median
 
 from benchmarks.load import Job, Result, create_requests, run_load
 from benchmarks.processor import read_processor_seconds
-from benchmarks.stage import DATABASES, Program, Stage
+from benchmarks.stage import Program, Stage
+from benchmarks.turns import run_on_databases
 
 CONNECTIONS = 16
 REQUESTS_PER_SECOND = 6000
@@ -26,23 +25,7 @@ WITHOUT, WITH = "without a key", "with a key"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Create with and without an idempotency key.")
-    parser.add_argument("--database", choices=DATABASES, action="append", help="By default both.")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=1.5)
-    parser.add_argument("--warm-up", type=float, default=3.0)
-    arguments = parser.parse_args()
-    print(
-        f"### Create with an idempotency key\n\n{CONNECTIONS} connections, durable commits; medians of "
-        f"{arguments.rounds} rounds of {arguments.seconds:g} s, in turns.\n\n"
-        "| | | requests/s | p99 ms | CPU µs | ratio | aim |\n|---|---|--:|--:|--:|--:|--:|"
-    )
-    misses = []
-    for database in arguments.database or DATABASES:
-        ratio = _measure(database, arguments.rounds, arguments.seconds, arguments.warm_up)
-        misses += [f"{database}: {ratio:.2f}"] if ratio < AIM else []
-    print(f"\nAims: {'not met: ' + '; '.join(misses) if misses else 'met'}")
-    sys.exit(bool(misses))
+    run_on_databases("Create with an idempotency key", f"{CONNECTIONS} connections, durable commits", _measure, AIM)
 
 
 def _measure(database: str, rounds: int, seconds: float, warm_up: float) -> float:

@@ -6,9 +6,7 @@ verified it before; the figures of a new token for each request have no aim. Exi
 Run: python -m benchmarks.tokens [--database SQLite] [--rounds 7] [--seconds 1.5]
 """
 
-import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,7 +20,8 @@ from joserfc.jwk import RSAKey
 
 from benchmarks.load import Job, Result, build_request, create_requests, run_load
 from benchmarks.processor import read_processor_seconds
-from benchmarks.stage import DATABASES, Program, Stage
+from benchmarks.stage import Program, Stage
+from benchmarks.turns import run_on_databases
 
 CONNECTIONS = 16
 CALLERS = 16
@@ -85,23 +84,7 @@ class Sample:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Get a message with an access token and with a key.")
-    parser.add_argument("--database", choices=DATABASES, action="append", help="By default both.")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=1.5)
-    parser.add_argument("--warm-up", type=float, default=3.0)
-    arguments = parser.parse_args()
-    print(
-        f"### Get with an access token\n\n{CONNECTIONS} connections, {CALLERS} tokens (RS256); medians of "
-        f"{arguments.rounds} rounds of {arguments.seconds:g} s, in turns.\n\n"
-        "| | | requests/s | p99 ms | CPU µs | ratio | aim |\n|---|---|--:|--:|--:|--:|--:|"
-    )
-    misses = []
-    for database in arguments.database or DATABASES:
-        ratio = _measure(database, arguments.rounds, arguments.seconds, arguments.warm_up)
-        misses += [f"{database}: {ratio:.2f}"] if ratio < AIM else []
-    print(f"\nAims: {'not met: ' + '; '.join(misses) if misses else 'met'}")
-    sys.exit(bool(misses))
+    run_on_databases("Get with an access token", f"{CONNECTIONS} connections, {CALLERS} tokens (RS256)", _measure, AIM)
 
 
 def _measure(database: str, rounds: int, seconds: float, warm_up: float) -> float:

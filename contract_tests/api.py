@@ -16,7 +16,7 @@ from contract_tests.links import next_page
 from contract_tests.reading import read_whole
 from contract_tests.target import CheckTarget, SubscriptionIdentity
 
-Caller = Literal["sender", "publisher", "system", "token", "nobody"]
+Caller = Literal["sender", "publisher", "system", "token", "anonymous"]
 """The caller: the API key for messages, that for events, the client certificate, the token, or no credentials.
 
 Without a key, senders and publishers use the token.

@@ -86,7 +86,7 @@ def _explore_messages(api: Api) -> CheckTarget:
     return replace(
         api.target,
         accepts_keys=_accepts_keys(api),
-        accepts_tokens=_accepts_tokens(api, api.get_message(UNKNOWN_ID, caller="nobody")),
+        accepts_tokens=_accepts_tokens(api, api.get_message(UNKNOWN_ID, caller="anonymous")),
         token_reads=_token_gives_access(api, "GET", f"/webmessages/{UNKNOWN_ID}", granted=requests.codes.not_found),
     )
 
@@ -163,7 +163,7 @@ def _explore_subscriptions(api: Api) -> tuple[CheckTarget, list[dict[str, Any]]]
         target,
         allowed=allowed,
         publish_key=_find_publish_key(api),
-        accepts_tokens=target.accepts_tokens or _accepts_tokens(api, api.publish({}, caller="nobody")),
+        accepts_tokens=target.accepts_tokens or _accepts_tokens(api, api.publish({}, caller="anonymous")),
         token_publishes=_token_gives_access(api, "POST", EVENT, granted=requests.codes.bad_request, body={}),
     )
     return known.with_one_system(target.system or "", queued, attacked), current

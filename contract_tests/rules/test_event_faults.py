@@ -133,7 +133,7 @@ def test_publishing_requires_a_known_key(key: str | None, api: Api) -> None:
     """The key is checked before any part of the request is read."""
     headers = {} if key is None else {"apikey": key}
     for body, content_type in ((event(api), "application/json"), (b"{", "application/json"), (b"x", "text/plain")):
-        response = api.publish(body, headers=headers, content_type=content_type, caller="nobody")
+        response = api.publish(body, headers=headers, content_type=content_type, caller="anonymous")
         expect_errors(response, 401, (None, None, 1012))
         assert "apikey" in response.headers.get("WWW-Authenticate", ""), (
             "WWW-Authenticate must name the header of the API key"

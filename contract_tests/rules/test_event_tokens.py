@@ -25,7 +25,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def test_publisher_without_credentials_is_asked_for_a_token(api: Api) -> None:
-    response = api.publish({}, caller="nobody")
+    response = api.publish({}, caller="anonymous")
     expect_errors(response, 401, (None, None, NO_KEY))
     expect_bearer(response, None)
 
@@ -34,7 +34,7 @@ def test_publisher_without_credentials_is_asked_for_a_token(api: Api) -> None:
 def test_event_with_an_invalid_token_is_refused(token: str, api: Api) -> None:
     """The token is checked before any part of the request is read."""
     for body, content_type in ((api.event(api.entry()), "application/json"), (b"x", "text/plain")):
-        response = api.publish(body, content_type=content_type, headers=bearer(token), caller="nobody")
+        response = api.publish(body, content_type=content_type, headers=bearer(token), caller="anonymous")
         expect_errors(response, 401, (None, None, NO_KEY))
         expect_bearer(response, INVALID_TOKEN)
         expect_no_token(response, token)
@@ -45,7 +45,7 @@ def test_event_is_stored_only_if_key_and_token_are_valid(api: Api) -> None:
     """Every credential of a request must be valid. A later event with the id is the first one."""
     event = api.event(api.entry(), beskedId=new_event_id(api))
     key = {} if api.target.publish_key is None else {"apikey": api.target.publish_key}
-    response = api.publish(event, headers=key | bearer(UNKNOWN), caller="nobody")
+    response = api.publish(event, headers=key | bearer(UNKNOWN), caller="anonymous")
     expect_errors(response, 401, (None, None, NO_KEY))
     expect_bearer(response, INVALID_TOKEN)
     expect(api.publish(event), 202)
@@ -65,7 +65,7 @@ def test_token_does_not_replace_an_unknown_key(api: Api) -> None:
 
 
 def test_bearer_without_a_token_is_an_invalid_request(api: Api) -> None:
-    response = api.publish({}, headers={"Authorization": "Bearer"}, caller="nobody")
+    response = api.publish({}, headers={"Authorization": "Bearer"}, caller="anonymous")
     expect_errors(response, 400, (None, "Authorization", NOT_VALID))
     expect_bearer(response, INVALID_REQUEST)
 

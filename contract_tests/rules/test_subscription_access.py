@@ -28,7 +28,7 @@ def test_access_requires_a_certificate(method: str, path: str, api: Api) -> None
     """The certificate is checked before the form or the size of the request."""
     for content_type, body in (("application/json", b"{"), ("text/plain", b"x"), ("application/json", b"x" * 500_000)):
         sent = body if method == "POST" else None
-        response = api.call(method, path, body=sent, content_type=content_type, caller="nobody")
+        response = api.call(method, path, body=sent, content_type=content_type, caller="anonymous")
         expect_errors(response, 401, (None, None, 1101))
         assert "WWW-Authenticate" in response.headers, "a 401 must name the expected credentials in WWW-Authenticate"
 
@@ -38,7 +38,7 @@ def test_invalid_certificate_gives_no_access(header: str, api: Api) -> None:
     if api.target.is_tls:
         pytest.skip("needs a proxy: an invalid certificate fails in the TLS handshake")
     query = {"systemIdentifier": api.target.system}
-    response = api.call("GET", "/v1/abonnement", query=query, headers={"Client-Cert": header}, caller="nobody")
+    response = api.call("GET", "/v1/abonnement", query=query, headers={"Client-Cert": header}, caller="anonymous")
     expect_errors(response, 401, (None, None, 1101))
 
 
@@ -51,7 +51,7 @@ def test_publish_key_gives_no_access_to_subscriptions(api: Api) -> None:
 def test_unauthenticated_set_changes_nothing(own_set: Api) -> None:
     own_set.subscribe(own_set.entry())
     before = own_set.subscriptions()
-    expect(own_set.sync([], caller="nobody"), 401)
+    expect(own_set.sync([], caller="anonymous"), 401)
     assert own_set.subscriptions() == before
 
 
@@ -126,7 +126,7 @@ def test_unknown_path_is_a_problem(api: Api) -> None:
 def test_request_id_is_returned_or_replaced(api: Api) -> None:
     query = {"systemIdentifier": api.target.system}
     for given, is_valid in (("named-1", True), ("x" * 46, True), ("x" * 47, False), ("a b", False), ("", False)):
-        for caller, status in (("system", 200), ("nobody", 401)):
+        for caller, status in (("system", 200), ("anonymous", 401)):
             headers = {"x-requestId": given}
             response = expect(api.call("GET", "/v1/abonnement", query=query, headers=headers, caller=caller), status)
             found = response.headers.get("x-requestId", "")

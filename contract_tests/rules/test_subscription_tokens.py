@@ -41,7 +41,7 @@ def test_set_with_an_invalid_token_changes_nothing(own_set: Api) -> None:
 @pytest.mark.needs("token_file")
 def test_token_does_not_replace_the_certificate(api: Api) -> None:
     query, headers = {"systemIdentifier": api.target.system}, {"Authorization": f"Bearer {api.target.token}"}
-    response = api.call("GET", "/v1/abonnement", query=query, headers=headers, caller="nobody")
+    response = api.call("GET", "/v1/abonnement", query=query, headers=headers, caller="anonymous")
     expect_errors(response, 401, (None, None, NO_KEY if api.target.has_bound_token else NO_CERTIFICATE))
 
 

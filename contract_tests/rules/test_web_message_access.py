@@ -28,7 +28,7 @@ def test_access_requires_a_known_key(key: str | None, api: Api) -> None:
     """The key is checked before anything else: the response reveals neither data nor errors of the request."""
     headers = {} if key is None else {"apikey": key}
     for method, path in READS:
-        response = api.call(method, path, headers=headers, caller="nobody")
+        response = api.call(method, path, headers=headers, caller="anonymous")
         expect_problem(response, 401)
         assert "apikey" in response.headers.get("WWW-Authenticate", ""), (
             "WWW-Authenticate must name the header of the API key"
@@ -54,7 +54,7 @@ def near_keys(api: Api) -> list[tuple[dict[str, str], str]]:
 def test_only_the_exact_key_in_its_header_gives_access(api: Api) -> None:
     for headers, query in near_keys(api):
         for method, path in (("GET", READS[2][1]), ("POST", "/webmessages")):
-            response = api.call(method, path + query, headers=headers, caller="nobody")
+            response = api.call(method, path + query, headers=headers, caller="anonymous")
             expect_problem(response, 401)
 
 
@@ -64,19 +64,19 @@ def test_only_the_exact_key_in_its_header_gives_access(api: Api) -> None:
     ids=["faults", "no JSON", "media type", "large"],
 )
 def test_key_is_checked_before_the_body(body: bytes, content_type: str, api: Api) -> None:
-    expect_problem(api.post_message(body, content_type=content_type, caller="nobody"), 401)
+    expect_problem(api.post_message(body, content_type=content_type, caller="anonymous"), 401)
 
 
 def test_unauthenticated_message_is_not_stored(api: Api) -> None:
     about = api.reference()
-    expect_problem(api.post_message(api.message(externalReferences=[about]), caller="nobody"), 401)
+    expect_problem(api.post_message(api.message(externalReferences=[about]), caller="anonymous"), 401)
     assert api.read_messages(**about) == []
 
 
 def test_existing_message_is_neither_returned_nor_deleted_without_a_key(api: Api) -> None:
     id_ = api.create_message(api.message())
     for method in ("GET", "DELETE"):
-        expect_problem(api.call(method, f"/webmessages/{id_}", caller="nobody"), 401)
+        expect_problem(api.call(method, f"/webmessages/{id_}", caller="anonymous"), 401)
     assert api.read_message(id_)["id"] == id_
 
 
@@ -99,7 +99,7 @@ def test_error_is_a_problem_for_any_accept_header(accept: str, api: Api) -> None
     expect_problem(api.post_message({}, headers=headers), 400)
     expect_problem(api.call("GET", "/webmessages/x", headers=headers), 400)
     expect_problem(api.call("GET", f"/webmessages/{api.uuid()}", headers=headers), 404)
-    expect_problem(api.call("GET", f"/webmessages/{ID}", headers=headers, caller="nobody"), 401)
+    expect_problem(api.call("GET", f"/webmessages/{ID}", headers=headers, caller="anonymous"), 401)
     expect_problem(api.call("PUT", "/webmessages", headers=headers), 405)
 
 
@@ -139,7 +139,7 @@ def test_request_id_is_returned(given: str, api: Api) -> None:
         expect(api.post_message(api.message(), headers=headers), 201),
         expect(api.post_message({}, headers=headers), 400),
         expect(api.call("GET", f"/webmessages/{api.uuid()}", headers=headers), 404),
-        expect(api.call("GET", f"/webmessages/{ID}", headers=headers, caller="nobody"), 401),
+        expect(api.call("GET", f"/webmessages/{ID}", headers=headers, caller="anonymous"), 401),
     ):
         assert response.headers.get("x-request-id") == given, (
             f"expected x-request-id {given}, but got {response.headers}"
@@ -154,7 +154,7 @@ def test_invalid_request_id_is_replaced_and_not_refused(given: str | None, api: 
         expect(api.post_message(api.message(), headers=headers), 201),
         expect(api.post_message({}, headers=headers), 400),
         expect(api.call("GET", f"/webmessages/{api.uuid()}", headers=headers), 404),
-        expect(api.call("GET", f"/webmessages/{ID}", headers=headers, caller="nobody"), 401),
+        expect(api.call("GET", f"/webmessages/{ID}", headers=headers, caller="anonymous"), 401),
     ]
     found = [answer.headers.get("x-request-id", "") for answer in answers]
     for id_ in found:

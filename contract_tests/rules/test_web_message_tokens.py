@@ -40,7 +40,7 @@ def bearer(token: str, scheme: str = "Bearer") -> dict[str, str]:
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_request_without_credentials_is_asked_for_a_token(method: str, path: str, api: Api) -> None:
     """The challenge has no error: the caller may have another credential (RFC 6750, section 3.1)."""
-    response = api.call(method, path, body={} if method == "POST" else None, caller="nobody")
+    response = api.call(method, path, body={} if method == "POST" else None, caller="anonymous")
     expect_problem(response, 401)
     expect_bearer(response, None)
 
@@ -48,7 +48,9 @@ def test_request_without_credentials_is_asked_for_a_token(method: str, path: str
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_invalid_token_is_reported_by_each_operation(method: str, path: str, api: Api) -> None:
     """The libraries of callers fetch another token only after `invalid_token`."""
-    response = api.call(method, path, body={} if method == "POST" else None, headers=bearer(UNKNOWN), caller="nobody")
+    response = api.call(
+        method, path, body={} if method == "POST" else None, headers=bearer(UNKNOWN), caller="anonymous"
+    )
     expect_problem(response, 401)
     expect_bearer(response, INVALID_TOKEN)
     expect_no_token(response, UNKNOWN)
@@ -56,7 +58,7 @@ def test_invalid_token_is_reported_by_each_operation(method: str, path: str, api
 
 @pytest.mark.parametrize("token", INVALID.values(), ids=INVALID.keys())
 def test_token_in_another_form_is_invalid(token: str, api: Api) -> None:
-    response = api.call("GET", MESSAGE, headers=bearer(token), caller="nobody")
+    response = api.call("GET", MESSAGE, headers=bearer(token), caller="anonymous")
     expect_problem(response, 401)
     expect_bearer(response, INVALID_TOKEN)
 
@@ -65,7 +67,7 @@ def test_token_in_another_form_is_invalid(token: str, api: Api) -> None:
 @pytest.mark.parametrize("change", [cut_token, extend_token, unsign_token])
 def test_changed_token_is_invalid(change: Callable[[str], str], api: Api) -> None:
     token = change(api.target.token or "")
-    response = api.call("GET", MESSAGE, headers=bearer(token), caller="nobody")
+    response = api.call("GET", MESSAGE, headers=bearer(token), caller="anonymous")
     expect_problem(response, 401)
     expect_bearer(response, INVALID_TOKEN)
     expect_no_token(response, token)
@@ -77,7 +79,7 @@ def test_changed_token_is_invalid(change: Callable[[str], str], api: Api) -> Non
     ids=["faults", "no JSON", "media type", "large"],
 )
 def test_token_is_checked_before_the_body(body: bytes, content_type: str, api: Api) -> None:
-    response = api.post_message(body, content_type=content_type, headers=bearer(UNKNOWN), caller="nobody")
+    response = api.post_message(body, content_type=content_type, headers=bearer(UNKNOWN), caller="anonymous")
     expect_problem(response, 401)
     expect_bearer(response, INVALID_TOKEN)
 
@@ -85,7 +87,7 @@ def test_token_is_checked_before_the_body(body: bytes, content_type: str, api: A
 def test_message_with_an_invalid_token_is_not_stored(api: Api) -> None:
     about = api.reference()
     message = api.message(externalReferences=[about])
-    expect_problem(api.post_message(message, headers=bearer(UNKNOWN), caller="nobody"), 401)
+    expect_problem(api.post_message(message, headers=bearer(UNKNOWN), caller="anonymous"), 401)
     stored = api.read_messages(**about)
     assert stored == [], f"a message with an invalid token must not be stored, but the list was {stored}"
 
@@ -140,14 +142,14 @@ def test_token_outside_its_header_is_no_credential(api: Api) -> None:
         ({"apikey": token}, ""),
         ({"Authorization": token}, ""),
     ):
-        response = api.call("GET", MESSAGE + query, headers=headers, caller="nobody")
+        response = api.call("GET", MESSAGE + query, headers=headers, caller="anonymous")
         expect_problem(response, 401)
         expect_bearer(response, None)
 
 
 def test_another_scheme_is_no_token(api: Api) -> None:
     """Proxies and browsers may add `Basic`. A request with it has no token, so its challenge has no error."""
-    response = api.call("GET", MESSAGE, headers={"Authorization": "Basic YTpi"}, caller="nobody")
+    response = api.call("GET", MESSAGE, headers={"Authorization": "Basic YTpi"}, caller="anonymous")
     expect_problem(response, 401)
     expect_bearer(response, None)
 
@@ -159,7 +161,7 @@ def test_key_gives_access_with_another_scheme_in_authorization(api: Api) -> None
 
 
 def test_bearer_without_a_token_is_an_invalid_request(api: Api) -> None:
-    response = api.call("GET", MESSAGE, headers={"Authorization": "Bearer"}, caller="nobody")
+    response = api.call("GET", MESSAGE, headers={"Authorization": "Bearer"}, caller="anonymous")
     expect_problem(response, 400)
     expect_bearer(response, INVALID_REQUEST)
 

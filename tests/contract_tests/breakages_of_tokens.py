@@ -21,7 +21,7 @@ ALL_SCOPES = ("messages", "publish")
 
 
 def is_unsigned(request: Request) -> bool:
-    """Return whether the token of a request is one that nobody signed, or that was changed."""
+    """Return whether the token of a request has no valid signature."""
     given = request.header(AUTHORIZATION) or ""
     return given.removeprefix("Bearer ") in INVALID.values() or given.endswith(("x", "."))
 
