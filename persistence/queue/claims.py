@@ -46,7 +46,8 @@ class Lease:
 class SettledAttempt:
     """The outcome of one attempt. `due` is the time of the next attempt if the delivery is retried.
 
-    `delivered` describes the request if the receiver accepted it, and only then.
+    `delivered` describes the request if the receiver accepted it, and only then. Raises `ValueError` otherwise: without
+    it the delivery could not be replaced by its receipt, and would be sent again.
     """
 
     number: int
@@ -54,6 +55,10 @@ class SettledAttempt:
     attempt: Attempt
     due: datetime | None = None
     delivered: DeliveredRequest | None = None
+
+    def __post_init__(self) -> None:
+        if (self.outcome is AttemptOutcome.DONE) is not (self.delivered is not None):
+            raise ValueError(f"outcome {self.outcome} with the accepted request {self.delivered}")
 
 
 async def claim(

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.deliveries import MAX_ATTEMPTS, AttemptOutcome
+from domain.deliveries import MAX_ATTEMPTS, Attempt, AttemptOutcome, DeliveredRequest, Reason
 from persistence import tables
 from persistence.database import Database
 from persistence.queue import claims, receipts
@@ -112,3 +112,13 @@ async def test_old_receipts_are_deleted_in_batches_oldest_first(database: Databa
     assert await receipts.prune_receipts(database, before, 2) == 1
     assert await receipts.prune_receipts(database, before + timedelta(days=1), 2) == 1
     assert [row["last_attempt"].day for row in await list_rows(database, tables.receipts)] == [5]
+
+
+def test_outcome_and_receipt_match() -> None:
+    attempt = Attempt(1, NOW, 20, 200, Reason.HTTP, "")
+    request = DeliveredRequest("/webhook", BODY_HASH)
+    for outcome in AttemptOutcome:
+        is_done = outcome is AttemptOutcome.DONE
+        assert claims.SettledAttempt(1, outcome, attempt, delivered=request if is_done else None).outcome is outcome
+        with pytest.raises(ValueError, match="accepted request"):
+            claims.SettledAttempt(1, outcome, attempt, delivered=None if is_done else request)
