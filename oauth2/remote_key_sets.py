@@ -115,6 +115,14 @@ class RemoteKeySet:
             self._begin_fetch()
         await self.wait_for_first()
 
+    async def fetch_once(self) -> KeySet:
+        """Return the keys at the URL now. Raises `FetchFailed` with the cause."""
+        try:
+            keys, _ = await self._fetch_keys()
+        except Exception as exc:
+            raise FetchFailed(_describe(exc)) from exc
+        return keys
+
     async def _refresh_forever(self) -> None:
         while True:
             await self.wait_for_first()

@@ -5,8 +5,9 @@ cheapest way (decision 0004): PostgreSQL over asyncpg without threads, SQLite in
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
@@ -22,6 +23,25 @@ T = TypeVar("T")
 
 class DatabaseUnusable(BudkavleError):
     """The database cannot be used: its address is wrong or its tables are not those of this version."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """The state of a database, for operators.
+
+    `revision` is the version of its tables, None without tables. `unsafe_settings` may lose committed data in a crash.
+    `free_bytes` is the free space for a SQLite file. `connections` are how many clients the server accepts.
+    """
+
+    product: str
+    place: str
+    pooler: str | None
+    revision: str | None
+    unsafe_settings: Mapping[str, str]
+    encoding: str | None = None
+    write_obstacle: str | None = None
+    free_bytes: int | None = None
+    connections: int | None = None
 
 
 class NamedLocks:
@@ -99,6 +119,9 @@ class Database(Protocol):
 
     async def check_version(self) -> None:
         """Raise `DatabaseUnusable` unless the tables are those of this version."""
+
+    async def read_facts(self) -> DatabaseFacts:
+        """Return the state of the database, for operators. Raises `StorageFailed`."""
 
     async def close(self) -> None:
         """Close all connections."""

@@ -25,3 +25,14 @@ def open_database(url: str, waits: Waits | None = None) -> Database:
 
         return SqliteDatabase(str(parsed.database))
     raise DatabaseUnusable("BUDKAVLE_DATABASE_URL must begin with sqlite:///PATH or postgresql://")
+
+
+def mask_password(url: str) -> str:
+    """Return the URL of a database without its passwords. Raises `DatabaseUnusable` for any other URL."""
+    if url.partition("://")[0] in {"postgresql", "postgres"}:
+        from persistence.postgresql import url as postgresql
+
+        return postgresql.mask_password(url)
+    if not url.startswith("sqlite:///"):
+        raise DatabaseUnusable("BUDKAVLE_DATABASE_URL is not a database URL")
+    return url

@@ -18,7 +18,7 @@ def upgrade(connection: sa.Connection) -> None:
 
     Raises `DatabaseUnusable` for a database of a later version than this program.
     """
-    found = _read_revision(connection)
+    found = read_revision(connection)
     if found == _find_latest():
         return
     _refuse_later(found)
@@ -35,7 +35,7 @@ def upgrade(connection: sa.Connection) -> None:
 @large_read
 def check(connection: sa.Connection) -> None:
     """Raise `DatabaseUnusable` unless the tables are those of this version."""
-    found, wanted = _read_revision(connection), _find_latest()
+    found, wanted = read_revision(connection), _find_latest()
     if found == wanted:
         return
     _refuse_later(found)
@@ -52,7 +52,7 @@ def _refuse_later(found: str | None) -> None:
         )
 
 
-def _read_revision(connection: sa.Connection) -> str | None:
+def read_revision(connection: sa.Connection) -> str | None:
     """Return the version that Alembic stored, or None for a database without tables of this program."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None

@@ -5,7 +5,7 @@ import random
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import ParamSpec, TypeVar, assert_never
@@ -18,7 +18,7 @@ from sqlalchemy.util import greenlet_spawn
 from domain.errors import StorageFailed
 from persistence import schema
 from persistence.batches import Batcher
-from persistence.database import DatabaseUnusable, NamedLocks
+from persistence.database import DatabaseFacts, DatabaseUnusable, NamedLocks
 from persistence.loop_thread import LoopThread
 from persistence.notifier import Notifier, web_messages_raise_events
 from persistence.postgresql.connections import Connector, PoolerFound, SessionSettings
@@ -69,6 +69,16 @@ the queue since the last vacuum: a bitmap scan reads all of them each time, and 
 earlier one has met.
 """
 
+_SAFE_IF_ON = ("fsync", "full_page_writes")
+_FACT_NAMES = (
+    *_SAFE_IF_ON,
+    "server_version",
+    "server_encoding",
+    "transaction_read_only",
+    "max_connections",
+    "superuser_reserved_connections",
+)
+_FACTS = sa.text("select " + ", ".join(f"current_setting('{name}') as {name}" for name in _FACT_NAMES))
 _ENCODING = sa.text("select current_setting('server_encoding')")
 _CLOCK = sa.text("select clock_timestamp()")
 _IS_READ_ONLY = sa.text("select current_setting('transaction_read_only') = 'on'")
@@ -245,6 +255,11 @@ class PostgresqlDatabase:
     async def read_clock(self) -> datetime:
         return await self._read_reserved(_read_clock)
 
+    async def read_facts(self) -> DatabaseFacts:
+        facts = await self._read_reserved(_read_facts)
+        # The first connection has found out whether there is a pooler.
+        return replace(facts, place=str(self._connector.server), pooler=self._connector.server.pooler)
+
     async def close(self) -> None:
         await self._notifier.close()
         opened = [*self._former_modes, self._modes]
@@ -394,3 +409,18 @@ def _read_clock(connection: sa.Connection) -> datetime:
 
 def _is_read_only(connection: sa.Connection) -> bool:
     return bool(connection.execute(_IS_READ_ONLY).scalar_one())
+
+
+def _read_facts(connection: sa.Connection) -> DatabaseFacts:
+    values = dict(connection.execute(_FACTS).mappings().one())
+    unsafe = {name: values[name] for name in _SAFE_IF_ON if values[name] != "on"}
+    return DatabaseFacts(
+        product=f"PostgreSQL {values['server_version'].split()[0]}",
+        place="",
+        pooler=None,
+        revision=schema.read_revision(connection),
+        unsafe_settings=unsafe,
+        encoding=values["server_encoding"],
+        write_obstacle="the server, which is read-only" if values["transaction_read_only"] == "on" else None,
+        connections=int(values["max_connections"]) - int(values["superuser_reserved_connections"]),
+    )

@@ -131,6 +131,29 @@ def parse_url(url: str) -> Server:
     )
 
 
+def mask_password(url: str) -> str:
+    """Return a URL without its passwords. Raises `DatabaseUnusable` if it is not certain what they are."""
+    parse_url(url)
+    scheme, _, rest = url.partition("://")
+    rest, _, query = rest.partition("?")
+    authority, _, path = rest.partition("/")
+    login, at, hosts = authority.rpartition("@")
+    user, colon, _ = login.partition(":")
+    if "@" in path or "@" in query:
+        # A password that is not percent-encoded ends the authority early.
+        raise DatabaseUnusable("BUDKAVLE_DATABASE_URL must have a percent-encoded password")
+    options = [
+        pair if pair.partition("=")[0] in _NOT_SECRET else f"{pair.partition('=')[0]}={MASK}"
+        for pair in query.split("&")
+    ]
+    place = f"{scheme}://{user}{colon and f':{MASK}'}{at}{hosts}" + (f"/{path}" if path else "")
+    return f"{place}?{'&'.join(options)}" if query else place
+
+
+MASK = "********"
+_NOT_SECRET = {*OPTIONS, *_ALIASES} - {"password", "sslpassword"}
+
+
 def _parse_query(query: str) -> dict[str, str]:
     options: dict[str, str] = {}
     for pair in filter(None, query.split("&")):

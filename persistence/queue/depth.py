@@ -43,6 +43,14 @@ async def count_dead_rows(database: Database) -> int | None:
     return await database.read(_count_dead_rows)
 
 
+async def count_blocked(database: Database) -> int:
+    """Return the number of waiting deliveries that are set aside behind an earlier one of their key."""
+    return await database.read(_count_blocked)
+
+
+_BLOCKED = sa.select(sa.func.count()).where(
+    deliveries.c.due.is_(None), deliveries.c.state == sa.literal_column(f"'{DeliveryState.WAITING}'")
+)
 _DEAD_ROWS = sa.text("select n_dead_tup from pg_stat_user_tables where relid = cast('deliveries' as regclass)")
 _COUNTED = (
     sa.select(
@@ -77,3 +85,8 @@ def _list_depths(connection: sa.Connection, now: datetime) -> list[Depth]:
 @short_read
 def _count_dead_rows(connection: sa.Connection) -> int | None:
     return None if connection.dialect.name == "sqlite" else int(connection.execute(_DEAD_ROWS).scalar_one())
+
+
+@long_read
+def _count_blocked(connection: sa.Connection) -> int:
+    return int(connection.execute(_BLOCKED).scalar_one())

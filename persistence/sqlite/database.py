@@ -7,6 +7,8 @@ much data, runs in a thread.
 
 import asyncio
 import contextlib
+import os
+import shutil
 import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +26,7 @@ import sqlalchemy as sa
 from domain.errors import StorageFailed
 from persistence import schema
 from persistence.batches import Batcher
-from persistence.database import DatabaseUnusable, NamedLocks, to_json
+from persistence.database import DatabaseFacts, DatabaseUnusable, NamedLocks, to_json
 from persistence.notifier import Notifier, web_messages_raise_events
 from persistence.prepared import PreparedStatement
 from persistence.sqlite.errors import storage_errors
@@ -175,6 +177,21 @@ class SqliteDatabase:
 
     async def check_version(self) -> None:
         await self.read(schema.check)
+
+    async def read_facts(self) -> DatabaseFacts:
+        def read(connection: sa.Connection) -> DatabaseFacts:
+            journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+            return DatabaseFacts(
+                product=f"SQLite {sqlite3.sqlite_version}",
+                place=str(self._path),
+                pooler=None,
+                revision=schema.read_revision(connection),
+                unsafe_settings={} if journal == "wal" else {"journal_mode": journal},
+                write_obstacle=_find_write_obstacle(self._path),
+                free_bytes=shutil.disk_usage(self._path.parent).free,
+            )
+
+        return await self._read_in_thread(read)
 
     async def close(self) -> None:
         await self._notifier.close()
@@ -402,6 +419,11 @@ def _set_up(connection: sqlite3.Connection, busy_seconds: int) -> None:
     # Deleted data must not remain in the file.
     connection.execute("PRAGMA secure_delete=ON")
     connection.execute(f"PRAGMA busy_timeout={busy_seconds * 1000}")
+
+
+def _find_write_obstacle(path: Path) -> str | None:
+    """Return the file or folder that this user cannot write, if there is one. SQLite creates files next to its own."""
+    return next((str(each) for each in (path, path.resolve().parent) if not os.access(each, os.W_OK)), None)
 
 
 _ONLY_READS = "PRAGMA query_only=ON"
