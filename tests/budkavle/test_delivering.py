@@ -1,7 +1,9 @@
 """Workers as processes: they deliver, shut down cleanly, and take over from a dead worker."""
 
 import re
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,6 +92,11 @@ def test_reference_lists_exactly_the_existing_metrics(sqlite_url: str) -> None:
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         for sample in samples:
             assert sorted(sample.labels) == sorted(labels.replace(",", "").split()), name
+    if shutil.which("promtool") is not None:
+        checked = subprocess.run(
+            ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
+        )
+        assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
 def test_stopping_worker_settles_running_deliveries_and_leaves_the_others(database_url: str) -> None:
