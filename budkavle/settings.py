@@ -1,7 +1,7 @@
 """All settings, from the environment: `BUDKAVLE_` and the name in capitals."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -322,21 +322,28 @@ OTHER_VARIABLES = frozenset(
 """Variables of command options that are not settings."""
 
 
+def find_unknown_variables(names: Iterable[str]) -> dict[str, str | None]:
+    """Return the variables with the prefix `BUDKAVLE_` that do not exist, each with the most similar known one."""
+    known = {name.upper() for name in Settings.model_fields}
+    known |= {name.removeprefix(PREFIX) for name in OTHER_VARIABLES}
+    unknown = {}
+    for variable in sorted(names):
+        name = variable.upper().removeprefix(PREFIX)
+        if variable.upper().startswith(PREFIX) and name not in known:
+            similar = difflib.get_close_matches(name, sorted(known), 1, _LEAST_SIMILARITY)
+            unknown[variable] = f"{PREFIX}{similar[0]}" if similar else None
+    return unknown
+
+
 def check_variables(names: Iterable[str]) -> None:
     """Check that each of these variables with the prefix `BUDKAVLE_` exists.
 
     Raises `SettingsUnusable` with all unknown variables and the most similar known ones.
     """
-    known = {name.upper() for name in Settings.model_fields}
-    known |= {name.removeprefix(PREFIX) for name in OTHER_VARIABLES}
-    faults = []
-    for variable in sorted(names):
-        name = variable.upper().removeprefix(PREFIX)
-        if variable.upper().startswith(PREFIX) and name not in known:
-            similar = difflib.get_close_matches(name, sorted(known), 1, _LEAST_SIMILARITY)
-            faults.append(
-                f"{variable} is not a setting" + (f" (did you mean {PREFIX}{similar[0]}?)" if similar else "")
-            )
+    faults = [
+        f"{variable} is not a setting" + (f" (did you mean {similar}?)" if similar else "")
+        for variable, similar in find_unknown_variables(names).items()
+    ]
     if faults:
         raise SettingsUnusable(f"unknown settings: {'; '.join(faults)}")
 
@@ -351,10 +358,38 @@ def read_settings(**overrides: object) -> Settings:
     Raises `SettingsUnusable` with all faults in one line, without values, which may be secret.
     """
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]  # pydantic checks them.
+        return _build(_drop_none(overrides))
     except ValidationError as exc:
-        faults = "; ".join(
-            f"BUDKAVLE_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"
-            for fault in exc.errors(include_input=False, include_url=False)
-        )
+        faults = "; ".join(f"{PREFIX}{name.upper()}: {fault}" for name, fault in _list_faults(exc).items())
         raise SettingsUnusable(f"unusable settings: {faults}") from None
+
+
+def read_usable_settings(**overrides: object) -> tuple[Settings, dict[str, str]]:
+    """Return settings with substitutes for unusable values, and the faults of these by the name of the setting."""
+    given = _drop_none(overrides)
+    faults: dict[str, str] = {}
+    while True:
+        substitutes = {name: _SUBSTITUTES.get(name, Settings.model_fields[name].default) for name in faults}
+        try:
+            return _build(given | substitutes), faults
+        except ValidationError as exc:
+            # A fault can appear only after that of another setting, and each appears once.
+            faults = _list_faults(exc) | faults
+
+
+_SUBSTITUTES = {"delivery_lease": 3600}
+"""Values for settings whose default may be unusable in combination with others."""
+
+
+def _drop_none(overrides: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in overrides.items() if value is not None}
+
+
+def _build(given: Mapping[str, object]) -> Settings:
+    return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them.
+
+
+def _list_faults(error: ValidationError) -> dict[str, str]:
+    """Return the faults by the name of the setting, without values."""
+    faults = error.errors(include_input=False, include_url=False)
+    return {str(fault["loc"][0]): fault["msg"] for fault in faults}

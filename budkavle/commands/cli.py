@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from budkavle.commands.console import load_command_settings, print_line, run_with_database
-from budkavle.commands.option_types import ProcessCount
+from budkavle.commands.option_types import ProcessCount, service_options
 from budkavle.documentation import list_documentation
 from domain.errors import BudkavleError, StorageFailed
 
@@ -25,13 +25,18 @@ _MODULES = {
     "api-key": "budkavle.commands.api_keys",
     "apply": "budkavle.commands.apply",
     "audit": "budkavle.commands.audit",
+    "config": "budkavle.commands.config",
     "contract-check": "budkavle.commands.contract_check",
     "deliveries": "budkavle.commands.deliveries",
+    "doctor": "budkavle.commands.doctor",
     "messages": "budkavle.commands.web_messages",
     "mock-open-e": "budkavle.commands.mock_open_e",
     "receiver-check": "budkavle.commands.receiver_check",
 }
 """Modules of commands, imported when the command is used, so that other commands start quickly."""
+
+_REPORTS_UNKNOWN_VARIABLES = {"config", "doctor"}
+"""Commands that report unknown variables themselves."""
 
 
 class _Commands(click.Group):
@@ -46,15 +51,20 @@ class _Commands(click.Group):
             self.add_command(getattr(importlib.import_module(_MODULES[cmd_name]), name))
         return super().get_command(ctx, cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not ctx.meta[_ASKS_FOR_HELP] and args[0] not in _REPORTS_UNKNOWN_VARIABLES:
+            with _disable_collections():
+                _check_environment()
+        return super().resolve_command(ctx, args)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_ASKS_FOR_HELP] = not {"-h", "--help"}.isdisjoint(args)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            if not ctx.meta[_ASKS_FOR_HELP]:
-                with _disable_collections():
-                    _check_environment()
             return super().invoke(ctx)
         except StorageFailed as exc:
             raise click.ClickException(exc.explanation or f"{exc} {exc.reason}".rstrip()) from exc
@@ -95,11 +105,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--host", help="Instead of BUDKAVLE_HOST.")
-@click.option("--port", type=int, help="Instead of BUDKAVLE_PORT; 0 selects a free port.")
-@click.option("--tls-cert", metavar="FILE", help="Instead of BUDKAVLE_TLS_CERT.")
-@click.option("--tls-key", metavar="FILE", help="Instead of BUDKAVLE_TLS_KEY.")
-@click.option("--client-ca", metavar="FILE", help="Instead of BUDKAVLE_CLIENT_CA.")
+@service_options
 @click.option("--with-worker", is_flag=True, help="Deliver events in this process too.")
 @click.option(
     "--processes",

@@ -1,14 +1,17 @@
-"""Types of options that several commands use."""
+"""Options that several commands use, and their types."""
 
 import os
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from domain.callers import parse_scope
 from domain.subscriptions import COPENHAGEN
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_PROCESSES = 256
 MAX_DAYS = 1826
@@ -85,3 +88,19 @@ class ProcessCount(click.ParamType[int]):
         if not text.isdecimal() or not 1 <= int(text) <= MAX_PROCESSES:
             self.fail(f"{value!r} is neither `auto` nor a number from 1 to {MAX_PROCESSES}", param, ctx)
         return int(text)
+
+
+_SERVICE_OPTIONS = (
+    click.option("--host", help="Instead of BUDKAVLE_HOST."),
+    click.option("--port", type=int, help="Instead of BUDKAVLE_PORT; 0 selects a free port."),
+    click.option("--tls-cert", metavar="FILE", help="Instead of BUDKAVLE_TLS_CERT."),
+    click.option("--tls-key", metavar="FILE", help="Instead of BUDKAVLE_TLS_KEY."),
+    click.option("--client-ca", metavar="FILE", help="Instead of BUDKAVLE_CLIENT_CA."),
+)
+
+
+def service_options(function: F) -> F:
+    """Add the options that replace settings of the service."""
+    for option in reversed(_SERVICE_OPTIONS):
+        function = option(function)
+    return function

@@ -210,7 +210,9 @@ def test_each_command_that_a_page_shows_runs(
         database.write_bytes(content)
         result = invoke(sqlite_url, *words, open_e_external_url=open_e_url, settle_margin="0")
         is_name = all(re.fullmatch("[a-z-]+", word) and not word.startswith("-") for word in words)
-        if result.exit_code != 0 and not (is_name and result.exit_code == 2):
+        # This installation has deliveries that no worker delivers.
+        has_found_problem = words[0] == "doctor" and result.exit_code == 1
+        if result.exit_code != 0 and not (is_name and result.exit_code == 2) and not has_found_problem:
             failed[command] = result.output
     assert failed == {}
 

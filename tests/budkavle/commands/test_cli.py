@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from budkavle.commands.cli import _MODULES, main
+from budkavle.commands.cli import _MODULES, _REPORTS_UNKNOWN_VARIABLES, main
 from budkavle.commands.contract_check_tokens import SECRET
 from budkavle.settings import OTHER_VARIABLES
 from domain.api_keys import hash_key
@@ -181,7 +181,14 @@ ARGUMENTS = {
 }
 """Arguments with which the commands that need some are tried."""
 
-WITHOUT_DATABASE = {("contract-check",), ("dev",), ("mock-open-e",), ("receiver-check",)}
+WITHOUT_DATABASE = {
+    ("config", "show"),
+    ("contract-check",),
+    ("dev",),
+    ("doctor",),
+    ("mock-open-e",),
+    ("receiver-check",),
+}
 COMMANDS = [(*path, *ARGUMENTS.get(path, ())) for path in LEAF_COMMANDS if path not in WITHOUT_DATABASE]
 RUNNING = [("serve", "--port", "0"), ("worker",)]
 CREATING = [
@@ -314,8 +321,10 @@ def test_help_and_version_need_no_configuration(invoke: Invoke) -> None:
     assert KEY not in result.stdout
 
 
-@pytest.mark.parametrize("path", LEAF_COMMANDS, ids=" ".join)
-def test_every_command_rejects_an_unknown_variable(
+@pytest.mark.parametrize(
+    "path", [path for path in LEAF_COMMANDS if path[0] not in _REPORTS_UNKNOWN_VARIABLES], ids=" ".join
+)
+def test_command_rejects_an_unknown_variable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)

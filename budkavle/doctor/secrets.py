@@ -1,0 +1,60 @@
+"""Checks of secrets: those of the settings, and the references of the catalogue. No value is ever in a finding."""
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from budkavle.doctor.certificates import check_permissions
+from budkavle.doctor.findings import Findings
+from budkavle.sealing import SealRefused, read_private_key
+from budkavle.settings import Settings
+from delivery.references import ReceiverMisconfigured, read_signing_key, resolve_path
+from domain.catalogue import System
+
+MIN_KEY_BYTES = 24
+"""Minimum bytes of a signing key. Source: Standard Webhooks, signature scheme."""
+
+
+def check_setting_secrets(findings: Findings, settings: Settings) -> None:
+    """Check the accounts for Open-E and the key of the seals."""
+    for instance, account in settings.build_accounts().items():
+        variable = f"BUDKAVLE_OPEN_E_{instance.name}"
+        if bool(account.username) != bool(account.password):
+            findings.add_problem(
+                f"{variable}_USERNAME and {variable}_PASSWORD belong together", "set both, or none of them"
+            )
+        elif account.username:
+            findings.add_ok(f"{variable}_PASSWORD is set")
+        url = urlsplit(account.url)
+        if account.username and url.scheme == "http" and url.hostname not in {"127.0.0.1", "::1", "localhost"}:
+            findings.add_warning(f"{variable}_URL sends a password without TLS", "use https://")
+    if settings.audit_seal_key is not None:
+        try:
+            read_private_key(settings.audit_seal_key)
+        except SealRefused as exc:
+            findings.add_problem(f"BUDKAVLE_AUDIT_SEAL_KEY: {exc}", "name a PEM file with an Ed25519 key")
+        else:
+            findings.add_ok("BUDKAVLE_AUDIT_SEAL_KEY is readable")
+        check_permissions(findings, "BUDKAVLE_AUDIT_SEAL_KEY", settings.audit_seal_key)
+    if not findings.found:
+        findings.add_ok("the settings have none")
+
+
+def check_webhook_secrets(findings: Findings, systems: Iterable[System]) -> None:
+    """Check that the webhook secrets of the catalogue can be resolved here and are strong enough."""
+    number = 0
+    for system in systems:
+        for reference in system.webhook_secrets:
+            number += 1
+            name = f"system {system.id}: {reference}"
+            try:
+                key = read_signing_key(reference)
+            except ReceiverMisconfigured as exc:
+                findings.add_problem(f"system {system.id}: {exc}", "set it where the workers run, and check there")
+                continue
+            if len(key) < MIN_KEY_BYTES:
+                findings.add_problem(
+                    f"{name} has {len(key)} bytes, fewer than {MIN_KEY_BYTES}", "rotate it: see how-to/catalogue.md"
+                )
+            if reference.startswith("file:"):
+                check_permissions(findings, name, resolve_path(reference))
+    findings.add_ok(f"{number} webhook secrets in the catalogue")
