@@ -151,6 +151,9 @@ class Api:
     def publish(self, event: Any, **options: Any) -> requests.Response:
         return self.call("POST", EVENT, body=event, **options)
 
+    def event_status(self, event_id: str, **options: Any) -> requests.Response:
+        return self.call("GET", f"{EVENT}/{event_id}", **options)
+
     def deliveries(self, system: str | None = None, **query: Any) -> list[dict[str, Any]]:
         """Return the waiting and parked deliveries of the system, from all pages."""
         query = {"systemIdentifier": system or self.target.system, **query}

@@ -123,6 +123,10 @@ class NotFound(BudkavleError):
     """The object does not exist."""
 
 
+class EventNotFound(NotFound):
+    """The event does not exist, or the caller may not publish it."""
+
+
 class Conflict(BudkavleError):
     """The request conflicts with existing data."""
 

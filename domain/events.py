@@ -36,6 +36,17 @@ class Event:
     body: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EventStatus:
+    """The numbers of deliveries of an event by state, and the orgType and orgCode of the event."""
+
+    org_type: int
+    org_code: int
+    delivered: int
+    waiting: int
+    parked: int
+
+
 def is_too_large(body: Mapping[str, Any]) -> bool:
     """Return whether a body exceeds the maximum size."""
     return len(_to_json(body).encode()) > MAX_BODY_BYTES

@@ -32,6 +32,7 @@ class ErrorCode(IntEnum):
     NAMED_TWICE = 150103
     ANOTHER_EVENT = 150104
     NO_SUBSCRIPTION = 150105
+    NO_EVENT = 150106
 
 
 class Identity(NamedTuple):

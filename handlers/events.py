@@ -1,15 +1,16 @@
-"""The operation of spec/subscriptions.yaml that publishes an event."""
+"""The operations of spec/subscriptions.yaml that publish an event, and return its status."""
 
 from typing import Any
 
 from starlette.responses import Response
 
-from domain.errors import PublicationForbidden, RefusalReason, UnknownType, Violation
+from domain.errors import EventNotFound, PublicationForbidden, RefusalReason, UnknownType, Violation
 from domain.events import MAX_BODY_BYTES, Event, contains_nul, is_too_large
 from handlers.errors.error_list_texts import build_contract_violation, build_unknown_type_violation
 from handlers.errors.error_lists import InvalidEntries
 from handlers.requests import Request
 from openapi import replies
+from persistence import events as stored
 from persistence import outbox
 from persistence.outbox import Publication
 
@@ -38,6 +39,19 @@ async def opret_besked(request: Request) -> Response:
     services.wake_worker()
     reply = replies.accepted if published.is_new else replies.ok
     return reply({"beskedId": published.event_id, "abonnementer": published.subscriptions})
+
+
+async def hent_beskedstatus(request: Request) -> Response:
+    """Return how many messages of an event have been delivered, wait or are parked."""
+    request.raise_violations()
+    event_id = request.parameters["beskedId"].lower()
+    status = await stored.find_status(request.services.database, event_id)
+    # Callers must not learn which ids exist.
+    if status is None or not request.caller.may_publish(status.org_type, status.org_code):
+        raise EventNotFound
+    return replies.ok(
+        {"beskedId": event_id, "leveret": status.delivered, "venter": status.waiting, "parkeret": status.parked}
+    )
 
 
 def _authorise_publication(request: Request) -> None:

@@ -36,6 +36,7 @@ CALLS: tuple[BudkavleError, ...] = (
     errors.Unauthenticated(RefusalReason.NO_CERTIFICATE),
     errors.Forbidden(RefusalReason.SYSTEM_NOT_AUTHORISED),
     errors.Conflict(),
+    errors.EventNotFound(),
     errors.NotFound(),
     errors.UnsupportedMediaType(),
     errors.TooLarge(limit=1),

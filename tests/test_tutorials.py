@@ -84,6 +84,13 @@ def test_first_subscription_works_as_written(shell: Shell) -> None:
     assert "/webhook: signature verified" in page
 
 
+def test_status_of_an_event_works_as_written(shell: Shell) -> None:
+    accepted, counted = (json.loads(output) for output in shell.paste("docs/how-to/publish-events.md"))
+    assert accepted["abonnementer"] == 1
+    assert counted["beskedId"] == accepted["beskedId"]
+    assert counted["leveret"] + counted["venter"] == 1
+
+
 def test_first_start_of_an_installation_works_as_written(tmp_path: Path) -> None:
     script = read_block("docs/how-to/deploy.md", "export").replace("/var/lib/budkavle/", f"{tmp_path}/")
     script = script.replace("budkavle serve", "exec budkavle serve --port 0")

@@ -1,6 +1,7 @@
 """The system of `budkavle dev`: its identity, its allowed subscriptions, and commands to try it."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import shlex
@@ -12,10 +13,13 @@ from budkavle.demo.issuer import CLIENT, SECRET
 from budkavle.demo.receiver import SECRET_VARIABLE
 from domain.callers import build_certificate_caller
 from domain.catalogue import Allowed, System
+from domain.errors import Conflict
+from domain.events import Event
 from domain.subscriptions import Entry, MessageType, read_time
-from persistence import catalogue, subscriptions
+from persistence import catalogue, outbox, subscriptions
 from persistence.catalogue import Apply
 from persistence.database import Database
+from persistence.outbox import Publication
 from persistence.subscriptions import SyncCall
 
 SYSTEM_ID = "550e8400-e29b-41d4-a716-446655440000"
@@ -50,13 +54,16 @@ _EVENT = {
     "identifikation": "9999999999",
     "body": {"hello": "world"},
 }
+_KNOWN_EVENT = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
+"""The event in the examples of the contract. It has no subscription."""
 _START = "2023-01-01T00:00:00"
 
 
 async def put_demo_system(database: Database, receiver: str, now: datetime, request_id: str) -> None:
     """Restore the system of the examples to its initial state, without changing the rest of the catalogue.
 
-    Its events are delivered to the receiver at that address. If it has no subscription, one is created.
+    Its events are delivered to the receiver at that address. If it has no subscription, one is created. The event of
+    the examples exists afterwards.
     """
     system = System(
         SYSTEM_ID,
@@ -79,6 +86,10 @@ async def put_demo_system(database: Database, receiver: str, now: datetime, requ
         entry = Entry(0, 1, 101, 202, "/webhook", read_time(_START))
         caller = build_certificate_caller(FINGERPRINT)
         await subscriptions.sync(database, SyncCall(SYSTEM_ID, [entry], now, caller, request_id))
+    event = Event(_KNOWN_EVENT, entity_type=202, org_type=1, org_code=100, change=1, created=now)
+    # The user may have published another event with this id.
+    with contextlib.suppress(Conflict):
+        await outbox.publish(database, Publication(event, "demo", request_id))
 
 
 def build_subscription_commands(service: str, api_key: str) -> str:

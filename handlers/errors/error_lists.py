@@ -41,6 +41,10 @@ _KIND = {
         "Klientcertifikatet har ikke adgang til et system med den angivne systemIdentifier",
     ),
     errors.Conflict: (ErrorCode.ANOTHER_EVENT, "Der er allerede oprettet en anden besked med samme beskedId"),
+    errors.EventNotFound: (
+        ErrorCode.NO_EVENT,
+        "Der findes ingen besked med den angivne beskedId, som du har adgang til",
+    ),
     errors.NotFound: (
         ErrorCode.NO_SUBSCRIPTION,
         "Systemet har intet abonnement med den angivne orgType, orgCode og entityType",

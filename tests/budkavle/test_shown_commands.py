@@ -71,6 +71,7 @@ BLOCKS = {
     ("docs/how-to/pgbouncer.md", "export"): OPERATOR,
     ("docs/how-to/postgresql.md", "export"): OPERATOR,
     ("docs/how-to/proxies.md", "budkavle serve"): OPERATOR,
+    ("docs/how-to/publish-events.md", "curl"): "tests/test_tutorials.py",
     ("docs/how-to/receive-webhooks.md", "curl"): OPERATOR,
     ("docs/how-to/receive-webhooks.md", "export"): "tests/receiver_tests/test_check_pages.py",
     ("docs/reference/contract-check.md", "pip install"): INSTALL,

@@ -13,8 +13,9 @@ from tests.handlers.callers import Certificate, create_certificate
 
 SYNC, CURRENT, ALLOWED_TYPES = "syncWebhookAbonnementer", "hentAbonnementer", "hentTilladteBeskedtyper"
 PUBLISH, WAITING, REPLAY, TEST = "opretBesked", "hentBeskeder", "genfremsendBeskeder", "sendTestbesked"
-RECEIPTS = "hentKvitteringer"
+RECEIPTS, STATUS = "hentKvitteringer", "hentBeskedstatus"
 OF_A_SYSTEM = (SYNC, CURRENT, WAITING, RECEIPTS, REPLAY, TEST)
+OF_A_PUBLISHER = (PUBLISH, STATUS)
 IDENTITY = {"org_type": ORG_TYPE, "org_code": 101, "entity_type": ALLOWED}
 
 
@@ -52,13 +53,14 @@ class SubscriptionsApi:
 
     def caller(self, operation_id: str, **arguments: Any) -> Any:
         """Return a client that is authorised for this operation."""
-        return self.publisher(**arguments) if operation_id == PUBLISH else self.system(**arguments)
+        return self.publisher(**arguments) if operation_id in OF_A_PUBLISHER else self.system(**arguments)
 
     def arguments(self, operation_id: str) -> dict[str, Any]:
         arguments: dict[str, dict[str, Any]] = {
             SYNC: {"body": self.set_of(self.subscription())},
             ALLOWED_TYPES: {"org_type": ORG_TYPE},
             PUBLISH: {"body": self.event()},
+            STATUS: {"besked_id": uuid4()},
             REPLAY: {"body": self.models.Replay(self.system_id, [uuid4()])},
             TEST: {"body": self.models.TestMessage(self.system_id, **IDENTITY)},
         }

@@ -11,10 +11,12 @@ from tests.clients.subscriptions_api import (
     ALLOWED_TYPES,
     CURRENT,
     IDENTITY,
+    OF_A_PUBLISHER,
     OF_A_SYSTEM,
     PUBLISH,
     RECEIPTS,
     REPLAY,
+    STATUS,
     SYNC,
     TEST,
     WAITING,
@@ -73,6 +75,13 @@ def no_system(call: Any, api: SubscriptionsApi) -> Any:
     return response
 
 
+@ERROR_CASES.register(400, STATUS)
+def no_event_id(call: Any, api: SubscriptionsApi) -> Any:
+    response = call(besked_id="no-event")
+    assert list_codes(response) == [(None, "beskedId", 1014)]
+    return response
+
+
 @ERROR_CASES.register(400, ALLOWED_TYPES)
 def no_org_type(call: Any, api: SubscriptionsApi) -> Any:
     response = call(org_type=-1)
@@ -102,14 +111,14 @@ def unknown_certificate(call: Any, api: SubscriptionsApi) -> Any:
     return response
 
 
-@ERROR_CASES.register(401, PUBLISH)
+@ERROR_CASES.register(401, *OF_A_PUBLISHER)
 def unknown_key(call: Any, api: SubscriptionsApi) -> Any:
     response = call(client=api.publisher("nobody-knows-it"))
     assert list_codes(response) == [(None, None, 1012)]
     return response
 
 
-@ERROR_CASES.register(403, PUBLISH)
+@ERROR_CASES.register(403, *OF_A_PUBLISHER)
 def key_of_another_scope(call: Any, api: SubscriptionsApi) -> Any:
     response = call(client=api.publisher(MESSAGES_KEY))
     assert list_codes(response) == [(None, None, 1013)]
@@ -122,6 +131,13 @@ def system_of_another(call: Any, api: SubscriptionsApi) -> Any:
     assert another.system_id != api.system_id
     response = call(client=another.system())
     assert list_codes(response) == [(None, None, 1013)]
+    return response
+
+
+@ERROR_CASES.register(404, STATUS)
+def no_event(call: Any, api: SubscriptionsApi) -> Any:
+    response = call()
+    assert list_codes(response) == [(None, None, 150106)]
     return response
 
 
@@ -164,7 +180,7 @@ def text_body_of_a_publisher(call: Any, api: SubscriptionsApi) -> Any:
     return call(client=api.publisher(change=as_text))
 
 
-ERROR_CASES.exclude(500, (*OF_A_SYSTEM, ALLOWED_TYPES, PUBLISH), because="a fault of the service itself")
+ERROR_CASES.exclude(500, (*OF_A_SYSTEM, *OF_A_PUBLISHER, ALLOWED_TYPES), because="a fault of the service itself")
 
 
 @ERROR_CASES.register(503, *OF_A_SYSTEM, ALLOWED_TYPES)
@@ -174,7 +190,7 @@ def no_database(call: Any, api: SubscriptionsApi) -> Any:
     return response
 
 
-@ERROR_CASES.register(503, PUBLISH)
+@ERROR_CASES.register(503, *OF_A_PUBLISHER)
 def no_database_for_a_publisher(call: Any, api: SubscriptionsApi) -> Any:
     response = call(client=api.publisher(url=api.broken.url))
     assert list_codes(response) == [(None, None, 1011)]

@@ -38,6 +38,7 @@ OUTCOMES: dict[str, tuple[int, int, str]] = {
     "hentAbonnementer": (200, 403, "null null 1013"),
     "hentTilladteBeskedtyper": (200, 400, "null orgType 1014"),
     "opretBesked": (202, 409, "null null 150104"),
+    "hentBeskedstatus": (200, 404, "null null 150106"),
     "hentBeskeder": (200, 400, "null limit 1014"),
     "hentKvitteringer": (200, 400, "null til 1014"),
     "genfremsendBeskeder": (200, 400, "null leveringIds 1014"),

@@ -15,10 +15,12 @@ from tests.clients.subscriptions_api import (
     ALLOWED_TYPES,
     CURRENT,
     IDENTITY,
+    OF_A_PUBLISHER,
     OF_A_SYSTEM,
     PUBLISH,
     RECEIPTS,
     REPLAY,
+    STATUS,
     SYNC,
     TEST,
     WAITING,
@@ -29,7 +31,7 @@ from tests.clients.subscriptions_errors import ERROR_CASES
 RESPONSE_CASES = ResponseCases(uncaused=dict(ERROR_CASES.uncaused), cases=[*ERROR_CASES.cases])
 RESPONSE_CASES.exclude(
     429,
-    [*OF_A_SYSTEM, ALLOWED_TYPES, PUBLISH],
+    [*OF_A_SYSTEM, *OF_A_PUBLISHER, ALLOWED_TYPES],
     because="it needs many failures in a second: openapi/observation/test_source_limits.py",
 )
 
@@ -98,6 +100,16 @@ def repeated_event(call: Any, api: SubscriptionsApi) -> Any:
     assert (first.status_code, first.parsed) == (202, again.parsed)
     assert again.parsed.besked_id == sent.besked_id
     return again
+
+
+@RESPONSE_CASES.register(200, STATUS)
+def waiting_messages(call: Any, api: SubscriptionsApi) -> Any:
+    api.sync(api.subscription(org_code=8))
+    accepted = api.generated.operation(PUBLISH).sync(client=api.publisher(), body=api.event(org_code=8))
+    response = call(besked_id=accepted.besked_id)
+    status = response.parsed
+    assert (status.besked_id, status.leveret, status.venter, status.parkeret) == (accepted.besked_id, 0, 1, 0)
+    return response
 
 
 @RESPONSE_CASES.register(200, WAITING)

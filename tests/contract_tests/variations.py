@@ -19,7 +19,7 @@ FIXED_TEXTS = {
     "element with key 'flowInstanceId' must have value of numeric type",
     "size must be between 3 and 128",
 }
-BEGINNINGS, WHOLE_TEXTS = {1003, 1014, 150000, 150002, 150101}, {150104, 150105}
+BEGINNINGS, WHOLE_TEXTS = {1003, 1014, 150000, 150002, 150101}, {150104, 150105, 150106}
 """Texts that the contract specifies, by error number."""
 CURSOR = str.maketrans("0123456789abcdef", "f0e1d2c3b4a59687")
 _turns = count()

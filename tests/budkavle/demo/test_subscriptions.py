@@ -14,7 +14,7 @@ from budkavle.demo.subscriptions import FINGERPRINT, SYSTEM_ID, build_subscripti
 from domain.catalogue import Allowed, Catalogue
 from domain.subscriptions import Identity, MessageType
 from persistence import catalogue as stored
-from persistence import subscriptions
+from persistence import events, subscriptions
 from persistence.catalogue import Apply
 from persistence.database import Database
 from tests.catalogues import OTHER_ID, build_catalogue, build_system
@@ -61,6 +61,15 @@ def test_demo_creates_one_subscription_unless_others_exist(database_url: str) ->
         put(database_url)
         (one,) = run_with_database(database_url, lambda database: subscriptions.list_subscriptions(database, SYSTEM_ID))
         assert one.identity == Identity(1, 101, 202)
+
+
+def test_demo_has_the_event_of_the_examples(database_url: str) -> None:
+    spec: dict[str, Any] = yaml.safe_load((REPOSITORY / "spec" / "subscriptions.yaml").read_text())
+    event_id = spec["paths"]["/v1/besked/{beskedId}"]["get"]["parameters"][0]["example"]
+    for _ in range(2):
+        put(database_url)
+        status = run_with_database(database_url, lambda database: events.find_status(database, event_id))
+        assert (status.waiting, status.delivered, status.parked) == (0, 0, 0)
 
 
 def test_printed_certificate_is_in_the_catalogue(database_url: str) -> None:

@@ -3,7 +3,7 @@ import createClient from "openapi-fetch";
 import type { components, operations, paths } from "../generated/subscriptions.js";
 import { check, type Given, type Outcome } from "./outcomes.js";
 
-type Errors = components["schemas"]["Errors"];
+type Errors = components["schemas"]["Errors"] | components["schemas"]["EventErrors"];
 type Subscription = components["schemas"]["Subscription"];
 
 const IDENTITY = { orgType: 1, orgCode: 101, entityType: 202 };
@@ -54,6 +54,16 @@ export function subscriptions(given: Given): Record<keyof operations, () => Prom
       const good = await publisher.POST("/v1/besked", { body: event });
       check(good.data?.abonnementer === 1, "it goes to one");
       const bad = await publisher.POST("/v1/besked", { body: { ...event, aendringstype: 3 } });
+      return { good: good.response.status, bad: bad.response.status, told: told(bad.error) };
+    },
+    async hentBeskedstatus() {
+      const event = { ...IDENTITY, aendringstype: 1, beskedId: crypto.randomUUID() } as const;
+      await publisher.POST("/v1/besked", { body: event });
+      const path = { beskedId: event.beskedId };
+      const good = await publisher.GET("/v1/besked/{beskedId}", { params: { path } });
+      check(good.data?.venter === 1 && good.data.leveret === 0, "it waits");
+      const unknown = { beskedId: crypto.randomUUID() };
+      const bad = await publisher.GET("/v1/besked/{beskedId}", { params: { path: unknown } });
       return { good: good.response.status, bad: bad.response.status, told: told(bad.error) };
     },
     async hentBeskeder() {

@@ -1,0 +1,85 @@
+"""The numbers of deliveries of an event, on each database."""
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+
+from domain.deliveries import AttemptOutcome
+from domain.events import EventStatus
+from persistence import events, tables
+from persistence.database import Database
+from persistence.queue import claims
+from persistence.work import queue_read, short_write
+from tests.factories import NOW
+from tests.persistence.catalogues import build_entry, prepare, sync
+from tests.persistence.queues import build_lease, build_settled, claim, publish
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_status_counts_waiting_parked_and_delivered_messages(database: Database) -> None:
+    await prepare(database)
+    await sync(database, [build_entry()])
+    expected = {
+        AttemptOutcome.DONE: EventStatus(1, 101, delivered=1, waiting=0, parked=0),
+        AttemptOutcome.AGAIN: EventStatus(1, 101, delivered=0, waiting=1, parked=0),
+        AttemptOutcome.PARK: EventStatus(1, 101, delivered=0, waiting=0, parked=1),
+    }
+    for outcome, status in expected.items():
+        event_id = (await publish(database)).event_id
+        waiting = EventStatus(1, 101, delivered=0, waiting=1, parked=0)
+        assert await events.find_status(database, event_id) == waiting
+        (claimed,) = await claim(database)
+        await claims.settle(database, build_lease(), [build_settled(claimed, outcome, NOW.replace(year=2999))])
+        assert await events.find_status(database, event_id) == status
+    assert await events.find_status(database, str(uuid4())) is None
+
+
+async def test_status_of_a_removed_event_is_that_of_its_receipts(database: Database) -> None:
+    await prepare(database)
+    await sync(database, [build_entry()])
+    event_id = (await publish(database)).event_id
+    (claimed,) = await claim(database)
+    await claims.settle(database, build_lease(), [build_settled(claimed)])
+    for table, status in (
+        (tables.events, EventStatus(1, 101, delivered=1, waiting=0, parked=0)),
+        (tables.receipts, None),
+    ):
+
+        @short_write
+        def remove(connection: sa.Connection, table: sa.Table = table) -> None:
+            connection.execute(table.delete())
+
+        await database.write(remove)
+        assert await events.find_status(database, event_id) == status
+
+
+async def test_status_reads_indexes(database: Database) -> None:
+    """Neither the events nor the queue nor the receipts are read as a whole, whatever was known of them before."""
+    await prepare(database)
+    await sync(database, [build_entry()])
+    event_id = (await publish(database)).event_id
+    # The driver may keep the plan for the empty tables.
+    for _ in range(10):
+        await events.find_status(database, event_id)
+
+    @queue_read
+    def explain(connection: sa.Connection) -> str:
+        dialect = connection.dialect.name
+        text = str(events._COUNT[dialect].statement).replace(":event_id", f"'{_write_id(event_id, dialect)}'")
+        word = "explain query plan" if dialect == "sqlite" else "explain (format json)"
+        rows = connection.exec_driver_sql(f"{word} {text}").all()
+        return json.dumps([[str(value) for value in row] for row in rows])
+
+    plan = await database.read(explain)
+    for name in ("ix_deliveries_event_id", "ix_receipts_event_id"):
+        assert name in plan, plan
+    assert "Seq Scan" not in plan, plan
+    assert not [table for table in ("events", "deliveries", "receipts") if f"SCAN {table}" in plan], plan
+
+
+def _write_id(event_id: str, dialect: str) -> Any:
+    return event_id if dialect == "postgresql" else event_id.replace("-", "")
