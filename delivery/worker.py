@@ -32,8 +32,9 @@ from domain.deliveries import (
     retry_delay,
 )
 from domain.errors import StorageFailed
+from persistence import delivery_pauses
 from persistence.database import Database
-from persistence.queue import claims, due_deliveries, housekeeping, pauses, receipts
+from persistence.queue import claims, due_deliveries, housekeeping, receipts, target_pauses
 from persistence.queue.claims import Lease, SettledAttempt
 from persistence.queue.due_deliveries import DueDelivery, LookMemory
 from persistence.queue.housekeeping import FIRST_EVENT
@@ -188,7 +189,7 @@ class Worker:
         seconds = POLL_SECONDS
         while not await self._is_woken_within(seconds) and self._is_idle() and is_watched():
             try:
-                due = await due_deliveries.find_next_due(self._database)
+                due = await due_deliveries.find_next_due(self._database, self._now())
             except StorageFailed:
                 # The next turn reports it.
                 return
@@ -331,7 +332,7 @@ class Worker:
             # Store the pauses before any worker can claim deliveries of these targets again.
             storing, self._pauses = self._pauses, {}
             try:
-                await pauses.pause(self._database, storing)
+                await target_pauses.pause(self._database, storing)
             except BaseException:
                 self._pauses = storing | self._pauses
                 raise
@@ -344,10 +345,10 @@ class Worker:
         """Make waiting deliveries of recovered targets due soon. Most targets have none."""
         recovered, self._recovered = self._recovered, {}
         try:
-            waiting = await pauses.find_waiting(self._database, recovered, PULLED_AT_ONCE)
+            waiting = await target_pauses.find_waiting(self._database, recovered, PULLED_AT_ONCE)
             for target, start in list(recovered.items()):
                 if target in waiting:
-                    number, following = await pauses.pull_forward(self._database, target, start, PULLED_AT_ONCE)
+                    number, following = await target_pauses.pull_forward(self._database, target, start, PULLED_AT_ONCE)
                     if number == PULLED_AT_ONCE:
                         self._recovered.setdefault(target, following)
                 del recovered[target]
@@ -360,6 +361,11 @@ class Worker:
         remaining = await claims.settle(self._database, lease, settling)
         stored = {item.number for item in settling} - remaining
         self._finished = [item for item in self._finished if item.number not in stored]
+
+    async def _end_delivery_pauses(self, now: datetime) -> None:
+        for pause in await delivery_pauses.remove_ended(self._database, now):
+            identity = None if pause.identity is None else "/".join(map(str, pause.identity))
+            log.info("delivery_pause_ended", system=pause.system_id, subscription=identity)
 
     async def _prune_events(self, before: datetime) -> None:
         """Delete old events. If many are kept for their deliveries, the next call continues after those."""
@@ -383,7 +389,8 @@ class Worker:
                 released = await housekeeping.release_stuck(self._database, now)
                 if released:
                     log.warning("stuck_deliveries_released", number=released)
-                await pauses.prune_pauses(self._database, now)
+                await target_pauses.prune_pauses(self._database, now)
+                await self._end_delivery_pauses(now)
                 await self._prune_events(now - self._limits.event_retention)
                 await self._prune_receipts(now - self._limits.receipt_retention)
             except StorageFailed as exc:

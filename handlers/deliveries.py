@@ -6,13 +6,15 @@ from typing import Any
 from starlette.responses import Response
 
 from domain.deliveries import DeliveryState, NotReplayed, QueuedDelivery
+from domain.delivery_pauses import DeliveryPause, find_pause
 from domain.events import NO_OBJECT, Event
-from domain.subscriptions import write_time
+from domain.subscriptions import Identity, write_time
 from handlers import paging
 from handlers.requests import Request
 from handlers.security.authorisation import SYSTEM, authorise_system
 from openapi import replies
 from persistence import deliveries as queued
+from persistence import delivery_pauses
 from persistence.deliveries import TrialEvent
 from persistence.outbox import Publication
 
@@ -35,9 +37,11 @@ async def hent_beskeder(request: Request) -> Response:
     limit: int = parameters.get("limit", MAX_PAGE)
     after = paging.decode_number(parameters["after"]) if "after" in parameters else 0
     state = None if status is None else _STATE[status]
-    page = await queued.list_page(request.services.database, system_id, state, after, limit + 1)
+    services = request.services
+    page = await queued.list_page(services.database, system_id, state, after, limit + 1)
+    pauses = await delivery_pauses.list_pauses(services.database, services.now(), system_id)
 
-    response = await asyncio.to_thread(_write_page, page[:limit])
+    response = await asyncio.to_thread(_write_page, page[:limit], pauses)
     if len(page) > limit:
         filters = "" if status is None else f"&status={status}"
         position = f"limit={limit}&after={paging.encode_number(page[limit - 1].number)}"
@@ -95,13 +99,16 @@ def _write_not_replayed(delivery: NotReplayed) -> dict[str, Any]:
     }
 
 
-def _write_page(page: list[QueuedDelivery]) -> Response:
-    return replies.ok({"beskeder": [_write(item) for item in page]})
+def _write_page(page: list[QueuedDelivery], pauses: list[DeliveryPause]) -> Response:
+    return replies.ok({"beskeder": [_write(item, pauses) for item in page]})
 
 
-def _write(item: QueuedDelivery) -> dict[str, Any]:
+def _write(item: QueuedDelivery, pauses: list[DeliveryPause]) -> dict[str, Any]:
+    pause = find_pause(pauses, item.system_id, Identity(item.org_type, item.org_code, item.entity_type))
     # While a worker has claimed the delivery, its due time is the end of the lease.
     next_attempt = None if item.is_held else item.due
+    if pause is not None and next_attempt is not None:
+        next_attempt = None if pause.until is None else max(next_attempt, pause.until)
     return {
         "leveringId": item.id,
         "beskedId": item.event_id,
@@ -117,4 +124,6 @@ def _write(item: QueuedDelivery) -> dict[str, Any]:
         "httpStatus": item.status,
         "aarsagTekst": item.detail,
         "blokeretAf": item.blocked_by,
+        "pauseretSiden": None if pause is None else write_time(pause.since),
+        "pauseretTil": None if pause is None or pause.until is None else write_time(pause.until),
     }

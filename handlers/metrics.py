@@ -197,13 +197,22 @@ class _DatabaseState(Collector):
         )
         oldest = GaugeMetricFamily(
             "budkavle_queue_oldest_waiting_seconds",
-            "Seconds since the oldest waiting delivery was accepted; 0 if none waits.",
+            "Seconds since the oldest waiting delivery that is not paused was accepted; 0 if there is none.",
             labels=["system"],
         )
         overdue = GaugeMetricFamily(
             "budkavle_queue_overdue_deliveries",
-            "Deliveries whose next attempt should have begun more than a minute ago: no worker keeps up.",
+            "Deliveries that are not paused and whose next attempt should have begun more than a minute ago: no worker"
+            " keeps up.",
             labels=["system"],
+        )
+        paused = GaugeMetricFamily(
+            "budkavle_queue_paused_deliveries",
+            "Waiting deliveries that an operator has paused.",
+            labels=["system"],
+        )
+        pauses = GaugeMetricFamily(
+            "budkavle_delivery_pauses", "Pauses of a system and of its subscriptions.", labels=["system"]
         )
         dead_rows = GaugeMetricFamily(
             "budkavle_queue_dead_rows", "Dead rows of the queue, which PostgreSQL estimates; absent on SQLite."
@@ -216,4 +225,6 @@ class _DatabaseState(Collector):
             seconds = 0.0 if depth.oldest is None else (self._now - depth.oldest).total_seconds()
             oldest.add_metric([depth.system_id], max(0.0, seconds))
             overdue.add_metric([depth.system_id], depth.overdue)
-        return age, deliveries, oldest, overdue, dead_rows
+            paused.add_metric([depth.system_id], depth.paused)
+            pauses.add_metric([depth.system_id], depth.pauses)
+        return age, deliveries, oldest, overdue, paused, pauses, dead_rows

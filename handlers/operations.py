@@ -1,5 +1,7 @@
 """The operations of spec/operations.yaml."""
 
+import asyncio
+
 import structlog
 from starlette.responses import Response
 
@@ -8,6 +10,10 @@ from domain.web_messages import OepInstance
 from handlers import metrics
 from handlers.requests import Request
 from openapi import replies
+from persistence import delivery_pauses
+
+PAUSES_TIMEOUT_SECONDS = 1
+"""Time for the pauses of deliveries in a health check. Other requests may use all connections of the pool."""
 
 log = structlog.get_logger("budkavle.database")
 
@@ -36,7 +42,18 @@ async def get_health_ready(request: Request) -> Response:
     # A process that is about to stop is not ready for new callers.
     status = "DOWN" if request.services.is_draining() else database
     reply = replies.ok if status == "UP" else replies.unavailable
-    return reply({"status": status, "components": components})
+    pauses = await _count_delivery_pauses(request) if database == "UP" else {}
+    return reply({"status": status, "components": components} | pauses)
+
+
+async def _count_delivery_pauses(request: Request) -> dict[str, int]:
+    """Return the number of pauses as a member of the response, or nothing if the database has no time for it."""
+    try:
+        async with asyncio.timeout(PAUSES_TIMEOUT_SECONDS):
+            pauses = await delivery_pauses.list_pauses(request.services.database, request.services.now())
+    except (StorageFailed, TimeoutError):
+        return {}
+    return {"deliveryPauses": len(pauses)}
 
 
 async def get_metrics(request: Request) -> Response:

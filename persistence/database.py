@@ -96,6 +96,9 @@ class Database(Protocol):
         web messages to a type. This is best effort: workers also poll.
         """
 
+    async def wake_workers(self) -> None:
+        """Wake the workers of other processes as `notify_workers` does, and return when that is done."""
+
     def watch_deliveries(self, wake: Callable[[], None]) -> AbstractAsyncContextManager[Callable[[], bool]]:
         """Call `wake` soon after another process has made deliveries due.
 

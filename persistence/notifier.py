@@ -44,6 +44,12 @@ class Notifier:
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_all(), context=Context())
 
+    async def notify_now(self) -> None:
+        """Send a notification, and return when it is sent or has failed: workers also poll."""
+        # The error is logged already.
+        with contextlib.suppress(StorageFailed):
+            await self._send()
+
     async def close(self) -> None:
         """Drop a notification that was not sent: workers also poll."""
         if self._sending is not None:

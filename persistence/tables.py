@@ -353,6 +353,24 @@ target_pauses = sa.Table(
     sa.Column("until", UtcDateTime, nullable=False),
 )
 
+# No foreign keys: a pause holds for systems and subscriptions that are removed and return.
+delivery_pauses = sa.Table(
+    "delivery_pauses",
+    metadata,
+    sa.Column("number", BIG_ID, primary_key=True),
+    sa.Column("system_id", _build_uuid_type(), nullable=False, index=True),
+    # The identity of a subscription; null if the whole system is paused.
+    sa.Column("org_type", sa.Integer),
+    sa.Column("org_code", sa.Integer),
+    sa.Column("entity_type", sa.Integer),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("until", UtcDateTime),
+    sa.Column("operator", sa.Text, nullable=False),
+    sa.CheckConstraint(
+        "(org_type is null) = (org_code is null) and (org_type is null) = (entity_type is null)", name="identity"
+    ),
+)
+
 attempts = sa.Table(
     "attempts",
     metadata,

@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING, Any, assert_never
 import click
 
 from budkavle.commands.console import print_line, run_with_database, write_moment
+from budkavle.commands.deliveries_pauses import describe_pause, pause, paused, resume
 from budkavle.commands.deliveries_receipts import DELIVERED, print_receipt, print_receipts
 from budkavle.commands.deliveries_selection import Action, Selection, run_action, select
 from budkavle.commands.option_types import Id, Moment
 from budkavle.documentation import list_documentation
 from domain.deliveries import DeliveryState, Obstacle, Reason
+from domain.delivery_pauses import find_pause
 from domain.errors import NotFound
+from domain.subscriptions import Identity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from budkavle.commands.deliveries_selection import ChangeDeliveries
     from domain.deliveries import Attempt, NotReplayed, QueuedDelivery
+    from domain.delivery_pauses import DeliveryPause
     from persistence.database import Database
 
 _SYSTEM = click.option("--system", type=Id(), help="Only deliveries of this system.")
@@ -41,7 +46,11 @@ _IDS = click.argument("ids", type=Id(), nargs=-1)
 
 @click.group(epilog=list_documentation("how-to/deliveries.md"))
 def deliveries() -> None:
-    """List, show, replay and drop undelivered deliveries; list, show and export receipts of delivered ones."""
+    """List, show, replay, drop and pause undelivered deliveries; list, show and export receipts of delivered ones."""
+
+
+for _command in (pause, resume, paused):
+    deliveries.add_command(_command)
 
 
 @deliveries.command("list")
@@ -170,9 +179,10 @@ def drop(
 async def print_list(database: Database, selection: Selection, limit: int) -> None:
     """Print deliveries while they are read, page by page."""
     printed = 0
+    pauses = await _read_pauses(database)
     async for page in select(database, selection):
         for item in page[: limit - printed]:
-            print_line(_render_json(_describe_delivery(item)))
+            print_line(_render_json(_describe_delivery(item, pauses)))
         printed += len(page)
         if printed >= limit:
             return
@@ -187,9 +197,16 @@ async def _print_one(database: Database, delivery_id: str) -> None:
         if await print_receipt(database, delivery_id):
             return
         raise NotFound(f"There is neither a delivery nor a receipt with id '{delivery_id}'") from None
-    print_line(_render_json(_describe_delivery(item)))
+    print_line(_render_json(_describe_delivery(item, await _read_pauses(database))))
     for attempt in await stored.list_attempts(database, item.number):
         print_line(_render_json(_describe_attempt(attempt)))
+
+
+async def _read_pauses(database: Database) -> list[DeliveryPause]:
+    from budkavle.clock import measure_clock
+    from persistence import delivery_pauses
+
+    return await delivery_pauses.list_pauses(database, (await measure_clock(database)).now())
 
 
 def _build_selection(system: str | None, state: str | None, since: datetime | None, reason: str | None) -> Selection:
@@ -236,7 +253,8 @@ def _explain(unchanged: NotReplayed) -> str:
     assert_never(unchanged.obstacle)
 
 
-def _describe_delivery(item: QueuedDelivery) -> dict[str, Any]:
+def _describe_delivery(item: QueuedDelivery, pauses: Sequence[DeliveryPause]) -> dict[str, Any]:
+    identity = Identity(item.org_type, item.org_code, item.entity_type)
     values = {
         "id": item.id,
         "eventId": item.event_id,
@@ -255,6 +273,7 @@ def _describe_delivery(item: QueuedDelivery) -> dict[str, Any]:
         "status": item.status,
         "detail": item.detail,
         "blockedBy": item.blocked_by,
+        **describe_pause(find_pause(pauses, item.system_id, identity)),
     }
     return {name: value for name, value in values.items() if value is not None}
 

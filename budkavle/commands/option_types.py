@@ -1,6 +1,7 @@
 """Options that several commands use, and their types."""
 
 import os
+import re
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from domain.callers import parse_scope
-from domain.subscriptions import COPENHAGEN
+from domain.subscriptions import COPENHAGEN, Identity
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,6 +46,48 @@ class Expiry(click.ParamType[timedelta | datetime]):
         if len(text) > len(str(MAX_DAYS)) or not 1 <= int(text) <= MAX_DAYS:
             self.fail(f"{value!r} is neither a number of days from 1 to {MAX_DAYS} nor a time", param, ctx)
         return timedelta(days=int(text))
+
+
+class End(click.ParamType[timedelta | datetime]):
+    """A duration such as 90s, 30m, 2h or 3d, or a time as `Moment`."""
+
+    name = "duration or time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | datetime:
+        """Return the duration, or the time as an aware datetime."""
+        match = _DURATION.fullmatch(str(value))
+        if match is None:
+            return Moment().convert(value, param, ctx)
+        duration = int(match[1]) * _UNITS[match[2]]
+        if not timedelta() < duration <= timedelta(days=MAX_DAYS):
+            self.fail(f"{value!r} must be longer than 0 and at most {MAX_DAYS} days", param, ctx)
+        return duration
+
+
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
+
+
+class SubscriptionIdentity(click.ParamType[Identity]):
+    """The identity of a subscription within its system: orgType, orgCode and entityType, separated by slashes."""
+
+    name = "orgType/orgCode/entityType"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Identity:
+        """Return the identity."""
+        match = _IDENTITY.fullmatch(str(value))
+        if match is None or max(map(int, match.groups())) > MAX_INTEGER:
+            self.fail(f"{value!r} is not orgType/orgCode/entityType, such as 1/101/202", param, ctx)
+        return Identity(*map(int, match.groups()))
+
+
+_IDENTITY = re.compile(r"([0-9]{1,10})/(-?[0-9]{1,10})/([0-9]{1,10})", re.ASCII)
+MAX_INTEGER = 2**31 - 1
 
 
 class Scope(click.ParamType[str]):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from budkavle.commands.console import load_command_settings, print_line, run_with_database, write_moment
+from budkavle.commands.operators import get_operator
 from budkavle.commands.option_types import Id
 from budkavle.documentation import list_documentation
 from domain.web_messages import UNSETTLED_STATES, MessageState
@@ -118,7 +119,7 @@ def settle(
     from budkavle.commands import web_messages_settling as settling
 
     settings = load_command_settings()
-    operator = settling.get_operator(by)
+    operator = get_operator(by)
 
     async def work(database: Database) -> bool:
         from budkavle.clock import measure_clock

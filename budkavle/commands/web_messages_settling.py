@@ -7,8 +7,6 @@ and changes only a message in doubt, so the first one counts, and the other repo
 from __future__ import annotations
 
 import asyncio
-import getpass
-import os
 import sys
 import time
 from collections import Counter
@@ -77,15 +75,6 @@ class Desk:
             request_id=create_id(),
             detail=detail,
         )
-
-
-def get_operator(name: str | None) -> str:
-    """Return the given name, or that of the user who runs this process."""
-    try:
-        return name or getpass.getuser()
-    except (KeyError, OSError):
-        # Containers run with user ids that have no name.
-        return f"uid {os.getuid()}"
 
 
 async def find_status(database: Database, message_id: str, before: datetime) -> PublicationStatus:

@@ -24,7 +24,7 @@ NAMES = {
     *("leveringId", "beskedId", "orgType", "orgCode", "entityType", "webhookUrl", "status", "forsoeg", "oprettet"),
     *("naesteForsoeg", "aarsag", "httpStatus"),
 }
-OPTIONAL = {"aarsagTekst", "blokeretAf"}
+OPTIONAL = {"aarsagTekst", "blokeretAf", "pauseretSiden", "pauseretTil"}
 
 
 MINUTES = timedelta(minutes=15)

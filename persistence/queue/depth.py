@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 from domain.deliveries import DeliveryState
 from persistence.database import Database
-from persistence.tables import deliveries, systems
+from persistence.delivery_pauses import is_in_force
+from persistence.tables import deliveries, delivery_pauses, subscriptions, systems
 from persistence.work import long_read, short_read
 
 GRACE = timedelta(minutes=1)
@@ -21,13 +22,16 @@ class Depth:
 
     `deliveries` has the number in each state. `oldest` is when the oldest waiting delivery was accepted. `overdue`
     counts deliveries whose next attempt should have started more than a minute ago, including those of dead workers
-    that no other worker has claimed.
+    that no other worker has claimed. Both omit the deliveries that an operator has paused, of which there are `paused`.
+    `pauses` is the number of pauses of the system and its subscriptions.
     """
 
     system_id: str
     deliveries: Mapping[DeliveryState, int]
     oldest: datetime | None
     overdue: int
+    paused: int = 0
+    pauses: int = 0
 
 
 async def list_depths(database: Database, now: datetime) -> list[Depth]:
@@ -52,15 +56,40 @@ _BLOCKED = sa.select(sa.func.count()).where(
     deliveries.c.due.is_(None), deliveries.c.state == sa.literal_column(f"'{DeliveryState.WAITING}'")
 )
 _DEAD_ROWS = sa.text("select n_dead_tup from pg_stat_user_tables where relid = cast('deliveries' as regclass)")
+_now = sa.bindparam("now", type_=deliveries.c.due.type)
+_is_paused = deliveries.c.system_id.in_(
+    sa.select(delivery_pauses.c.system_id).where(
+        is_in_force(delivery_pauses, _now), delivery_pauses.c.org_type.is_(None)
+    )
+) | deliveries.c.subscription_id.in_(
+    sa.select(subscriptions.c.id)
+    .join(
+        delivery_pauses,
+        (delivery_pauses.c.system_id == subscriptions.c.system_id)
+        & (delivery_pauses.c.org_type == subscriptions.c.org_type)
+        & (delivery_pauses.c.org_code == subscriptions.c.org_code)
+        & (delivery_pauses.c.entity_type == subscriptions.c.entity_type),
+    )
+    .where(is_in_force(delivery_pauses, _now))
+)
+_is_waiting = deliveries.c.state == str(DeliveryState.WAITING)
 _COUNTED = (
     sa.select(
         deliveries.c.system_id,
         *(sa.func.count().filter(deliveries.c.state == str(state)).label(str(state)) for state in DeliveryState),
-        sa.func.min(deliveries.c.created).filter(deliveries.c.state == str(DeliveryState.WAITING)).label("oldest"),
-        sa.func.count().filter(deliveries.c.due < sa.bindparam("late")).label("overdue"),
+        sa.func.min(deliveries.c.created).filter(_is_waiting, ~_is_paused).label("oldest"),
+        sa.func.count().filter(deliveries.c.due < sa.bindparam("late"), ~_is_paused).label("overdue"),
+        sa.func.count().filter(_is_waiting, _is_paused).label("paused"),
     )
     .group_by(deliveries.c.system_id)
     .subquery()
+)
+_PAUSES = (
+    sa.select(sa.func.count())
+    .select_from(delivery_pauses)
+    .where(delivery_pauses.c.system_id == systems.c.id, is_in_force(delivery_pauses, _now))
+    .correlate(systems)
+    .scalar_subquery()
 )
 _DEPTHS = (
     sa.select(
@@ -68,6 +97,8 @@ _DEPTHS = (
         *(sa.func.coalesce(_COUNTED.c[str(state)], 0).label(str(state)) for state in DeliveryState),
         _COUNTED.c.oldest,
         sa.func.coalesce(_COUNTED.c.overdue, 0).label("overdue"),
+        sa.func.coalesce(_COUNTED.c.paused, 0).label("paused"),
+        _PAUSES.label("pauses"),
     )
     .outerjoin(_COUNTED, _COUNTED.c.system_id == systems.c.id)
     .order_by(systems.c.id)
@@ -77,8 +108,15 @@ _DEPTHS = (
 @long_read
 def _list_depths(connection: sa.Connection, now: datetime) -> list[Depth]:
     return [
-        Depth(row["id"], {state: row[str(state)] for state in DeliveryState}, row["oldest"], row["overdue"])
-        for row in connection.execute(_DEPTHS, {"late": now - GRACE}).mappings()
+        Depth(
+            row["id"],
+            {state: row[str(state)] for state in DeliveryState},
+            row["oldest"],
+            row["overdue"],
+            row["paused"],
+            row["pauses"],
+        )
+        for row in connection.execute(_DEPTHS, {"late": now - GRACE, "now": now}).mappings()
     ]
 
 

@@ -43,6 +43,9 @@ NEVER_BEFORE = timedelta(seconds=5)
 CONFIRMED_EVERY = timedelta(seconds=10)
 """A look without a lower bound follows after this time."""
 
+MOST_URGENT_READ = 1000
+"""Maximum urgent deliveries that a look reads. If so many are paused, others are found without their precedence."""
+
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
@@ -66,6 +69,25 @@ class DueDelivery(NamedTuple):
     is_paused: bool = False
 
 
+class Pauses(NamedTuple):
+    """What operators have paused: systems, and ids of subscriptions with their systems."""
+
+    systems: frozenset[str] = frozenset()
+    subscriptions: frozenset[tuple[int, str]] = frozenset()
+
+    def list_partly_paused(self) -> frozenset[str]:
+        """Return the systems with paused subscriptions that are not paused as a whole."""
+        return frozenset(system_id for _, system_id in self.subscriptions) - self.systems
+
+    def hold_back(self, delivery: DueDelivery) -> bool:
+        """Return whether a delivery must not be attempted now."""
+        system_id = delivery.target.system_id
+        return system_id in self.systems or (delivery.subscription_id, system_id) in self.subscriptions
+
+
+NO_PAUSES = Pauses()
+
+
 @dataclass(slots=True)
 class LookMemory:
     """State that one look passes to the next.
@@ -75,7 +97,8 @@ class LookMemory:
     subscriptions with due deliveries in one of these systems, 0 if unknown. The next look continues with
     `first_system`, None if this one has seen all systems; `remaining` are the crowded systems that the next looks must
     see. `since` is a lower bound of the due times, which a look without a bound has confirmed at `confirmed`.
-    `fills_slots` is set by the caller: the latest look filled at least half of the free slots.
+    `fills_slots` is set by the caller: the latest look filled at least half of the free slots. `pauses` are those that
+    the latest look saw.
     """
 
     systems: int = 1
@@ -87,6 +110,7 @@ class LookMemory:
     since: datetime = EARLIEST
     confirmed: datetime = EARLIEST
     fills_slots: bool = False
+    pauses: Pauses = NO_PAUSES
 
     @property
     def is_partial(self) -> bool:
@@ -98,14 +122,18 @@ async def look(database: Database, now: datetime, room: Capacity, memory: LookMe
     """Return due deliveries: urgent ones, the oldest of each system that is not full, and more.
 
     For a system with more due deliveries than one look returns, the look continues by subscription and skips full and
-    paused targets. No target or subscription can therefore hide another one.
+    paused targets. No target or subscription can therefore hide another one. What an operator has paused is never
+    returned: the statement that finds due deliveries also returns the pauses in force.
     """
     return await database.read(_look, now, room, memory)
 
 
-async def find_next_due(database: Database) -> datetime | None:
-    """Return the earliest due time of all deliveries, in the past or in the future, or None if none will be due."""
-    return await database.read(_find_next_due)
+async def find_next_due(database: Database, now: datetime) -> datetime | None:
+    """Return the earliest due time of all deliveries that no operator has paused, or an earlier end of a pause.
+
+    The time may be in the past. It is None if no delivery will be due.
+    """
+    return await database.read(_find_next_due, now)
 
 
 _BLOCKS = f"""
@@ -126,9 +154,16 @@ _TARGET_KEY = {
 
 _SYSTEM_KEY = {"sqlite": "s.id", "postgresql": "replace(cast(s.id as text), '-', '')"}
 
+_DELIVERY_SYSTEM_KEY = {"sqlite": "d.system_id", "postgresql": "replace(cast(d.system_id as text), '-', '')"}
+
 _KEYS = {
     "sqlite": "(select value from json_each(:{name}))",
     "postgresql": "(select value from jsonb_array_elements_text(cast(:{name} as jsonb)) as r(value))",
+}
+
+_NUMBERS = {
+    "sqlite": "(select value from json_each(:{name}))",
+    "postgresql": "(select cast(value as bigint) from jsonb_array_elements(cast(:{name} as jsonb)) as r(value))",
 }
 
 _SYSTEM_IDS = {
@@ -159,6 +194,18 @@ _OLDEST_OF_EACH = {
 """The oldest due deliveries of each row `s` of a table, by the column of deliveries that refers to it."""
 
 
+# The pauses in force, as rows without a number: the table has few rows, mostly none, so that it costs a look nothing.
+# A pause of a subscription that does not exist holds back nothing.
+_PAUSES = """
+    select null as number, p.system_id, s.id as subscription_id, null as due, null as urgency, false as is_behind,
+        null as webhook_url, false as is_paused, false as is_listed
+    from delivery_pauses p left join subscriptions s
+        on s.system_id = p.system_id and s.org_type = p.org_type and s.org_code = p.org_code
+        and s.entity_type = p.entity_type
+    where (p.until is null or p.until > :now) and (p.org_type is null or s.id is not null)
+"""
+
+
 def _build_look(seen: str) -> PreparedStatement:
     # Use a subquery per row: for a join, the planner may read all subscriptions.
     look = build_statement(f"""
@@ -171,6 +218,7 @@ def _build_look(seen: str) -> PreparedStatement:
         left join target_pauses p
             on p.system_id = seen.system_id and p.webhook_url = seen.webhook_url and p.until > :now
         where seen.webhook_url is not null
+        union all {_PAUSES}
     """).columns(
         deliveries.c.number,
         deliveries.c.system_id,
@@ -185,13 +233,21 @@ def _build_look(seen: str) -> PreparedStatement:
     return PreparedStatement(look)
 
 
-_URGENT = f"""
-    select {_COLUMNS}, false as is_listed from deliveries d
-    where d.urgency is not null and d.due <= :now order by d.urgency desc, d.due limit :urgent
-"""
-"""Deliveries that precede others."""
+_URGENT = {
+    dialect: f"""
+        select {_COLUMNS}, false as is_listed from (
+            select u.* from deliveries u where u.urgency is not null and u.due <= :now
+            order by u.urgency desc, u.due limit {MOST_URGENT_READ}
+        ) d
+        where {_DELIVERY_SYSTEM_KEY[dialect]} not in {_KEYS[dialect].format(name="paused_systems")}
+        and d.subscription_id not in {_NUMBERS[dialect].format(name="paused")}
+        limit :urgent
+    """
+    for dialect in _KEYS
+}
+"""Deliveries that precede others, except those that are known to be paused."""
 
-_LOOK_AT_URGENT = _build_look(_URGENT)
+_LOOK_AT_URGENT = {dialect: _build_look(urgent) for dialect, urgent in _URGENT.items()}
 
 _LOOK_AT_SYSTEMS = {
     dialect: _build_look(f"""
@@ -200,7 +256,7 @@ _LOOK_AT_SYSTEMS = {
             where s.id >= :first_system and {_SYSTEM_KEY[dialect]} not in {_KEYS[dialect].format(name="systems")}
             order by s.id limit :most
         ) as listed
-        union all select urgent.* from ({_URGENT}) as urgent
+        union all select urgent.* from ({_URGENT[dialect]}) as urgent
     """)
     for dialect, oldest in _OLDEST_OF_EACH.items()
 }
@@ -215,30 +271,55 @@ _LOOK_AT_SUBSCRIPTIONS = {
             select 1 from target_pauses p
             where p.system_id = s.system_id and p.webhook_url = s.webhook_url and p.until > :now
         )
+        and s.id not in {_NUMBERS[dialect].format(name="paused")}
     """)
     for dialect, oldest in _OLDEST_OF_EACH.items()
 }
-"""The oldest due deliveries of each subscription of some systems, except those of some targets and paused targets."""
+"""The oldest due deliveries of each subscription of some systems, except those of some or paused targets, and those
+that are known to be paused."""
 
 
-_NEXT_DUE = build_statement("""
-    select min((
-        select d.due from deliveries d where d.system_id = s.id and d.due is not null order by d.due, d.number limit 1
-    )) as due from systems s
+_IN_FORCE = "(p.until is null or p.until > :now)"
+# A system with paused subscriptions is asked by subscription: the paused ones may have many due deliveries.
+_NEXT_DUE = build_statement(f"""
+    select min(due) as due from (
+        select (
+            select d.due from deliveries d where d.system_id = s.id and d.due is not null
+            order by d.due, d.number limit 1
+        ) as due
+        from systems s
+        where s.id not in (select p.system_id from delivery_pauses p where {_IN_FORCE})
+        union all
+        select (
+            select d.due from deliveries d where d.subscription_id = s.id and d.due is not null
+            order by d.due, d.number limit 1
+        )
+        from (select distinct p.system_id from delivery_pauses p where {_IN_FORCE}) as paused
+        join subscriptions s on s.system_id = paused.system_id
+        where not exists (
+            select 1 from delivery_pauses p
+            where p.system_id = s.system_id and {_IN_FORCE}
+            and (p.org_type is null
+                or (p.org_type = s.org_type and p.org_code = s.org_code and p.entity_type = s.entity_type))
+        )
+        union all
+        select p.until from delivery_pauses p where p.until > :now
+    ) as next
 """).columns(deliveries.c.due)
 
 
 @queue_read
-def _find_next_due(connection: sa.Connection) -> datetime | None:
-    due: datetime | None = connection.execute(_NEXT_DUE).scalar_one()
+def _find_next_due(connection: sa.Connection, now: datetime) -> datetime | None:
+    due: datetime | None = connection.execute(_NEXT_DUE, {"now": now}).scalar_one()
     return due
 
 
 @queue_read
 def _look(connection: sa.Connection, now: datetime, room: Capacity, memory: LookMemory) -> list[DueDelivery]:
-    moment: dict[str, Any] = {"now": now, "urgent": MOST_URGENT}
+    moment: dict[str, Any] = {"now": now, "urgent": MOST_URGENT} | _build_pause_parameters(memory.pauses)
     if room.free <= 0:
-        rows, _ = _execute(connection, _LOOK_AT_URGENT, moment)
+        seen = _execute(connection, _LOOK_AT_URGENT[connection.dialect.name], moment)
+        memory.pauses, rows = seen.pauses, seen.deliveries
     else:
         if not timedelta() <= now - memory.confirmed < CONFIRMED_EVERY:
             memory.since, memory.confirmed = EARLIEST, now
@@ -248,11 +329,20 @@ def _look(connection: sa.Connection, now: datetime, room: Capacity, memory: Look
         each = max(FEW, (room.each + beyond) // memory.systems)
         fewest = 0 if memory.fills_slots else FEWEST_IN_ALL
         moment |= {"each": each, "since": memory.since, "most": max(fewest, 2 * room.free + beyond)}
+        before = memory.pauses
         rows = _look_at_systems(connection, moment, room.full_systems | memory.crowded, memory)
+        if before.systems - memory.pauses.systems or before.subscriptions - memory.pauses.subscriptions:
+            # A pause has ended. Its deliveries may have been due for longer than the bound.
+            memory.since, memory.confirmed = EARLIEST, now
+            return _look(connection, now, room, memory)
+        memory.crowded -= memory.pauses.systems
+        memory.remaining -= memory.pauses.systems
         found = Counter(row.target.system_id for row in rows)
         crowded = {system_id for system_id, number in found.items() if number >= each}
+        # Paused subscriptions of a system may have so many due deliveries that they hide those of others.
+        crowded |= memory.pauses.list_partly_paused() - room.full_systems
         rows = [row for row in rows if row.urgency is not None or row.target.system_id not in crowded]
-        memory.systems = max(1, len(found.keys() | memory.crowded - room.full_systems))
+        memory.systems = max(1, len(found.keys() | crowded | memory.crowded - room.full_systems))
         memory.remaining = (memory.remaining or memory.crowded) - room.full_systems
         looked = crowded | set(sorted(memory.remaining)[: moment["most"] // FEW])
         memory.remaining -= looked
@@ -265,20 +355,30 @@ def _look(connection: sa.Connection, now: datetime, room: Capacity, memory: Look
     return list({row.number: row for row in rows}.values())
 
 
+def _build_pause_parameters(pauses: Pauses) -> dict[str, str]:
+    return {
+        "paused_systems": to_json([to_hex(id_) for id_ in pauses.systems]),
+        "paused": to_json([id_ for id_, _ in pauses.subscriptions]),
+    }
+
+
 def _look_at_systems(
     connection: sa.Connection, moment: dict[str, Any], but: Collection[str], memory: LookMemory
 ) -> list[DueDelivery]:
-    """Return the oldest due deliveries of each system except `but`, and the urgent ones of all systems.
+    """Return the oldest due deliveries of each system except `but` and paused ones, and the urgent ones of all systems.
 
     The look begins with `memory.first_system`, which becomes the system where the next look must continue.
+    `memory.pauses` become those that this look has seen.
     """
+    but = {*but, *memory.pauses.systems, *memory.pauses.list_partly_paused()}
     parameters = moment | {
         "systems": to_json([to_hex(id_) for id_ in but]),
         "first_system": memory.first_system or FIRST_SYSTEM,
     }
-    rows, listed = _execute(connection, _LOOK_AT_SYSTEMS[connection.dialect.name], parameters)
-    memory.first_system = _find_next_system(max(listed)) if len(listed) >= moment["most"] else None
-    return rows
+    seen = _execute(connection, _LOOK_AT_SYSTEMS[connection.dialect.name], parameters)
+    memory.first_system = _find_next_system(max(seen.listed)) if len(seen.listed) >= moment["most"] else None
+    memory.pauses = seen.pauses
+    return seen.deliveries
 
 
 def _find_next_system(system_id: str) -> str | None:
@@ -302,7 +402,8 @@ def _look_at_subscriptions(
         "targets": to_json([f"{to_hex(target.system_id)} {target.webhook_url}" for target in full_targets]),
         "each": few,
     }
-    found, _ = _execute(connection, _LOOK_AT_SUBSCRIPTIONS[connection.dialect.name], parameters)
+    parameters |= _build_pause_parameters(memory.pauses)
+    found = _execute(connection, _LOOK_AT_SUBSCRIPTIONS[connection.dialect.name], parameters).deliveries
     active = {(row.target.system_id, row.subscription_id) for row in found}
     memory.subscriptions = max(Counter(system_id for system_id, _ in active).values(), default=0)
     numbers = Counter(row.target.system_id for row in found)
@@ -312,18 +413,33 @@ def _look_at_subscriptions(
     return found
 
 
-def _execute(
-    connection: sa.Connection, look: PreparedStatement, parameters: Mapping[str, Any]
-) -> tuple[list[DueDelivery], list[str]]:
-    """Return the due deliveries that a look finds, and the systems of those that it lists by system."""
-    found, listed = [], []
+class _Seen(NamedTuple):
+    """The result of one statement: due deliveries, the systems of those listed by system, and the pauses in force."""
+
+    deliveries: list[DueDelivery]
+    listed: list[str]
+    pauses: Pauses
+
+
+def _execute(connection: sa.Connection, look: PreparedStatement, parameters: Mapping[str, Any]) -> _Seen:
+    """Return what a look finds, without the deliveries that are paused."""
+    found, listed, systems, subscriptions_ = [], [], set(), set()
     for number, system_id, subscription_id, due, urgency, is_behind, webhook_url, is_paused, is_listed in look.execute(
         connection, **parameters
     ):
+        if number is None:
+            if subscription_id is None:
+                systems.add(system_id)
+            else:
+                subscriptions_.add((subscription_id, system_id))
+            continue
         target = Target(system_id, webhook_url)
         found.append(
             DueDelivery(number, target, subscription_id, due, urgency, bool(is_behind), is_paused=bool(is_paused))
         )
         if is_listed:
             listed.append(system_id)
-    return found, listed
+    pauses = Pauses(frozenset(systems), frozenset(subscriptions_))
+    if systems or subscriptions_:
+        found = [each for each in found if not pauses.hold_back(each)]
+    return _Seen(found, listed, pauses)

@@ -24,6 +24,8 @@ _TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
     "lanes": sa.Text(),
     "systems": sa.Text(),
     "targets": sa.Text(),
+    "paused": sa.Text(),
+    "paused_systems": sa.Text(),
     "subscription_id": sa.BigInteger(),
     "each": sa.Integer(),
     "most": sa.Integer(),

@@ -129,6 +129,9 @@ class SqliteDatabase:
     def notify_workers(self, *, is_certain: bool = True) -> None:
         self._notifier.notify(is_certain=is_certain)
 
+    async def wake_workers(self) -> None:
+        await self._notifier.notify_now()
+
     @asynccontextmanager
     async def watch_deliveries(self, wake: Callable[[], None]) -> AsyncIterator[Callable[[], bool]]:
         with self._wake_pipe.watch(wake) as is_watched:

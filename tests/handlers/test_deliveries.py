@@ -1,15 +1,17 @@
 """The list of a system's deliveries, page by page."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from contract_tests.rules.events import STATUSES
 from domain.deliveries import Attempt, AttemptOutcome, DeliveryState, Reason
+from domain.subscriptions import Identity
 from handlers.deliveries import STATUS
-from persistence import deliveries, tables
+from persistence import deliveries, delivery_pauses, tables
 from persistence.database import Database
+from persistence.delivery_pauses import Command
 from persistence.queue import claims
 from persistence.queue.claims import Lease, SettledAttempt
 from tests.catalogue_rows import ALLOWED, execute
@@ -53,6 +55,8 @@ def test_list_of_deliveries_has_no_content(caller: Caller) -> None:
         "httpStatus": None,
         "aarsagTekst": None,
         "blokeretAf": None,
+        "pauseretSiden": None,
+        "pauseretTil": None,
     }
     assert datetime.fromisoformat(item["oprettet"]).utcoffset() is not None
     assert "link" not in response.headers
@@ -94,6 +98,25 @@ def test_hent_beskeder_returns_the_cause_of_a_failure_without_an_answer(caller: 
     run_with_database(caller.database_url, fail)
     (item,) = list_deliveries(caller)
     assert (item["aarsag"], item["aarsagTekst"], item["httpStatus"]) == ("setup", "env:NOT_SET is not set", None)
+
+
+def test_hent_beskeder_returns_the_pause_of_a_system_or_subscription(caller: Caller) -> None:
+    subscribe(caller)
+    publish(caller)
+    since, until = datetime.now(UTC).replace(microsecond=0), get_due_time() + timedelta(hours=1)
+    identity = Identity(1, find_org_code(caller), ALLOWED)
+
+    def pause(identity: Identity | None, until: datetime | None) -> tuple[datetime | None, ...]:
+        command = Command(caller.system_id, identity, "operator", since, create_id())
+        run_with_database(caller.database_url, lambda database: delivery_pauses.pause(database, command, until))
+        (item,) = list_deliveries(caller)
+        assert item["status"] == "venter"
+        times = (item[name] for name in ("pauseretSiden", "pauseretTil", "naesteForsoeg"))
+        return tuple(time and datetime.fromisoformat(time) for time in times)
+
+    assert pause(identity, until) == (since, until, until)
+    assert pause(None, until - timedelta(minutes=1)) == (since, until, until)
+    assert pause(None, None) == (since, None, None)
 
 
 def test_claimed_delivery_has_no_next_attempt(caller: Caller) -> None:

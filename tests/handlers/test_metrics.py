@@ -13,8 +13,9 @@ from domain.deliveries import AttemptOutcome, DeliveryState
 from domain.web_messages import ExternalReference
 from handlers import metrics
 from handlers.metrics import QueueWatch
-from persistence import publication_decisions, web_messages
+from persistence import delivery_pauses, publication_decisions, web_messages
 from persistence.database import Database
+from persistence.delivery_pauses import Command
 from persistence.opening import open_database
 from persistence.queue import claims
 from tests.databases import run_with_database
@@ -58,6 +59,10 @@ def test_get_metrics_reports_the_queue(database_url: str) -> None:
             await publish(database)
         first, *_ = await claim(database)
         await claims.settle(database, build_lease(), [build_settled(first, AttemptOutcome.PARK)])
+        await sync(database, [build_entry(org_code=102)], SYSTEM_IDS[2])
+        await publish(database, org_code=102)
+        command = Command(SYSTEM_IDS[2], None, "operator", NOW, "request")
+        await delivery_pauses.pause(database, command, None)
 
     run_with_database(database_url, put)
     with running_service(database_url=database_url) as service:
@@ -75,6 +80,9 @@ def test_get_metrics_reports_the_queue(database_url: str) -> None:
     assert get_value(found, "budkavle_queue_overdue_deliveries", system=system) == 2
     assert found["budkavle_queue_oldest_waiting_seconds", frozenset({("system", other)})] == 0
     assert found["budkavle_queue_overdue_deliveries", frozenset({("system", other)})] == 0
+    names = ("queue_oldest_waiting_seconds", "queue_overdue_deliveries", "queue_paused_deliveries", "delivery_pauses")
+    of_paused = frozenset({("system", SYSTEM_IDS[2])})
+    assert [found[f"budkavle_{name}", of_paused] for name in names] == [0, 0, 1, 1]
 
 
 def test_get_metrics_works_without_the_database() -> None:

@@ -31,7 +31,7 @@ def test_get_health_ready_is_up_with_a_database(database_url: str) -> None:
         response = service.client.get("/health/ready")
         assert response.status_code == 200
         components = {"database": "UP", "openEExternal": "UNKNOWN", "openEInternal": "NOT_CONFIGURED"}
-        assert response.json() == {"status": "UP", "components": components}
+        assert response.json() == {"status": "UP", "components": components, "deliveryPauses": 0}
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_get_health_ready_reports_the_last_call_to_each_open_e(
     response = contract.client.get("/health/ready")
     assert response.status_code == 200
     components = {"database": "UP", "openEExternal": "UNKNOWN", "openEInternal": health}
-    assert response.json() == {"status": "UP", "components": components}
+    assert response.json() == {"status": "UP", "components": components, "deliveryPauses": 0}
     contract.client.post("/webmessages", json=build_case_body(oepInstance="internal"))
     assert contract.client.get("/health/ready").json()["components"]["openEInternal"] == "UP"
 

@@ -1,0 +1,113 @@
+"""`budkavle deliveries pause`, `resume` and `paused`: maintenance windows of receivers."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from budkavle.commands.console import print_line, run_with_database, write_moment
+from budkavle.commands.operators import get_operator
+from budkavle.commands.option_types import End, Id, SubscriptionIdentity
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from domain.delivery_pauses import DeliveryPause
+    from domain.subscriptions import Identity
+    from persistence.database import Database
+    from persistence.delivery_pauses import Command
+
+_SYSTEM = click.option("--system", type=Id(), required=True, help="The system.")
+_SUBSCRIPTION = click.option(
+    "--subscription",
+    type=SubscriptionIdentity(),
+    metavar="ORGTYPE/ORGCODE/ENTITYTYPE",
+    help="Only this subscription of the system.",
+)
+
+
+@click.command("pause")
+@_SYSTEM
+@_SUBSCRIPTION
+@click.option(
+    "--until",
+    type=End(),
+    metavar="TIME|DURATION",
+    help="The pause ends at this time, or after 90s, 30m, 2h or 3d; without an offset, Copenhagen time applies. By "
+    "default it ends with `deliveries resume`.",
+)
+def pause(system: str, subscription: Identity | None, until: datetime | timedelta | None) -> None:
+    """Pause deliveries to a system or to one subscription: none is attempted or lost until the pause ends.
+
+    Attempts that have begun may still end. A second command changes the end of the pause.
+    """
+    from persistence import delivery_pauses
+
+    async def work(database: Database) -> DeliveryPause:
+        command = await _build_command(database, system, subscription)
+        end = command.now + until if isinstance(until, timedelta) else until
+        if end is not None and end <= command.now:
+            raise click.UsageError(f"--until must be after the current time, {write_moment(command.now)}")
+        return await delivery_pauses.pause(database, command, end)
+
+    print_line(_render_json(run_with_database(work)))
+
+
+@click.command("resume")
+@_SYSTEM
+@_SUBSCRIPTION
+def resume(system: str, subscription: Identity | None) -> None:
+    """End a pause, and wake the workers. Other pauses of the system remain and are printed."""
+    from persistence import delivery_pauses
+
+    async def work(database: Database) -> list[DeliveryPause]:
+        command = await _build_command(database, system, subscription)
+        remaining = await delivery_pauses.resume(database, command)
+        await database.wake_workers()
+        return remaining
+
+    remaining = run_with_database(work)
+    print_line("resumed; other pauses of the system:" if remaining else "resumed")
+    for each in remaining:
+        print_line(_render_json(each))
+
+
+@click.command("paused")
+@click.option("--system", type=Id(), help="Only pauses of this system.")
+def paused(system: str | None) -> None:
+    """List the pauses, one line of JSON each."""
+    from persistence import delivery_pauses
+
+    async def work(database: Database) -> list[DeliveryPause]:
+        from budkavle.clock import measure_clock
+
+        return await delivery_pauses.list_pauses(database, (await measure_clock(database)).now(), system)
+
+    for each in run_with_database(work):
+        print_line(_render_json(each))
+
+
+def describe_pause(pause: DeliveryPause | None) -> dict[str, Any]:
+    """Return the pause of a delivery as commands print it."""
+    if pause is None:
+        return {}
+    until = None if pause.until is None else write_moment(pause.until)
+    return {"pausedSince": write_moment(pause.since), "pausedUntil": until, "pausedBy": pause.operator}
+
+
+async def _build_command(database: Database, system_id: str, identity: Identity | None) -> Command:
+    from budkavle.clock import measure_clock
+    from budkavle.ids import create_id
+    from persistence.delivery_pauses import Command
+
+    clock = await measure_clock(database)
+    return Command(system_id, identity, get_operator(), clock.now(), create_id())
+
+
+def _render_json(pause: DeliveryPause) -> str:
+    identity = None if pause.identity is None else "/".join(map(str, pause.identity))
+    values = {"system": pause.system_id, "subscription": identity} | describe_pause(pause)
+    return json.dumps({name: value for name, value in values.items() if value is not None}, ensure_ascii=False)

@@ -1,0 +1,166 @@
+"""Pauses of deliveries: order, end and list them. The queue applies them (`persistence/queue/due_deliveries.py`)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from domain.audit import AuditEntry
+from domain.delivery_pauses import DeliveryPause
+from domain.errors import NotFound
+from domain.subscriptions import Identity
+from persistence import audit
+from persistence.database import Database
+from persistence.tables import delivery_pauses as table
+from persistence.tables import subscriptions, systems
+from persistence.work import short_read, short_write
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command of an operator: the system, its subscription or None, the operator, and the data for the audit."""
+
+    system_id: str
+    identity: Identity | None
+    operator: str
+    now: datetime
+    request_id: str
+
+
+async def pause(database: Database, command: Command, until: datetime | None) -> DeliveryPause:
+    """Pause deliveries, or change the end of a pause, and audit it in the chain of the system.
+
+    Raises `NotFound` for an unknown system or subscription.
+    """
+    async with database.locks.hold(command.system_id):
+        return await database.write(_pause, command, until)
+
+
+async def resume(database: Database, command: Command) -> list[DeliveryPause]:
+    """End a pause and audit it in the chain of the system. Return the other pauses of the system that are in force.
+
+    Raises `NotFound` if there is no such pause.
+    """
+    async with database.locks.hold(command.system_id):
+        return await database.write(_resume, command)
+
+
+async def list_pauses(database: Database, now: datetime, system_id: str | None = None) -> list[DeliveryPause]:
+    """Return the pauses that are in force, by system and subscription."""
+    return await database.read(_list, now, system_id)
+
+
+async def remove_ended(database: Database, now: datetime) -> list[DeliveryPause]:
+    """Delete the pauses that have ended by themselves, and return them. Of several workers one gets each pause."""
+    return await database.write(_remove_ended, now)
+
+
+def is_in_force(pauses: sa.FromClause, now: Any) -> sa.ColumnElement[bool]:
+    """Return the condition that a row of the table is a pause that has not ended."""
+    return sa.or_(pauses.c.until.is_(None), pauses.c.until > now)
+
+
+_ORDER = (table.c.system_id, table.c.org_type, table.c.org_code, table.c.entity_type)
+
+
+@short_write
+def _pause(connection: sa.Connection, command: Command, until: datetime | None) -> DeliveryPause:
+    head = audit.lock_chain(connection, command.system_id)
+    _check_exists(connection, command)
+    # The lock of the chain serialises the commands about a system.
+    [*earlier] = connection.execute(table.delete().where(_is_of(command)).returning(table))
+    in_force = [row.since for row in earlier if row.until is None or row.until > command.now]
+    ordered = DeliveryPause(command.system_id, command.identity, min([command.now, *in_force]), until, command.operator)
+    org_type, org_code, entity_type = command.identity or (None, None, None)
+    connection.execute(
+        table.insert(),
+        {
+            "system_id": ordered.system_id,
+            "org_type": org_type,
+            "org_code": org_code,
+            "entity_type": entity_type,
+            "since": ordered.since,
+            "until": until,
+            "operator": command.operator,
+        },
+    )
+    detail = {"until": None if until is None else until.isoformat(timespec="milliseconds")}
+    audit.append(connection, command.system_id, head, [_build_entry(command, "deliveries pause", detail)])
+    return ordered
+
+
+@short_write
+def _resume(connection: sa.Connection, command: Command) -> list[DeliveryPause]:
+    head = audit.lock_chain(connection, command.system_id)
+    ended = connection.execute(table.delete().where(_is_of(command), is_in_force(table, command.now)))
+    if not ended.rowcount:
+        # Roll back: a chain without entries would be invalid.
+        raise NotFound(f"{_describe(command)} is not paused")
+    audit.append(connection, command.system_id, head, [_build_entry(command, "deliveries resume", {})])
+    return _list(connection, command.now, command.system_id)
+
+
+@short_read
+def _list(connection: sa.Connection, now: datetime, system_id: str | None) -> list[DeliveryPause]:
+    select = table.select().where(is_in_force(table, now)).order_by(*_ORDER)
+    if system_id is not None:
+        select = select.where(table.c.system_id == system_id)
+    return [_to_pause(row) for row in connection.execute(select)]
+
+
+@short_write
+def _remove_ended(connection: sa.Connection, now: datetime) -> list[DeliveryPause]:
+    return [_to_pause(row) for row in connection.execute(table.delete().where(table.c.until <= now).returning(table))]
+
+
+def _check_exists(connection: sa.Connection, command: Command) -> None:
+    select = sa.select(sa.literal(1)).where(systems.c.id == command.system_id)
+    if command.identity is not None:
+        org_type, org_code, entity_type = command.identity
+        select = sa.select(sa.literal(1)).where(
+            subscriptions.c.system_id == command.system_id,
+            subscriptions.c.org_type == org_type,
+            subscriptions.c.org_code == org_code,
+            subscriptions.c.entity_type == entity_type,
+        )
+    if connection.execute(select).first() is None:
+        raise NotFound(f"there is no {_describe(command)}")
+
+
+def _is_of(command: Command) -> sa.ColumnElement[bool]:
+    """Return the condition that a row is the pause that a command is about."""
+    if command.identity is None:
+        return (table.c.system_id == command.system_id) & table.c.org_type.is_(None)
+    org_type, org_code, entity_type = command.identity
+    return sa.and_(
+        table.c.system_id == command.system_id,
+        table.c.org_type == org_type,
+        table.c.org_code == org_code,
+        table.c.entity_type == entity_type,
+    )
+
+
+def _describe(command: Command) -> str:
+    if command.identity is None:
+        return f"system {command.system_id}"
+    return f"subscription {'/'.join(map(str, command.identity))} of system {command.system_id}"
+
+
+def _build_entry(command: Command, operation: str, detail: dict[str, Any]) -> AuditEntry:
+    identity = None if command.identity is None else list(command.identity)
+    return AuditEntry(
+        chain=command.system_id,
+        kind="call",
+        time=command.now,
+        operation=operation,
+        caller=command.operator,
+        outcome="changed",
+        request_id=command.request_id,
+        detail={"subscription": identity, **detail},
+    )
+
+
+def _to_pause(row: Any) -> DeliveryPause:
+    identity = None if row.org_type is None else Identity(row.org_type, row.org_code, row.entity_type)
+    return DeliveryPause(row.system_id, identity, row.since, row.until, row.operator)
