@@ -19,6 +19,7 @@ from tests.catalogues import SYSTEM_ID
 from tests.held_receiver import held_receiver
 from tests.openapi.server.test_serving import wait_until_refused
 from tests.processes import REPOSITORY, Process, budkavle, run_program, running
+from tests.waiting import block_until
 
 WAITS = "The worker waits for another worker on this file"
 
@@ -38,8 +39,7 @@ class RunningWorker:
         return sum(sample.value for sample in found if (sample.name, sample.labels) == (name, labels))
 
     def wait_for_sample(self, name: str, value: float, **labels: str) -> None:
-        while self.sample(name, **labels) != value:
-            pass
+        block_until(lambda: self.sample(name, **labels) == value)
 
     def end(self) -> None:
         self.process.send(signal.SIGTERM)

@@ -16,6 +16,7 @@ from tests.budkavle.services import RunningProgram, put_key, running_program
 from tests.databases import run_with_database
 from tests.factories import build_case_body
 from tests.mock_servers import running_mock
+from tests.waiting import block_until
 
 CASES = range(101, 105)
 SETTINGS = {
@@ -78,14 +79,12 @@ def test_settlers_that_are_killed_settle_each_message_once(database_url: str) ->
                 accepted += [text for text, status in zip(texts, statuses, strict=True) if status == 201]
                 # Kill it within one of the next read-backs, or soon after it.
                 reads = count_reads(mock)
-                while count_reads(mock) == reads and count_unsettled(database_url):
-                    pass
+                block_until(lambda reads=reads: count_reads(mock) != reads or not count_unsettled(database_url))
                 service.process.send(signal.SIGKILL)
                 assert service.process.wait() == -signal.SIGKILL
         mock.clear_faults()
         with running_program(database_url, **settings) as service, running_program(database_url, **settings):
-            while count_unsettled(database_url):
-                pass
+            block_until(lambda: not count_unsettled(database_url))
             readable = Counter(list_readable(service))
     on_cases = Counter(message["message"] for message in mock.messages)
     assert readable == on_cases

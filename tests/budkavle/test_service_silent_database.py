@@ -21,6 +21,7 @@ from tests.held_receiver import HeldReceiver, held_receiver
 from tests.postgresql import PostgresqlServer
 from tests.processes import Process, budkavle, run_program, running
 from tests.tcp_proxy import TcpProxy, tcp_proxy
+from tests.waiting import block_until
 
 LIMITS = {
     "database_connect_timeout": 1,
@@ -132,8 +133,7 @@ def test_processes_survive_a_silent_database_and_shut_down_during_silence(
         of.proxy.unfreeze()
         publish(of.direct)
         of.receiver.wait_for_calls(1)
-        while of.post().status_code != 201 or not all(map(is_ready, of.both)):
-            pass
+        block_until(lambda: of.post().status_code == 201 and all(map(is_ready, of.both)))
         assert [is_up(each) for each in of.both] == [True, True]
         for each in of.both:
             assert find_causes(each.process) >= {"database_check_failed", "database_connection_lost"}

@@ -27,6 +27,7 @@ from tests.persistence.postgresql.test_database_waits import WAITS_FOR_MESSAGES,
 from tests.postgresql import PostgresqlServer
 from tests.shown_commands import read_block_in
 from tests.tcp_proxy import tcp_proxy
+from tests.waiting import block_until
 
 
 @pytest.fixture
@@ -79,12 +80,10 @@ def post_and_lose_the_commit(
         administrator = runner.run(asyncpg.connect(url))
         runner.run(administrator.execute("begin; lock table web_messages in share mode"))
         response: Future[httpx.Response] = callers.submit(post, service, "2", body)
-        while not runner.run(administrator.fetchval(WAITS_FOR_MESSAGES)):
-            pass
+        block_until(lambda: runner.run(administrator.fetchval(WAITS_FOR_MESSAGES)))
         proxy.freeze()
         runner.run(administrator.execute("commit"))
-        while runner.run(administrator.fetchval("select count(*) from web_messages")) < 2:
-            pass
+        block_until(lambda: runner.run(administrator.fetchval("select count(*) from web_messages")) >= 2)
         proxy.cut()
         result = response.result()
         runner.run(administrator.close())

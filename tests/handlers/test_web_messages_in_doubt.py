@@ -15,6 +15,7 @@ from persistence.opening import open_database
 from tests.factories import build_case_body, build_message_body
 from tests.handlers.conftest import OPEN_E_URLS
 from tests.handlers.messages import create_id, get_message, list_unsettled_messages, read_problem
+from tests.waiting import block_until
 
 IN_DOUBT = "WebMessage with id '{}' is in doubt: it is not known yet whether Open-E published it"
 ID = re.compile(r"message '([0-9a-f-]{36})'")
@@ -73,8 +74,7 @@ def test_delete_of_a_message_in_doubt_leaves_nothing_to_read(
 def test_service_settles_messages_in_doubt(database_url: str, open_e: MockOpenE) -> None:
     with running_service(database_url=database_url, settle_interval=0.05, **OPEN_E_URLS) as service:
         message_id = lose_answer(service, open_e, message="Hej\nå")
-        while service.client.get(f"/webmessages/{message_id}").status_code == 404:
-            pass
+        block_until(lambda: service.client.get(f"/webmessages/{message_id}").status_code != 404)
         assert get_message(service, message_id)["message"] == "Hej\nå"
         deadline = time.monotonic() + 30
         metrics = service.client.get("/metrics").text
@@ -101,8 +101,7 @@ def test_posts_to_an_open_e_that_does_not_answer_are_refused_at_once(sqlite_url:
         assert (health["openEExternal"], health["openEInternal"]) == ("PAUSED", "UP")
         assert 'budkavle_open_e_paused{open_e="external"} 1.0' in service.client.get("/metrics").text
         open_e.clear_faults()
-        while service.client.post("/webmessages", json=build_case_body()).status_code == 503:
-            pass
+        block_until(lambda: service.client.post("/webmessages", json=build_case_body()).status_code != 503)
         assert service.client.post("/webmessages", json=build_case_body()).status_code == 201
         assert service.client.get("/health/ready").json()["components"]["openEExternal"] == "UP"
         assert 'budkavle_open_e_paused{open_e="external"} 0.0' in service.client.get("/metrics").text

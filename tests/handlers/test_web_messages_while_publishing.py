@@ -23,6 +23,7 @@ from tests.persistence.postgresql.test_database_waits import WAITS_FOR_MESSAGES,
 from tests.postgresql import PostgresqlServer
 from tests.raw_http import RawConnection
 from tests.tcp_proxy import tcp_proxy
+from tests.waiting import block_until
 
 UNKNOWN = re.compile(r"Whether message '([0-9a-f-]{36})' was published is unknown")
 
@@ -167,8 +168,7 @@ def test_disconnected_caller_changes_nothing(database_url: str, held: HeldOpenE)
             )
             held.wait_for_calls(1)
         held.release_calls()
-        while list_unsettled_messages(service):
-            pass
+        block_until(lambda: not list_unsettled_messages(service))
         (message,) = service.client.get(f"/webmessages/recipients/{party_id}").json()
         assert get_message(service, message["id"])["message"] == "This is a message"
 
@@ -250,12 +250,10 @@ def test_message_is_removed_when_the_response_to_storing_it_is_lost(
         administrator = runner.run(asyncpg.connect(url))
         runner.run(administrator.execute("begin; lock table web_messages"))
         response = post_case(callers, service)
-        while not runner.run(administrator.fetchval(WAITS_FOR_MESSAGES)):
-            pass
+        block_until(lambda: runner.run(administrator.fetchval(WAITS_FOR_MESSAGES)))
         proxy.freeze()
         runner.run(administrator.execute("commit"))
-        while runner.run(administrator.fetchval("select count(*) from web_messages")) < 2:
-            pass
+        block_until(lambda: runner.run(administrator.fetchval("select count(*) from web_messages")) >= 2)
         proxy.cut()
         read_problem(response.result(), 503, "Service Unavailable")
         wait_for_state(service, None)
@@ -277,8 +275,7 @@ def test_message_that_becomes_readable_while_it_is_deleted_in_doubt_is_deleted(
         publish = "update web_messages set state = 'published', created = now(), open_e_message_id = 1"
         runner.run(administrator.execute(f"begin; {publish}"))
         deleting = callers.submit(service.client.delete, f"/webmessages/{message.id}")
-        while not runner.run(administrator.fetchval("select count(*) from pg_locks where not granted")):
-            pass
+        block_until(lambda: runner.run(administrator.fetchval("select count(*) from pg_locks where not granted")))
         runner.run(administrator.execute("commit"))
         assert deleting.result().status_code == 204
         assert service.client.get(f"/webmessages/{message.id}").status_code == 404
@@ -291,8 +288,8 @@ def test_message_that_becomes_readable_while_it_is_deleted_in_doubt_is_deleted(
 
 def wait_for_state(service: RunningService, state: MessageState | None) -> None:
     """Return when the only unsettled message has this state, or when none is left."""
-    while [message.state for message in list_unsettled_messages(service)] != ([] if state is None else [state]):
-        pass
+    states = [] if state is None else [state]
+    block_until(lambda: [message.state for message in list_unsettled_messages(service)] == states)
 
 
 def test_post_returns_201_when_the_database_recovers_in_time(

@@ -21,6 +21,7 @@ from tests.budkavle.services import KEY, put_key, running_program
 from tests.databases import run_with_database
 from tests.postgresql import PostgresqlServer
 from tests.processes import REPOSITORY, budkavle, python, run_program
+from tests.waiting import block_until
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 
@@ -148,8 +149,7 @@ def test_keys_created_and_revoked_elsewhere_take_effect_in_a_running_service(dat
         assert service.client.get(path, headers=headers).status_code == 404
         revoked = invoke(database_url, "api-key", "revoke", "caller")
         assert (revoked.exit_code, revoked.output) == (0, "")
-        while service.client.get(path, headers=headers).status_code != 401:
-            pass
+        block_until(lambda: service.client.get(path, headers=headers).status_code == 401)
 
 
 def iterate_leaf_commands(

@@ -19,6 +19,7 @@ from tests.budkavle.services import RunningProgram, put_key, running_program
 from tests.databases import run_with_database
 from tests.factories import build_case_body
 from tests.processes import budkavle, run_program, running
+from tests.waiting import block_until
 
 CALL_SECONDS = 0.3
 CASES = range(101, 115)
@@ -67,11 +68,9 @@ def kill_when(
     """Start to send a message again, and kill the command some seconds after it has reached a step."""
     command = budkavle("messages", "settle", message_id, "--resend")
     with running(*command, database_url=database_url, **settings) as process:
-        while process.is_running and not is_reached():
-            pass
+        block_until(lambda: is_reached() or not process.is_running)
         moment = time.monotonic() + delay
-        while process.is_running and time.monotonic() < moment:
-            pass
+        block_until(lambda: time.monotonic() >= moment or not process.is_running)
         process.send(signal.SIGKILL)
         process.wait()
 
@@ -98,8 +97,7 @@ def test_resend_that_is_killed_publishes_no_message_twice(
             assert is_sending(database_url, message_id)
     mock.clear_faults()
     with running_program(database_url, **settings) as service:
-        while list_unsettled(database_url):
-            pass
+        block_until(lambda: not list_unsettled(database_url))
         readable = list_readable(service)
     assert readable == count_on_cases(mock)
     assert set(readable.values()) == {1}
@@ -146,8 +144,7 @@ def test_operators_send_messages_again_while_the_service_settles_them(
             ids.append(put_in_doubt(database_url, to_case(f"message {number}", number)))
             codes.append(operators.submit(resend, ids[-1]))
         results = [each.result() for each in codes]
-        while list_unsettled(database_url):
-            pass
+        block_until(lambda: not list_unsettled(database_url))
         readable = list_readable(service)
     assert readable == count_on_cases(mock)
     assert set(readable.values()) <= {1}
@@ -171,8 +168,7 @@ def test_operators_decide_while_the_service_settles(
             result = invoke(database_url, "messages", "settle", message.id, *decision)
             if result.exit_code:
                 assert "doubt" in result.stderr or "does not exist" in result.stderr, result.stderr
-        while list_unsettled(database_url):
-            pass
+        block_until(lambda: not list_unsettled(database_url))
         readable = list_readable(service)
     assert readable == count_on_cases(mock)
     assert sorted(readable) == [f"message {number}" for number in range(102, 109, 2)]

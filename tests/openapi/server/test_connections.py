@@ -26,6 +26,7 @@ from tests.factories import build_case_body
 from tests.handlers.messages import post_message
 from tests.held_open_e import held_open_e
 from tests.raw_http import RawConnection
+from tests.waiting import block_until
 
 SHORT = 0.4
 """Seconds of a limit that a test exceeds."""
@@ -158,8 +159,7 @@ def test_unread_response_closes_the_connection(serve: Serve) -> None:
         connection.send(
             b"GET %s HTTP/1.1\r\nHost: x\r\napikey: %s\r\n\r\n" % (location.encode(), MESSAGES_KEY.encode())
         )
-        while count_closed(service, "reader") == before:
-            pass
+        block_until(lambda: count_closed(service, "reader") != before)
         # Bytes in flight arrive, and no others: the kernel may report the end as a reset.
         read = 0
         with suppress(ConnectionResetError):
@@ -238,12 +238,10 @@ def test_connections_are_limited_over_tls_and_close_without_a_trace(serve: Serve
     connections: list[Any] = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(20)]
     for number, connection in enumerate(connections):
         connection.sendall([b"", LIVE, LIVE[:4], HEAD][number % 4])
-    while open_connections() < before + 20:
-        pass
+    block_until(lambda: open_connections() >= before + 20)
     for connection in connections:
         connection.close()
-    while open_connections() > before:
-        pass
+    block_until(lambda: open_connections() <= before)
 
 
 def test_slow_reader_at_the_connection_limit_releases_its_descriptor() -> None:
@@ -295,10 +293,8 @@ def test_lack_of_file_descriptors_is_logged_and_recovers(
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 20, hard))
             for _ in range(60):
                 stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
-            while not any("file_descriptors_exhausted" in line for line in service.process.err):
-                pass
-        while len(list(descriptors.iterdir())) > used + 5:
-            pass
+            block_until(lambda: any("file_descriptors_exhausted" in line for line in service.process.err))
+        block_until(lambda: len(list(descriptors.iterdir())) <= used + 5)
         with authority.client(service.url) if is_tls else nullcontext(service.client) as client:
             assert client.get("/health/live").status_code == 200
     assert not any("Traceback" in line for line in service.process.err)

@@ -20,6 +20,7 @@ from tests.factories import build_case_body, build_message_body
 from tests.held_open_e import HeldOpenE
 from tests.processes import SECONDS, budkavle, python, run_program, running
 from tests.raw_http import RawConnection
+from tests.waiting import block_until
 
 
 def wait_until_refused(port: int) -> None:
@@ -123,8 +124,7 @@ def test_serve_is_not_ready_while_it_drains_and_still_responds(sqlite_url: str) 
     with running_program(sqlite_url, drain_seconds=3600, shutdown_timeout=1) as service:
         assert service.client.get("/health/ready").status_code == 200
         service.process.send(signal.SIGTERM)
-        while service.client.get("/health/ready").status_code == 200:
-            pass
+        block_until(lambda: service.client.get("/health/ready").status_code != 200)
         ready = service.client.get("/health/ready")
         assert (ready.json()["status"], ready.json()["components"]["database"]) == ("DOWN", "UP")
         posted = service.client.post("/webmessages", json=build_message_body())
