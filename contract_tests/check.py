@@ -15,7 +15,7 @@ from typing import Any
 from contract_tests import cleaning, evidence, preparing, redacting, reproducing
 from contract_tests.api import SYNC
 from contract_tests.preparing import BrokenContractError, CannotCheckError
-from contract_tests.suites import Check, Suite, run_record_file, suites, target_file
+from contract_tests.suites import Check, Suite, SuiteProcess, run_record_file, suites, target_file
 from contract_tests.target import CheckTarget
 from contract_tests.tokens import TokenError
 from contract_tests.verdict import Failure, SuiteResult, Verdict, read_result
@@ -147,15 +147,7 @@ def _run_suite(suite: Suite, check: Check, run_record: Path, progress: Progress)
     started = time.monotonic()
     with (
         suite.log.open("wb") as log,
-        subprocess.Popen(
-            suite.command,
-            env=suite.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            # The terminal interrupts only this process, which ends the suite when no request is pending.
-            process_group=0,
-        ) as process,
+        check.start(suite.command, suite.environment, log) as process,
     ):
         code: int | None
         try:
@@ -185,7 +177,7 @@ def _run_suite(suite: Suite, check: Check, run_record: Path, progress: Progress)
     return read_result(suite, code, time.monotonic() - started)
 
 
-def _terminate(process: subprocess.Popen[bytes]) -> None:
+def _terminate(process: SuiteProcess) -> None:
     process.terminate()
     try:
         process.wait(LAST_ANSWER_SECONDS)

@@ -10,11 +10,13 @@ Other versions of Schemathesis or Hypothesis generate other cases.
 
 import os
 import re
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, Protocol
 
 from contract_tests.evidence import FOLDER, RUN_RECORD
 from contract_tests.target import VARIABLE, CheckTarget
@@ -39,6 +41,32 @@ WITH_TOKEN = "BUDKAVLE_CONTRACT_WITH_TOKEN"
 """The environment variable with `yes` if the generated requests have the token instead of a key."""
 
 
+class SuiteProcess(Protocol):
+    """The process of a suite, with methods of `subprocess.Popen`."""
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+StartSuite = Callable[[Sequence[str], Mapping[str, str], IO[bytes]], AbstractContextManager[SuiteProcess]]
+
+
+def start_suite(command: Sequence[str], environment: Mapping[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the process of a suite; its output is written to the log."""
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        # The terminal interrupts only this process, which ends the suite when no request is pending.
+        process_group=0,
+    )
+
+
 @dataclass(frozen=True)
 class Check:
     """The options of a check."""
@@ -54,6 +82,7 @@ class Check:
     """Checks instead of a suite: `FILE` or `FILE::FUNCTION` of rules or raw bytes, patterns of operationIds."""
     tokens: Tokens | None = None
     """The tokens in the target's file, to renew them."""
+    start: StartSuite = start_suite
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from tests.contract_tests.broken_server import Breakage, add_breakage
 from tests.factories import NOW
 from tests.handlers.callers import create_certificate
 from tests.shown_commands import PATH, read_block
+from tests.warm_suites import WarmSuite
 
 BUDKAVLE = Path(sys.executable).with_name("budkavle")
 WITHOUT_TOKENS = {"needs a target that accepts tokens"}
@@ -143,7 +144,8 @@ def assert_no_findings(target: CheckTarget, folder: Path, capsys: pytest.Capture
 
     The command runs in this process.
     """
-    code = run_check(Check(target, find_spec_dir(), folder / "report", kinds=("rules",), only=files))
+    check = Check(target, find_spec_dir(), folder / "report", kinds=("rules",), only=files, start=WarmSuite)
+    code = run_check(check)
     printed = capsys.readouterr().out
     assert code == 0, printed
     assert "keeps the contract" in printed
@@ -177,6 +179,7 @@ def assert_caught(case: Case, server: Server, folder: Path, capsys: pytest.Captu
             (case.suite,),
             fail_fast=True,
             only=() if case.check is None else (case.check,),
+            start=WarmSuite,
         )
     )
     printed = capsys.readouterr().out
