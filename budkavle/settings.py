@@ -70,6 +70,30 @@ def _check_time_zone(name: str) -> str:
     return name
 
 
+def _read_secret_file(given: object) -> object:
+    """Return the line in the file that `file:PATH` names; return any other value unchanged.
+
+    A fault does not contain the content of the file.
+    """
+    if not isinstance(given, str) or not given.startswith(FILE_PREFIX):
+        return given
+    try:
+        text = Path(given.removeprefix(FILE_PREFIX)).read_text(encoding="utf-8").removesuffix("\n")
+    except OSError as exc:
+        raise PydanticCustomError("secret_file", "the file cannot be read: {cause}", {"cause": exc.strerror}) from None
+    except ValueError:
+        raise PydanticCustomError("secret_file", "the file is not UTF-8 text, or its name is invalid") from None
+    if not text or "\n" in text:
+        raise PydanticCustomError("secret_file", "the file must contain one line")
+    return text
+
+
+FILE_PREFIX = "file:"
+"""The beginning of a secret that is in a file."""
+
+Secret = Annotated[SecretStr, BeforeValidator(_read_secret_file)]
+"""A setting that is a secret, given itself or as `file:PATH`."""
+
 _MAPPED_BITS = 96
 """The number of bits before the IPv4 address in `::ffff:192.0.2.1`."""
 
@@ -79,7 +103,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
-    database_url: SecretStr = Field(
+    database_url: Secret = Field(
         SecretStr("sqlite:///budkavle.db"), description="The database: `sqlite:///PATH` or `postgresql://…`."
     )
     database_pool_size: int = Field(
@@ -124,12 +148,12 @@ class Settings(BaseSettings):
         None, description="The callback of the citizens' Open-E, `https://host/api/callback`."
     )
     open_e_external_username: str = Field("", description="The account for the citizens' Open-E.")
-    open_e_external_password: SecretStr = Field(SecretStr(""), description="Its password.")
+    open_e_external_password: Secret = Field(SecretStr(""), description="Its password.")
     open_e_internal_url: AnyHttpUrl | None = Field(
         None, description="The callback of the staff's Open-E, `https://host/api/callback`."
     )
     open_e_internal_username: str = Field("", description="The account for the staff's Open-E.")
-    open_e_internal_password: SecretStr = Field(SecretStr(""), description="Its password.")
+    open_e_internal_password: Secret = Field(SecretStr(""), description="Its password.")
     open_e_ca: FilePath | None = Field(None, description="A PEM file with the CA of both, if it is not a public one.")
     open_e_connect_timeout: float = Field(5, gt=0, le=600, description="Seconds to connect to Open-E.")
     open_e_read_timeout: float = Field(

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -99,6 +100,8 @@ UNUSABLE = {
         "10.0.0.0/33",
         "::ffff:10.0.0.1/100",
     ],
+    "DATABASE_URL": ["file:/no/such/secret", "file:/", "file:"],
+    "OPEN_E_EXTERNAL_PASSWORD": ["file:/no/such/secret\u0101"],
     "LOG_FORMAT": ["secret"],
     "LOG_LEVEL": ["secret", "INFO"],
 }
@@ -136,6 +139,26 @@ def test_secrets_are_masked() -> None:
         assert "secret-" not in text
     accounts = Settings(open_e_external_url="http://host/", open_e_external_password="secret-4").build_accounts()
     assert "secret-" not in repr(accounts)
+
+
+@pytest.mark.parametrize("text", ["a secret:file:", "a secret:file:\n"])
+def test_read_settings_reads_a_secret_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+    (tmp_path / "file").write_text(text)
+    for name in ("database_url", "open_e_external_password", "open_e_internal_password"):
+        monkeypatch.setenv(f"BUDKAVLE_{name.upper()}", f"file:{tmp_path / 'file'}")
+        assert getattr(read_settings(), name).get_secret_value() == "a secret:file:"
+    assert "a secret" not in repr(read_settings())
+    monkeypatch.setenv("BUDKAVLE_OPEN_E_EXTERNAL_USERNAME", f"file:{tmp_path / 'file'}")
+    assert read_settings().open_e_external_username == f"file:{tmp_path / 'file'}"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"secret\nsecret", b"secret\xff"])
+def test_read_settings_rejects_a_secret_file_without_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(SettingsUnusable) as caught:
+        read_settings(database_url=f"file:{tmp_path / 'file'}")
+    assert str(caught.value).startswith("unusable settings: BUDKAVLE_DATABASE_URL: the file ")
+    assert "secret" not in str(caught.value)
 
 
 def test_trusted_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
