@@ -15,6 +15,7 @@ from budkavle.clock import DatabaseClock, measure_clock
 from budkavle.commands.console import prepare_database
 from budkavle.issuers import Issuers, read_trusted_issuers
 from budkavle.service import build_server_config, create_body_budget, create_service
+from budkavle.service_manager import report_ready
 from budkavle.settings import Settings
 from budkavle.tls import ServerTls, build_server_context
 from openapi.server import serving
@@ -34,7 +35,7 @@ def serve(
         # Read the files before the fork: unusable files are then one error, not one of each process.
         address = build_address(listener, tls=build_server_context(settings) is not None)
         read_trusted_issuers(settings)
-        started: Callable[[], None] = partial(print_line, f"Budkavle listens on {address}")
+        started: Callable[[], None] = partial(_report_start, print_line, f"Budkavle listens on {address}")
         members: tuple[Member, ...] = ()
         if group is not None:
             member = group.fork(started, listener.close)
@@ -99,11 +100,16 @@ async def run_worker(settings: Settings, print_line: PrintLine) -> None:
             delivering = Delivering(settings, database, clock, print_line)
             await run_servers(
                 [(server, listener)],
-                lambda: print_line(f"The worker listens on {address}"),
+                partial(_report_start, print_line, f"The worker listens on {address}"),
                 clock,
                 delivering,
                 *create_regular_seals(settings, database, clock.now),
             )
+
+
+def _report_start(print_line: PrintLine, line: str) -> None:
+    print_line(line)
+    report_ready()
 
 
 @asynccontextmanager
