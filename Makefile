@@ -11,10 +11,11 @@ DEMO_ISSUER ?= http://127.0.0.1:8083/issuer/token
 BIN := $(VENV)/bin
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+SBOM := $(BIN)/cyclonedx-py requirements --output-format JSON --spec-version 1.6 --output-reproducible --validate
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run contract-check install test check released-contracts commands-page docs coverage format bench soak wheel lock clean
+.PHONY: help run contract-check install test check released-contracts commands-page docs coverage format bench soak wheel sbom lock clean
 
 help: ## Print the targets
 	@echo "usage: make TARGET"
@@ -44,9 +45,12 @@ check: $(VENV)/.dev docs ## Format, lint, types, imports, contracts, documentati
 	$(BIN)/mypy
 	$(BIN)/mypy tests/persistence/mistaken_work.py
 	$(BIN)/lint-imports
-	$(BIN)/yamllint --strict spec docs/contracts
+	$(BIN)/yamllint --strict spec docs/contracts deploy compose.yaml
 	$(BIN)/openapi-spec-validator spec/*.yaml docs/contracts/*/*.yaml
 	$(BIN)/python -m contract_tests.compatibility
+	$(BIN)/hadolint Containerfile Containerfile.mock
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
+	$(BIN)/kubernetes-validate --quiet --strict $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/*.yaml))
 
 released-contracts: ## Store the contracts of a release, to compare later ones with them
 	rm -f docs/contracts/released/*.yaml
@@ -76,12 +80,19 @@ wheel: $(VENV)/.dev ## Build the wheels, of Budkavle and of the mock Open-E, int
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist mock_open_e
 
+sbom: $(VENV)/.dev ## Write bills of materials (CycloneDX) of Budkavle and of the mock Open-E into dist/
+	mkdir -p dist
+	$(SBOM) --pyproject pyproject.toml --output-file dist/budkavle.cdx.json requirements/runtime.txt
+	$(SBOM) --pyproject mock_open_e/pyproject.toml --output-file dist/mock-open-e.cdx.json requirements/mock.txt
+
 lock: $(VENV)/.dev ## Lock the requirements again, with hashes
 	$(LOCK) -o requirements/runtime.txt pyproject.toml
 	$(LOCK) --extra build --extra contract -c requirements/runtime.txt -o requirements/contract.txt pyproject.toml
-	$(LOCK) --extra build --extra contract --extra test --extra check -c requirements/contract.txt -o requirements/dev.txt pyproject.toml
-	$(LOCK) --extra build --extra contract --extra test --extra check --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
+	$(LOCK) --extra build --extra contract --extra test --extra check --extra sbom -c requirements/contract.txt -o requirements/dev.txt pyproject.toml
+	$(LOCK) --extra build --extra contract --extra test --extra check --extra sbom --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 	$(LOCK) -c requirements/dev.txt -o requirements/docs.txt requirements/docs.in
+	$(LOCK) -c requirements/contract.txt -o requirements/build.txt requirements/build.in
+	$(LOCK) --extra server -c requirements/runtime.txt -o requirements/mock.txt mock_open_e/pyproject.toml
 	$(LOCK) -o tests/clients/python_server/requirements.txt tests/clients/python_server/requirements.in
 
 clean: ## Remove the environment and everything that was built
