@@ -30,15 +30,15 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages of the root and the contracts to the files of the site."""
+    """Add the pages of the root, the contracts and the files for installations to the files of the site."""
     from properdocs.structure.files import File
 
     for name, other in PAGES.items():
         files.append(File.generated(config, other or name, abs_src_path=str(ROOT / name)))
     for name in ("site.css", "site.js"):
         files.append(File.generated(config, name, abs_src_path=str(ROOT / "site" / name)))
-    for path in sorted((ROOT / "spec").iterdir()):
-        files.append(File.generated(config, f"spec/{path.name}", abs_src_path=str(path)))
+    for path in sorted([*(ROOT / "spec").iterdir(), *(ROOT / "deploy").glob("*/*")]):
+        files.append(File.generated(config, str(path.relative_to(ROOT)), abs_src_path=str(path)))
     return files
 
 

@@ -40,6 +40,8 @@ from tests.shown_commands import (
 
 OPERATOR = "tests/budkavle/test_shown_commands.py"
 INSTALL = "tests/test_install_commands.py"
+ENGINE = "needs a container engine; tests/deploy/test_installed.py executes the steps of the files without one"
+GUIDED = "tests/deploy/test_installed.py"
 MAKE = "sets up an environment or runs all tests; CI runs it, and tests/test_makefile.py looks at the targets"
 
 BLOCKS = {
@@ -53,6 +55,9 @@ BLOCKS = {
     ("docs/how-to/audit.md", "openssl"): "tests/budkavle/commands/test_audit_export.py",
     ("docs/how-to/call-with-a-token.md", "TOKEN="): "tests/budkavle/test_issuers_pages.py",
     ("docs/how-to/catalogue.md", "echo"): OPERATOR,
+    ("docs/how-to/containers.md", "docker build"): ENGINE,
+    ("docs/how-to/containers.md", "docker run"): ENGINE,
+    ("docs/how-to/containers.md", "mkdir"): "tests/deploy/test_containers.py",
     ("docs/how-to/contract-check.md", "set -euo pipefail"): "tests/contract_tests/test_recipes.py",
     ("docs/how-to/contract-check.md", "# .github/"): "tests/contract_tests/test_recipes.py",
     ("docs/how-to/contract-check.md", "# .gitlab-ci"): "tests/contract_tests/test_recipes.py",
@@ -64,6 +69,15 @@ BLOCKS = {
     ("docs/how-to/generate-a-client.md", "npx --yes openapi-typescript"): "tests/clients/test_generated_typescript.py",
     ("docs/how-to/generate-a-client.md", "fastapi-codegen"): "tests/clients/test_generated_servers.py",
     ("docs/how-to/generate-a-client.md", "npx --yes -p"): "tests/clients/test_generated_servers.py",
+    ("docs/how-to/install-as-a-service.md", "make wheel"): GUIDED,
+    ("docs/how-to/install-as-a-service.md", "useradd"): GUIDED,
+    ("docs/how-to/install-as-a-service.md", "runuser"): GUIDED,
+    ("docs/how-to/install-as-a-service.md", "systemctl"): GUIDED,
+    ("docs/how-to/install-as-a-service.md", "budkavle-admin"): GUIDED,
+    (
+        "docs/how-to/kubernetes.md",
+        "kubectl",
+    ): "needs a cluster; tests/deploy/test_kubernetes.py compares its files and names",
     ("docs/how-to/mock-open-e.md", "pip install"): INSTALL,
     ("docs/how-to/mock-open-e.md", "MOCK="): "tests/mock_open_e/server/test_application.py",
     ("docs/how-to/mock-open-e.md", "steps:"): "tests/mock_open_e/server/test_application.py",

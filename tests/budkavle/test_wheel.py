@@ -37,7 +37,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the repository, because a build leaves files behind."""
     pytest.importorskip("hatchling")
     source = tmp_path_factory.mktemp("source")
-    for name in (*PACKAGES, "contract_tests", "docs", "spec"):
+    for name in (*PACKAGES, "contract_tests", "deploy", "docs", "spec"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):
         shutil.copy(REPOSITORY / name, source / name)
@@ -151,6 +151,8 @@ def test_wheel_contains_contracts_and_migrations_and_no_tests(wheel: Path) -> No
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in (REPOSITORY / "spec").iterdir():
         assert f"budkavle/spec/{path.name}" in names
+    for path in (REPOSITORY / "deploy").glob("*/*"):
+        assert f"budkavle/{path.relative_to(REPOSITORY)}" in names
     for path in (REPOSITORY / "persistence" / "migrations").rglob("*.py"):
         assert f"{PRIVATE}/{path.relative_to(REPOSITORY)}" in names
     folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
