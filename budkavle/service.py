@@ -12,6 +12,7 @@ from typing import Literal
 import uvicorn
 from starlette.types import ASGIApp
 
+from budkavle.audit_keys import open_configured_database
 from budkavle.clock import now
 from budkavle.ids import create_id
 from budkavle.issuers import Issuers
@@ -35,7 +36,6 @@ from openapi.server.connections import Connections
 from openapi.server.protocol import BoundedProtocol
 from openapi.server.serving import Drain
 from persistence.database import Database
-from persistence.opening import open_database
 
 
 def create_service(
@@ -57,7 +57,7 @@ def create_service(
     reports that the process is about to stop. `body_budget` limits large bodies; by default it follows from the
     settings.
     """
-    store = database or open_database(settings.database_url.get_secret_value(), settings.build_waits())
+    store = database or open_configured_database(settings)
     open_e = create_calls(settings, clock, threads=settings.open_e_threads)
     read_backs = create_read_backs(settings, concurrent_cases=CONCURRENT_CASES)
     outcomes = PublicationOutcomes(store, now=clock, timeout=settings.record_timeout)

@@ -21,6 +21,15 @@ API_KEYS = "api-keys"
 SEALS = "seals"
 """The chain of seals, each recorded after it was stored."""
 
+RECEIPTS = "receipts"
+"""The chain of rounds in which the receipts of all systems were sealed."""
+
+SIGNING = "signing"
+"""The chain of statements that entries are signed from now on."""
+
+OTHER_CHAINS = (CATALOGUE, API_KEYS, WEB_MESSAGES, RECEIPTS, SEALS, SIGNING, NO_SYSTEM)
+"""The chains that belong to no system."""
+
 FIRST_HASH = "0" * 64
 """The previous hash of the first entry of a chain."""
 
@@ -29,8 +38,8 @@ FIRST_HASH = "0" * 64
 class AuditEntry:
     """One audited action. The kind `refusals` summarises several rejected calls of one caller.
 
-    `kind` is `call`, `change` or `refusals`. `detail` is JSON: the request, the values before and after, or the number
-    of calls. `time` has millisecond precision.
+    `kind` is `call`, `change`, `refusals` or `receipts`. `detail` is JSON: the request, the values before and after,
+    the number of calls, or what is sealed of receipts. `time` has millisecond precision.
     """
 
     chain: str
@@ -45,12 +54,16 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class ChainedEntry:
-    """An entry with its position in the chain. The first entry has number 1. `detail` is the text that is hashed."""
+    """An entry with its position in the chain. The first entry has number 1. `detail` is the text that is hashed.
+
+    `signature` is None without a key.
+    """
 
     entry: AuditEntry
     number: int
     hash: str
     detail: str
+    signature: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Append entries to the audit log, list them and verify their hash chains. Entries are never changed or deleted."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -11,8 +11,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from domain import audit as domain
 from domain.audit import AuditEntry, BrokenChain, ChainedEntry, ChainHead
+from domain.audit_signatures import EntrySigner
+from domain.errors import StorageFailed
 from persistence.audit_seals import find_unlike_sealed
-from persistence.database import Database
+from persistence.database import SIGNER_OPTION, Database, to_json
 from persistence.prepared import PreparedStatement
 from persistence.tables import audit_entries as entries_table
 from persistence.tables import chains as chains_table
@@ -60,7 +62,7 @@ def lock_chain(connection: sa.Connection, name: str) -> ChainHead:
     """Lock a chain until the transaction ends and return its head. Create the chain if it does not exist.
 
     The lock serialises the entries of the chain. A transaction that locks several chains locks that of the catalogue
-    first.
+    first. Raises `StorageFailed` if entries are signed and this process has no key.
     """
     rows = _LOCK.execute(connection, chain_name=name)
     if not rows:
@@ -68,7 +70,9 @@ def lock_chain(connection: sa.Connection, name: str) -> ChainHead:
         first = {"name": name, "head": domain.FIRST_HASH, "length": 0}
         connection.execute(insert(chains_table).on_conflict_do_nothing(), first)
         rows = _LOCK.execute(connection, chain_name=name)
-    [(hash_, length)] = rows
+    [(hash_, length, is_signed)] = rows
+    if is_signed and _get_signer(connection) is None:
+        raise StorageFailed("no audit key", "the entries of the audit are signed: set BUDKAVLE_AUDIT_KEY")
     return ChainHead(hash_, length)
 
 
@@ -78,17 +82,19 @@ def share_catalogue(connection: sa.Connection) -> None:
     connection.execute(_SHARE, {"chain_name": domain.CATALOGUE})
 
 
+def lock_chains(connection: sa.Connection, names: Collection[str]) -> dict[str, ChainHead]:
+    """Lock several chains as `lock_chain` does, in sorted order, and return their heads."""
+    if connection.dialect.name == "postgresql":
+        rows = connection.execute(_LOCK_MANY, {"names": to_json(list(names))})
+        heads = {name: ChainHead(hash_, length) for name, hash_, length in rows}
+        if len(heads) == len(names):
+            return heads
+    return {name: lock_chain(connection, name) for name in sorted(names)}
+
+
 def append(connection: sa.Connection, name: str, head: ChainHead, entries: list[AuditEntry]) -> None:
     """Append entries to a locked chain whose head is `head`."""
-    rows: list[dict[str, Any]] = []
-    hash_, number = head.hash, head.length
-    for given in entries:
-        entry = replace(given, chain=name, time=domain.truncate_time(given.time))
-        detail = domain.write_detail(entry.detail)
-        number += 1
-        hash_ = domain.hash_entry(entry, detail, number, hash_)
-        rows.append(_to_row(entry, detail, number, hash_))
-    end = {"chain_name": name, "new_head": hash_, "new_length": number}
+    rows, end = _chain(connection, name, head, entries)
     if len(rows) == 1 and connection.dialect.name == "postgresql":
         _INSERT_AND_MOVE_HEAD.execute(connection, **rows[0], **end)
     else:
@@ -96,11 +102,52 @@ def append(connection: sa.Connection, name: str, head: ChainHead, entries: list[
         _MOVE_HEAD.execute(connection, **end)
 
 
+def append_to_chains(
+    connection: sa.Connection, heads: Mapping[str, ChainHead], entries: Mapping[str, list[AuditEntry]]
+) -> None:
+    """Append entries to locked chains, with as few statements as to one."""
+    chained = [_chain(connection, name, heads[name], entries[name]) for name in entries]
+    _INSERT.execute_many(connection, [row for rows, _ in chained for row in rows])
+    _MOVE_HEAD.execute_many(connection, [end for _, end in chained])
+
+
+def _get_signer(connection: sa.Connection) -> EntrySigner | None:
+    signer: EntrySigner | None = connection.get_execution_options().get(SIGNER_OPTION)
+    return signer
+
+
+def _chain(
+    connection: sa.Connection, name: str, head: ChainHead, entries: list[AuditEntry]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the rows of entries that follow `head`, and the parameters of the new end of the chain."""
+    signer = _get_signer(connection)
+    rows: list[dict[str, Any]] = []
+    hash_, number = head.hash, head.length
+    for given in entries:
+        entry = replace(given, chain=name, time=domain.truncate_time(given.time))
+        detail = domain.write_detail(entry.detail)
+        number += 1
+        hash_ = domain.hash_entry(entry, detail, number, hash_)
+        signature = None if signer is None else signer.sign(name, hash_)
+        rows.append(_to_row(entry, detail, number, hash_) | {"signature": signature})
+    return rows, {"chain_name": name, "new_head": hash_, "new_length": number}
+
+
+_signing = chains_table.alias("signing")
 _LOCK = PreparedStatement(
-    sa.select(chains_table.c.head, chains_table.c.length)
+    sa.select(
+        chains_table.c.head,
+        chains_table.c.length,
+        sa.exists(sa.select(1).where(_signing.c.name == domain.SIGNING)).label("is_signed"),
+    )
     .where(chains_table.c.name == sa.bindparam("chain_name"))
     .with_for_update()
 )
+# Python sorts by code points, as the collation "C".
+_LOCK_MANY = sa.text("""
+    select name, head, length from chains
+    where name in (select jsonb_array_elements_text(cast(:names as jsonb))) order by name collate "C" for update
+""").bindparams(sa.bindparam("names", type_=sa.Text))
 _SHARE = (
     sa.select(chains_table.c.name).where(chains_table.c.name == sa.bindparam("chain_name")).with_for_update(read=True)
 )
@@ -193,7 +240,7 @@ def _list_page(
     return [
         (
             row["id"],
-            ChainedEntry(_build_entry(row, json.loads(row["detail"])), row["number"], row["hash"], row["detail"]),
+            _build_chained(row),
         )
         for row in connection.execute(_select_page(connection, after, limit, chain, since)).mappings()
     ]
@@ -232,6 +279,11 @@ def _to_row(entry: AuditEntry, detail: str, number: int, hash_: str) -> dict[str
         "detail": detail,
         "hash": hash_,
     }
+
+
+def _build_chained(row: sa.RowMapping) -> ChainedEntry:
+    entry = _build_entry(row, json.loads(row["detail"]))
+    return ChainedEntry(entry, row["number"], row["hash"], row["detail"], row["signature"])
 
 
 def _build_entry(row: sa.RowMapping, detail: dict[str, Any]) -> AuditEntry:

@@ -14,7 +14,7 @@ from persistence.work import long_read, short_read
 
 async def read_heads(database: Database) -> dict[str, ChainHead]:
     """Return the ends of all chains at one moment."""
-    return await database.read(_read_heads)
+    return await database.read(read_chain_heads)
 
 
 async def list_recorded(database: Database) -> list[RecordedSeal]:
@@ -41,7 +41,8 @@ FEW = 1000
 
 
 @short_read
-def _read_heads(connection: sa.Connection) -> dict[str, ChainHead]:
+def read_chain_heads(connection: sa.Connection) -> dict[str, ChainHead]:
+    """Do the work of `read_heads`."""
     return {row.name: ChainHead(row.head, row.length) for row in connection.execute(chains.select())}
 
 

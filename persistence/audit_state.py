@@ -6,7 +6,7 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from domain.audit import API_KEYS, CATALOGUE, NO_SYSTEM, SEALS, WEB_MESSAGES
+from domain.audit import API_KEYS, CATALOGUE, OTHER_CHAINS
 from domain.audit_state import (
     CHANGED,
     RecordedChange,
@@ -46,8 +46,6 @@ _CHANGES = (
     # Fetch few rows at a time, because one entry may describe 50,000 changes.
     .execution_options(yield_per=20)
 )
-_OTHERS = {CATALOGUE, API_KEYS, WEB_MESSAGES, SEALS, NO_SYSTEM}
-"""The chains that belong to no system."""
 
 
 @long_read
@@ -57,7 +55,7 @@ def _list_differences(connection: sa.Connection) -> list[str]:
         (CATALOGUE, lambda: find_incomplete_calls(_iterate(connection, CATALOGUE, APPLY))),
         (API_KEYS, lambda: compare_keys(_iterate(connection, API_KEYS), list_keys(connection))),
     ]
-    names = set(connection.execute(sa.select(chains.c.name)).scalars()) - _OTHERS
+    names = set(connection.execute(sa.select(chains.c.name)).scalars()) - {*OTHER_CHAINS}
     names |= set(connection.execute(sa.select(subscriptions.c.system_id).distinct()).scalars())
     for name in sorted(names):
         comparisons += [

@@ -21,6 +21,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+SIGNER_OPTION = "audit_signer"
+"""The execution option of all connections of a database that has the signer of audit entries, or None."""
+
+
 class DatabaseUnusable(BudkavleError):
     """The database cannot be used: its address is wrong or its tables are not those of this version."""
 

@@ -2,20 +2,22 @@
 
 import sqlalchemy as sa
 
+from domain.audit_signatures import EntrySigner
 from persistence.database import Database, DatabaseUnusable
 from persistence.waits import Waits
 
 
-def open_database(url: str, waits: Waits | None = None) -> Database:
+def open_database(url: str, waits: Waits | None = None, signer: EntrySigner | None = None) -> Database:
     """Return the database at `sqlite:///path` or `postgresql://…`. It connects when it is first used.
 
-    `waits` are the timeouts for PostgreSQL. Raises `DatabaseUnusable` for any other URL.
+    `waits` are the timeouts for PostgreSQL. `signer` signs entries of the audit. Raises `DatabaseUnusable` for any
+    other URL.
     """
     scheme, separator, _ = url.partition("://")
     if separator and scheme in {"postgresql", "postgres"}:
         from persistence.postgresql.database import PostgresqlDatabase
 
-        return PostgresqlDatabase(url, waits)
+        return PostgresqlDatabase(url, waits, signer)
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError) as exc:
@@ -23,7 +25,7 @@ def open_database(url: str, waits: Waits | None = None) -> Database:
     if parsed.drivername == "sqlite" and parsed.database not in {None, "", ":memory:"}:
         from persistence.sqlite.database import SqliteDatabase
 
-        return SqliteDatabase(str(parsed.database))
+        return SqliteDatabase(str(parsed.database), signer)
     raise DatabaseUnusable("BUDKAVLE_DATABASE_URL must begin with sqlite:///PATH or postgresql://")
 
 

@@ -387,8 +387,10 @@ attempts = sa.Table(
 receipts = sa.Table(
     "receipts",
     metadata,
+    # Receipts are sealed by number (decision 0032).
+    sa.Column("number", BIG_ID, primary_key=True),
     # The id of the delivery.
-    sa.Column("id", _build_uuid_type(), primary_key=True),
+    sa.Column("id", _build_uuid_type(), nullable=False),
     sa.Column("event_id", _build_uuid_type(), nullable=False, index=True),
     sa.Column("system_id", _build_uuid_type(), nullable=False),
     sa.Column("org_type", sa.Integer, nullable=False),
@@ -404,10 +406,12 @@ receipts = sa.Table(
     sa.Column("hash", sa.Text, nullable=False),
     # The failed attempts before the last one, without the responses.
     sa.Column("failures", sa.JSON(none_as_null=True)),
+    sa.UniqueConstraint("id"),
     sa.CheckConstraint("length(hash) = 64", name="hash"),
     sa.Index("ix_receipts_system_id_last_attempt_id", "system_id", "last_attempt", "id"),
     sa.Index("ix_receipts_last_attempt_id", "last_attempt", "id"),
-    sqlite_with_rowid=False,
+    # A number is never used again.
+    sqlite_autoincrement=True,
 )
 
 chains = sa.Table(
@@ -432,6 +436,8 @@ audit_entries = sa.Table(
     sa.Column("request_id", sa.Text, nullable=False),
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("hash", sa.Text, nullable=False),
+    # With a key of the service (decision 0032).
+    sa.Column("signature", sa.Text),
     sa.Index("ix_audit_entries_chain_number", "chain", "number"),
     sa.Index("ix_audit_entries_time_id", "time", "id"),
 )

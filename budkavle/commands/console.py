@@ -21,25 +21,30 @@ def run_with_database(
     *,
     migrated: bool = True,
     may_create: bool = False,
+    checks_key: bool = True,
 ) -> T:
     """Run `work` on the configured database and return its result. Without `migrated`, skip the check of the version.
 
-    A missing SQLite file is created only with `may_create`. Raises `DatabaseUnusable`.
+    A missing SQLite file is created only with `may_create`. Without `checks_key`, `BUDKAVLE_AUDIT_KEY` may have other
+    keys than those of the audit. Raises `DatabaseUnusable` and `SettingsUnusable`.
     """
     import asyncio
 
-    from persistence.opening import open_database
+    from budkavle.audit_keys import check_audit_keys, open_configured_database
 
     settings = settings or load_command_settings()
-    url, waits = settings.database_url.get_secret_value(), settings.build_waits()
+    url = settings.database_url.get_secret_value()
 
     async def run() -> T:
-        database = open_database(url, waits)
+        database = open_configured_database(settings)
         if not may_create:
             database.check_exists()
         try:
             if migrated:
                 await prepare_database(database, url)
+            # Commands that only read need no key; `audit.lock_chain` refuses to append without one.
+            if migrated and settings.audit_key and checks_key:
+                await check_audit_keys(database, settings)
             return await work(database)
         finally:
             await database.close()

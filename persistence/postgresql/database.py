@@ -15,10 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
+from domain.audit_signatures import EntrySigner
 from domain.errors import StorageFailed
 from persistence import schema
 from persistence.batches import Batcher
-from persistence.database import DatabaseFacts, DatabaseUnusable, NamedLocks
+from persistence.database import SIGNER_OPTION, DatabaseFacts, DatabaseUnusable, NamedLocks
 from persistence.loop_thread import LoopThread
 from persistence.notifier import Notifier, web_messages_raise_events
 from persistence.postgresql.connections import Connector, PoolerFound, SessionSettings
@@ -112,7 +113,7 @@ class _RunMode:
 class _RunModes:
     """All engines of a database with their connection pools, configured for the servers that the connector found."""
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, signer: EntrySigner | None) -> None:
         waits = connector.waits
         short, long = (
             SessionSettings(waits, waits.statement_timeout),
@@ -128,6 +129,9 @@ class _RunModes:
         long_pool = open_pool(connector, long, waits.long_pool_size)
         self.engines = [engine, reserved_pool, marks_pool]
         self.long_engines = [long_pool]
+        for each in (engine, long_pool):
+            # The engines that are derived below inherit it.
+            each.sync_engine.update_execution_options(**{SIGNER_OPTION: signer})
 
         def create_run_mode(engine: AsyncEngine, limits: SessionSettings) -> _RunMode:
             if connector.server.has_transaction_pooler:
@@ -158,11 +162,12 @@ class _RunModes:
 class PostgresqlDatabase:
     """A PostgreSQL database."""
 
-    def __init__(self, url: str, waits: Waits | None = None) -> None:
+    def __init__(self, url: str, waits: Waits | None = None, signer: EntrySigner | None = None) -> None:
         waits = waits or Waits()
         self.locks = NamedLocks(waits.long_statement_timeout)
         self._connector = Connector(parse_url(url), waits)
-        self._modes = _RunModes(self._connector)
+        self._signer = signer
+        self._modes = _RunModes(self._connector, signer)
         self._former_modes: list[_RunModes] = []
         self._modes_lock = threading.Lock()
         self._thread = LoopThread("postgresql-long")
@@ -324,7 +329,7 @@ class PostgresqlDatabase:
             if self._modes is found:
                 self._connector.expect_pooler()
                 self._former_modes.append(found)
-                self._modes = _RunModes(self._connector)
+                self._modes = _RunModes(self._connector, self._signer)
 
     async def _close_engines(self, *engines: AsyncEngine) -> None:
         await self._connector.close_all()

@@ -23,10 +23,11 @@ import fasteners
 import orjson
 import sqlalchemy as sa
 
+from domain.audit_signatures import EntrySigner
 from domain.errors import StorageFailed
 from persistence import schema
 from persistence.batches import Batcher
-from persistence.database import DatabaseFacts, DatabaseUnusable, NamedLocks, to_json
+from persistence.database import SIGNER_OPTION, DatabaseFacts, DatabaseUnusable, NamedLocks, to_json
 from persistence.notifier import Notifier, web_messages_raise_events
 from persistence.prepared import PreparedStatement
 from persistence.sqlite.errors import storage_errors
@@ -50,7 +51,7 @@ BATCH = 16
 class SqliteDatabase:
     """A SQLite file. Any number of processes may use it; their writes are serialised."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, signer: EntrySigner | None = None) -> None:
         self.locks = NamedLocks()
         self._path = Path(path)
         url = sa.URL.create("sqlite", database=path)
@@ -58,6 +59,7 @@ class SqliteDatabase:
             "hide_parameters": True,
             "json_serializer": to_json,
             "json_deserializer": orjson.loads,
+            "execution_options": {SIGNER_OPTION: signer},
         }
         self._inline_engine = sa.create_engine(
             url, poolclass=sa.NullPool, connect_args={"check_same_thread": False}, **options

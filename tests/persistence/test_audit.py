@@ -189,7 +189,7 @@ async def test_verify_reads_valid_chains_once(database: Database) -> None:
 
 
 async def test_entry_of_the_lowest_id_is_detected(database: Database, chain: Sequence[tuple[int, str]]) -> None:
-    lowest = f"{-(2**63)}, chain, 0, kind, time, operation, caller, outcome, request_id, detail, hash"
+    lowest = f"{-(2**63)}, chain, 0, kind, time, operation, caller, outcome, request_id, detail, hash, null"
     await execute(database, f"insert into audit_entries select {lowest} from audit_entries where id = {chain[0][0]}")
     assert await find_break(database) == BrokenChain(CHAIN, 0, "it was added")
 

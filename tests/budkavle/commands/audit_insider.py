@@ -17,10 +17,11 @@ from tests.databases import run_with_database
 
 @dataclass(frozen=True)
 class Row:
-    """An entry without its number and hash, which follow from its place."""
+    """An entry without its number and hash, which follow from its place. The insider has no key for signatures."""
 
     entry: AuditEntry
     detail: str
+    signature: str | None = None
 
     def change(self, **changes: Any) -> "Row":
         return replace(self, entry=replace(self.entry, **changes))
@@ -38,6 +39,7 @@ def rewrite_audit(url: str, change: Callable[[list[Row]], list[Row]]) -> None:
             Row(
                 AuditEntry(**{name: row[name] for name in AuditEntry.__slots__ if name != "detail"}),
                 row["detail"],
+                row["signature"],
             )
             for row in found
         ]
@@ -51,6 +53,7 @@ def rewrite_audit(url: str, change: Callable[[list[Row]], list[Row]]) -> None:
             heads[entry.chain] = number + 1, hash_
             values = {name: getattr(entry, name) for name in AuditEntry.__slots__}
             values |= {"id": id_, "number": number + 1, "hash": hash_, "detail": row.detail}
+            values["signature"] = row.signature
             connection.execute(audit_entries.insert(), values)
         ends = [{"name": name, "length": length, "head": hash_} for name, (length, hash_) in heads.items()]
         if ends:
