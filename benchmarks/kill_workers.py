@@ -8,6 +8,7 @@ Checked at the end, on each database:
 - each event arrived at least once at every system; deliveries rejected with 404 are parked, and no others;
 - no event arrived before an earlier one of its key had arrived or was parked;
 - the receipts are those of the requests that receivers accepted: number, ids and hashes of the bodies;
+- all receipts are sealed in the audit, by workers that were killed too, and match what was sealed;
 - an event arrived twice only if the worker with the first response was killed before the second arrival, or a worker or
   receiver died within a moment of the first.
 
@@ -19,20 +20,26 @@ import random
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.queue_checks import Life, find_out_of_order, find_repeats, find_wrong_receipts, find_wrongly_parked
 from benchmarks.queue_stage import ReceiverProgram, count_waiting, prepare, publish, run, start_receiver, start_worker
 from benchmarks.stage import DATABASES, Stage
+from budkavle.clock import now
+from budkavle.receipt_sealing import seal_receipts
+from domain.audit import RECEIPTS
 from domain.deliveries import DeliveryState
-from persistence import tables
+from persistence import audit, audit_seals, receipt_rounds, tables
 from persistence.database import Database
 from persistence.work import short_read
 
 PATHS = ("/ok/0", "/ok/100", "/flaky", "/gone", "/dies/ok/0")
 WORKERS = {"SQLite": 1, "PostgreSQL": 3}
 SECONDS_BETWEEN_KILLS = 1.0
+SECONDS_BETWEEN_ROUNDS = 0.5
+"""Seconds between rounds that seal receipts, so that kills meet many of them."""
 AT_MOST_SECONDS = 1500
 
 
@@ -46,8 +53,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     print(f"### Kill -9 of workers, {arguments.events} events to {len(PATHS)} systems, seed {arguments.seed}\n")
-    print("| | deliveries | attempts | kills | receiver crashes | duplicates | parked | seconds | faults |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    print("| | deliveries | attempts | kills | receiver crashes | duplicates | parked | rounds | seconds | faults |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     faults = []
     for kind in arguments.database or DATABASES:
         faults += _run_soak(kind, arguments.keys, arguments.events // arguments.keys, random.Random(arguments.seed))
@@ -73,12 +80,13 @@ def _run_soak(kind: str, keys: int, each: int, chance: random.Random) -> list[st
         arrivals.sort(key=lambda arrival: arrival.time)
         faults, again = find_repeats(arrivals, lives, deaths)
         faults += find_out_of_order(arrivals, each) + find_wrongly_parked(arrivals, parked)
-        faults += find_wrong_receipts(arrivals, run(url, _list_receipts))
+        faults += find_wrong_receipts(arrivals, run(url, _list_receipts)) + run(url, _verify_receipts)
+        rounds = run(url, _count_rounds)
         queues = len({(arrival.path, arrival.key) for arrival in arrivals})
         faults += [] if queues == keys * len(PATHS) else [f"{queues} queues were seen"]
         print(
             f"| {kind} | {each * keys * len(PATHS)} | {len(arrivals)} | {len(lives)} | {len(deaths)} | {again} | "
-            f"{len(parked)} | {seconds:.0f} | {len(faults)} |",
+            f"{len(parked)} | {rounds} | {seconds:.0f} | {len(faults)} |",
             flush=True,
         )
         return [f"{kind}: {fault}" for fault in faults]
@@ -92,6 +100,7 @@ def _kill_until_done(
     Publishing begins when the workers run: otherwise some events are delivered before the first kill.
     """
     settings = {"log_level": "info", "delivery_lease": 5, "delivery_timeout": 3, "delivery_connect_timeout": 2}
+    settings |= {"receipt_seal_minutes": SECONDS_BETWEEN_ROUNDS / 60}
     running = [start_worker(stage, url, **settings) for _ in range(number)]
     publishing.start()
     lives: list[Life] = []
@@ -126,6 +135,22 @@ async def _list_receipts(database: Database) -> list[tuple[str, str]]:
     select = tables.receipts.select()
     rows = await database.read(short_read(lambda connection: connection.execute(select).all()))
     return [(row.id, row.hash) for row in rows]
+
+
+async def _verify_receipts(database: Database) -> list[str]:
+    """Seal the receipts that the workers left, and return what does not match."""
+    await seal_receipts(database, now())
+    _, broken = await audit.verify(database)
+    counts, difference = await receipt_rounds.verify(database, now() - timedelta(days=90))
+    faults = [f"the audit is broken: {broken}"] if broken else []
+    faults += [f"the receipts do not match the audit: {difference}"] if difference else []
+    left = counts.removed + counts.unsealed
+    return faults + ([f"{left} receipts are not sealed, or removed"] if left else [])
+
+
+async def _count_rounds(database: Database) -> int:
+    heads = await audit_seals.read_heads(database)
+    return heads[RECEIPTS].length if RECEIPTS in heads else 0
 
 
 if __name__ == "__main__":

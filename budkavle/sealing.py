@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from budkavle.background import BackgroundWork
 from budkavle.ids import create_id
+from budkavle.receipt_sealing import seal_receipts, set_seal_due
 from budkavle.settings import Settings, SettingsUnusable
 from domain.audit import SEALS, AuditEntry
 from domain.errors import BudkavleError, StorageFailed
@@ -119,7 +120,8 @@ async def seal_audit(
         if last is not None and min_age is not None and now - last.seal.time < min_age:
             return last.seal
         previous = await _check_last(database, last, path, is_new=is_new)
-        # Otherwise keys of versions that recorded none would be covered by no seal.
+        # Otherwise no seal would cover new receipts, and keys of versions that recorded none.
+        await seal_receipts(database, now)
         await api_keys.record_first(database, now, create_id())
         heads = await audit_seals.read_heads(database)
         key_id = compute_key_id(key.public_key())
@@ -146,11 +148,14 @@ class RegularSeals(BackgroundWork):
         self._path = path
         self._interval = interval
         self._now = now
+        set_seal_due("audit", now())
 
     async def run_once(self) -> Seal:
         """Seal the audit unless the last seal is recent. Return the last seal. Raises `SealRefused`."""
         key = read_private_key(self._key_path)
-        return await seal_audit(self._database, key, self._path, self._now(), min_age=self._interval)
+        last = await seal_audit(self._database, key, self._path, self._now(), min_age=self._interval)
+        set_seal_due("audit", last.time + self._interval)
+        return last
 
     async def _run_forever(self) -> None:
         while True:

@@ -62,6 +62,18 @@ def _parse_networks(given: object) -> object:
     return tuple(networks)
 
 
+def _parse_references(given: object) -> object:
+    """Return references, separated by commas. A fault contains the position of an entry, which may be a secret."""
+    if not isinstance(given, str):
+        return given
+    references = tuple(entry.strip() for entry in given.split(","))
+    for place, entry in enumerate(references, 1):
+        kind, _, name = entry.partition(":")
+        if kind not in {"env", "file"} or not name:
+            raise PydanticCustomError("reference", "entry {place} must be env:NAME or file:PATH", {"place": place})
+    return references
+
+
 def _check_time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -221,6 +233,14 @@ class Settings(BaseSettings):
     )
     receipt_days: float = Field(
         90, gt=0, le=3650, description="Days that the receipt of a delivery is kept after the receiver accepted it."
+    )
+    receipt_seal_minutes: float = Field(
+        60, gt=0, le=10_080, description="Minutes after which a worker seals new receipts in the audit."
+    )
+    audit_key: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_references)] = Field(
+        (),
+        description="Secrets that sign entries of the audit, newest first: `env:NAME` or `file:PATH`, separated by"
+        " commas. The first one signs.",
     )
     audit_seal_key: FilePath | None = Field(
         None, description="A PEM file with the Ed25519 private key, without a password, that signs seals of the audit."

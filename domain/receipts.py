@@ -19,10 +19,13 @@ class FailedAttempt:
 class Receipt:
     """The receipt of a delivery. `id` is that of the delivery, and `webhook_url` the path that was called.
 
+    Receipts are sealed in the audit in the order of their `number`.
+
     `accepted` is when the event was published. `status` and `milliseconds` are those of the last attempt. `hash` is the
     SHA-256 of the body that was sent, in hexadecimal. Of many failures, the first and the latest are kept.
     """
 
+    number: int
     id: str
     event_id: str
     system_id: str

@@ -14,7 +14,17 @@ import click
 from budkavle.commands.console import load_command_settings, print_line, run_with_database, write_moment
 from budkavle.commands.option_types import Moment
 from budkavle.documentation import list_documentation
-from domain.audit import API_KEYS, CATALOGUE, NO_SYSTEM, SEALS, WEB_MESSAGES, ChainedEntry
+from domain.audit import (
+    API_KEYS,
+    CATALOGUE,
+    NO_SYSTEM,
+    OTHER_CHAINS,
+    RECEIPTS,
+    SEALS,
+    SIGNING,
+    WEB_MESSAGES,
+    ChainedEntry,
+)
 from domain.errors import BudkavleError
 
 if TYPE_CHECKING:
@@ -22,14 +32,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from budkavle.sealing import StoredSeal
+    from budkavle.settings import Settings
     from persistence.database import Database
 
 PAGE = 100
 """Entries per page. One entry may contain 50,000 changes."""
-
-
-_OTHER_CHAINS = (CATALOGUE, API_KEYS, WEB_MESSAGES, SEALS, NO_SYSTEM)
-"""The chains that belong to no system."""
 
 
 MAX_DIFFERENCES = 20
@@ -41,12 +48,12 @@ class _Chain(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
-        if text in _OTHER_CHAINS:
+        if text in OTHER_CHAINS:
             return text
         try:
             return str(uuid.UUID(text))
         except ValueError:
-            self.fail(f"{text!r} is not a UUID or one of {', '.join(_OTHER_CHAINS)}", param, ctx)
+            self.fail(f"{text!r} is not a UUID or one of {', '.join(OTHER_CHAINS)}", param, ctx)
 
 
 class _Hash(click.ParamType[str]):
@@ -70,7 +77,8 @@ def audit() -> None:
     "--system",
     type=_Chain(),
     help=f"Only of this system; {CATALOGUE!r}: changes of the catalogue; {API_KEYS!r}: keys created and revoked; "
-    f"{WEB_MESSAGES!r}: messages deleted or in doubt; {SEALS!r}: seals; "
+    f"{WEB_MESSAGES!r}: messages deleted or in doubt; {RECEIPTS!r}: sealed receipts; "
+    f"{SEALS!r}: seals; {SIGNING!r}: when signing began; "
     f"{NO_SYSTEM!r}: calls refused or without a system.",
 )
 @click.option("--since", type=Moment(), help="Only from this time on; without an offset, Copenhagen time applies.")
@@ -110,6 +118,18 @@ def seal(file: Path | None, key: Path | None, *, new_file: bool) -> None:
     click.echo(run_with_database(lambda database: append_seal(database, key_path, path, is_new=new_file), settings))
 
 
+@audit.command("start-signing")
+def start_signing() -> None:
+    """Record that all entries are signed from now on, with the first key of BUDKAVLE_AUDIT_KEY.
+
+    Start it once all processes have the key: `verify --signatures` then reports every later entry without a signature.
+    """
+    settings = load_command_settings()
+    if not settings.audit_key:
+        raise click.UsageError("set BUDKAVLE_AUDIT_KEY")
+    click.echo(run_with_database(append_signing, settings, checks_key=False))
+
+
 @audit.command("verify")
 @click.option("--head", "heads", type=_Hash(), multiple=True, help="A hash that was printed earlier; may be repeated.")
 @click.option(
@@ -127,15 +147,25 @@ def seal(file: Path | None, key: Path | None, *, new_file: bool) -> None:
     is_flag=True,
     help="Also compare the catalogue, subscriptions and API keys with the changes in the audit.",
 )
+@click.option(
+    "--signatures", is_flag=True, help="Also verify the signatures of entries, with the keys of BUDKAVLE_AUDIT_KEY."
+)
 @click.option("--max-age", type=click.FloatRange(min=0), help="The maximum age of the last seal, in hours.")
 def verify(
-    heads: tuple[str, ...], seals: Path | None, public_keys: tuple[Path, ...], max_age: float | None, *, state: bool
+    heads: tuple[str, ...],
+    seals: Path | None,
+    public_keys: tuple[Path, ...],
+    max_age: float | None,
+    *,
+    state: bool,
+    signatures: bool,
 ) -> None:
     """Verify that no entry was changed, removed, moved or added; print the hash of the last one of each chain.
 
     With such a hash that was stored elsewhere, --head also detects a rewrite of all entries and of the ends of their
     chains. So does --seals, for all chains and up to the last seal. --state detects a change that has no entry, and an
-    entry of a change that was never made.
+    entry of a change that was never made; --signatures any entry that the service did not make. Receipts are compared
+    with those that the audit seals.
     """
     if (seals is None) != (not public_keys) or (seals is None and max_age is not None):
         raise click.UsageError("--seals needs --public-key, and both options and --max-age need --seals")
@@ -146,13 +176,19 @@ def verify(
         stored = read_seals(seals, [read_public_key(path) for path in public_keys])
     age = None if max_age is None else timedelta(hours=max_age)
 
+    settings = load_command_settings()
+    if signatures and not settings.audit_key:
+        raise click.UsageError("--signatures needs BUDKAVLE_AUDIT_KEY")
+
     async def verify_all(database: Database) -> list[str]:
-        lines = await verify_entries(database, heads, stored, age)
+        lines = await verify_entries(database, heads, stored, age, settings.receipt_days)
+        if signatures:
+            lines.insert(-1, await verify_signatures(database, settings))
         if state:
             await verify_state(database)
         return lines
 
-    for line in run_with_database(verify_all):
+    for line in run_with_database(verify_all, settings, checks_key=False):
         click.echo(line)
 
 
@@ -183,6 +219,7 @@ async def export_entries(database: Database, chain: str | None, page: int = PAGE
         for after, chained in entries:  # noqa: B007  # The next page begins after the last entry.
             line = _describe_entry(chained)
             line |= {"time": format_time(chained.entry.time), "detail": chained.detail}
+            line["signature"] = chained.signature
             print_line(json.dumps(line))
 
 
@@ -197,9 +234,16 @@ async def append_seal(database: Database, key_path: Path, path: Path, *, is_new:
 
 
 async def verify_entries(
-    database: Database, heads: tuple[str, ...], seals: Sequence[StoredSeal] = (), max_age: timedelta | None = None
+    database: Database,
+    heads: tuple[str, ...],
+    seals: Sequence[StoredSeal],
+    max_age: timedelta | None,
+    receipt_days: float,
 ) -> list[str]:
-    """Return lines with the head of each chain. Raises an error for the first invalid entry."""
+    """Return lines with the head of each chain, and about receipts and seals.
+
+    Receipts may be missing after `receipt_days`. Raises an error for the first invalid entry or receipt.
+    """
     from persistence import audit as stored
 
     sealed: Mapping[tuple[str, int], str] = {}
@@ -214,6 +258,7 @@ async def verify_entries(
         if broken is not None:
             raise BudkavleError(f"the audit is broken: {broken.reason}")
     lines = [f"{end.hash} {name} {end.length}" for name, end in sorted(ends.items())]
+    lines += await _verify_receipts(database, receipt_days)
     if seals:
         lines.append(await _verify_seals(database, seals, max_age))
     return [*lines, f"ok: {sum(end.length for end in ends.values())} entries in {len(ends)} chains"]
@@ -227,6 +272,43 @@ async def verify_state(database: Database) -> None:
     if found:
         more = [f"and {len(found) - MAX_DIFFERENCES} more"] if len(found) > MAX_DIFFERENCES else []
         raise BudkavleError("\n".join(["the audit does not match the state:", *found[:MAX_DIFFERENCES], *more]))
+
+
+async def append_signing(database: Database) -> str:
+    """Record that entries are signed from now on, and return a line about it."""
+    from budkavle.clock import measure_clock
+    from budkavle.ids import create_id
+    from persistence import audit_signatures
+
+    clock = await measure_clock(database)
+    number = await audit_signatures.start(database, clock.now(), create_id())
+    return f"ok: new entries are signed, also those of the {number} present chains"
+
+
+async def verify_signatures(database: Database, settings: Settings) -> str:
+    """Return a line about the signed entries. Raises an error for the first one without a right signature."""
+    from budkavle.audit_keys import read_signers
+    from persistence import audit_signatures
+
+    number, broken = await audit_signatures.verify(database, read_signers(settings))
+    if broken is not None:
+        raise BudkavleError(f"the audit is broken: entry {broken.number} of {broken.chain!r}: {broken.reason}")
+    return f"ok: {number} signed entries"
+
+
+async def _verify_receipts(database: Database, days: float) -> list[str]:
+    """Return a line about receipts, if there are any, and none that differs from what was sealed."""
+    from budkavle.clock import measure_clock
+    from persistence import receipt_rounds
+
+    clock = await measure_clock(database)
+    counts, difference = await receipt_rounds.verify(database, clock.now() - timedelta(days=days))
+    if difference is not None:
+        raise BudkavleError(f"the receipts do not match the audit: {difference}")
+    if counts.sealed + counts.removed + counts.unsealed == 0:
+        return []
+    others = f"{counts.removed} more removed after {days:g} days, {counts.unsealed} not sealed yet"
+    return [f"ok: {counts.sealed} sealed receipts, {others}"]
 
 
 async def _verify_seals(database: Database, seals: Sequence[StoredSeal], max_age: timedelta | None) -> str:

@@ -54,6 +54,7 @@ async def print_receipt(database: Database, delivery_id: str) -> bool:
 
 def _describe(item: Receipt) -> dict[str, Any]:
     return {
+        "number": item.number,
         "id": item.id,
         "eventId": item.event_id,
         "system": item.system_id,

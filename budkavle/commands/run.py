@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from budkavle.audit_keys import check_audit_keys, open_configured_database
 from budkavle.clock import DatabaseClock, measure_clock
 from budkavle.commands.console import prepare_database
 from budkavle.issuers import Issuers, read_trusted_issuers
@@ -22,7 +23,6 @@ from openapi.server import serving
 from openapi.server.processes import Member, Supervisor
 from openapi.server.serving import Drain, QuietServer, Work, build_address, listen, run_servers
 from persistence.database import Database
-from persistence.opening import open_database
 
 PrintLine = Callable[[str], None]
 
@@ -56,10 +56,12 @@ async def _serve(
         delivering = None
         if with_worker:
             from budkavle.delivering import Delivering
+            from budkavle.receipt_sealing import create_receipt_sealing
             from budkavle.sealing import create_regular_seals
 
             delivering = Delivering(settings, database, clock, print_line)
-            members = [*members, *create_regular_seals(settings, database, clock.now)]
+            sealing = create_receipt_sealing(settings, database, clock.now)
+            members = [*members, sealing, *create_regular_seals(settings, database, clock.now)]
         drain = Drain(settings.drain_seconds)
         worker = delivering.worker if delivering else None
         budget = create_body_budget(settings)
@@ -87,6 +89,7 @@ async def _serve(
 async def run_worker(settings: Settings, print_line: PrintLine) -> None:
     """Run a worker until a signal, next to a server for its health and metrics."""
     from budkavle.delivering import Delivering
+    from budkavle.receipt_sealing import create_receipt_sealing
     from budkavle.sealing import create_regular_seals
 
     own = {"host": settings.worker_host, "port": settings.worker_port}
@@ -103,6 +106,7 @@ async def run_worker(settings: Settings, print_line: PrintLine) -> None:
                 partial(_report_start, print_line, f"The worker listens on {address}"),
                 clock,
                 delivering,
+                create_receipt_sealing(settings, database, clock.now),
                 *create_regular_seals(settings, database, clock.now),
             )
 
@@ -115,10 +119,10 @@ def _report_start(print_line: PrintLine, line: str) -> None:
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[tuple[Database, DatabaseClock]]:
     """Yield the configured database, prepared, and its measured clock, which runs inside the context."""
-    url = settings.database_url.get_secret_value()
-    database = open_database(url, settings.build_waits())
+    database = open_configured_database(settings)
     try:
-        await prepare_database(database, url)
+        await prepare_database(database, settings.database_url.get_secret_value())
+        await check_audit_keys(database, settings)
         yield database, await measure_clock(database)
     finally:
         await database.close()
@@ -133,6 +137,7 @@ async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_
     from budkavle.demo.receiver import SECRET, SECRET_VARIABLE, create_receiver
     from budkavle.demo.subscriptions import put_demo_system
     from budkavle.ids import create_id
+    from budkavle.receipt_sealing import create_receipt_sealing
 
     try:
         from mock_open_e import MockOpenE
@@ -163,9 +168,10 @@ async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_
             }
         )
         os.environ[SECRET_VARIABLE] = SECRET
-        database = open_database(settings.database_url.get_secret_value(), settings.build_waits())
+        database = open_configured_database(settings)
         try:
             await database.migrate()
+            await check_audit_keys(database, settings)
             await web_messages.put_demo_rows(database)
             clock = await measure_clock(database)
             await put_demo_system(database, receiver, clock.now(), create_id())
@@ -194,6 +200,7 @@ async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_
                 issuers,
                 clock,
                 delivering,
+                create_receipt_sealing(settings, database, clock.now),
                 reload=issuers.reload,
             )
         finally:

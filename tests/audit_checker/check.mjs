@@ -1,6 +1,6 @@
 // Verify an export of the audit, and its seals. Written from docs/reference/audit-hashes.md alone.
-// node check.mjs EXPORT SEALS PUBLIC_KEY
-import { createHash, createPublicKey, verify } from "node:crypto";
+// node check.mjs EXPORT SEALS PUBLIC_KEY [RECEIPTS TIME_OF_THE_OLDEST KEY_IN_BASE64]
+import { createHash, createHmac, createPublicKey, verify } from "node:crypto";
 import { readFileSync } from "node:fs";
 
 const sha256 = (data) => createHash("sha256").update(data).digest("hex");
@@ -17,7 +17,7 @@ function fail(reason) {
 const quote = (text) =>
   JSON.stringify(text).replace(/[\u007f-\uffff]/g, (unit) => "\\u" + unit.charCodeAt(0).toString(16).padStart(4, "0"));
 
-const [exportPath, sealsPath, keyPath] = process.argv.slice(2);
+const [exportPath, sealsPath, keyPath, receiptsPath, oldest, signingKey] = process.argv.slice(2);
 
 const chains = new Map();
 for (const entry of lines(exportPath).map((line) => JSON.parse(line))) {
@@ -52,4 +52,60 @@ for (const line of lines(sealsPath)) {
 for (const { number, hash } of (chains.get("seals") ?? []).map((entry) => JSON.parse(entry.detail)))
   if (number >= seals[0].number && seals[number - seals[0].number]?.hash !== hash) fail(`seal ${number} is missing`);
 
-console.log(`ok: ${[...chains.values()].flat().length} entries, ${seals.length} seals`);
+const details = (entries) => entries.map((entry) => JSON.parse(entry.detail));
+
+function checkReceipts() {
+  const receipts = lines(receiptsPath).map((line) => JSON.parse(line));
+  receipts.sort((one, other) => one.number - other.number);
+  const text = (value) => (value === undefined ? "null" : typeof value === "number" ? `${value}` : quote(value));
+  const array = (values) => `[${values.join(",")}]`;
+  const hash = (one) => {
+    const first = [one.number, one.id, one.eventId, one.system, one.orgType, one.orgCode, one.entityType];
+    const second = [one.webhookUrl, one.created, one.firstAttempt, one.lastAttempt, one.attempts, one.status];
+    const failures = (one.failures ?? []).map((each) =>
+      array([each.attempt, each.time, each.milliseconds, each.status, each.reason].map(text)),
+    );
+    return sha256(array([...[...first, ...second, one.milliseconds, one.sha256].map(text), array(failures)]));
+  };
+  const sealed = new Set();
+  for (const [name, entries] of chains) {
+    if (name === "receipts") continue;
+    for (const batch of details(entries.filter((entry) => entry.kind === "receipts"))) {
+      const found = receipts.filter(
+        (one) => one.system === name && one.number >= batch.first && one.number <= batch.last,
+      );
+      found.forEach((one) => sealed.add(one));
+      if (found.length < batch.count && batch.earliest < oldest) continue;
+      const hashes = found.map(hash);
+      if (found.length !== batch.count || sha256(hashes.map((each) => `${each}\n`).join("")) !== batch.hash)
+        fail(`${name}: receipts ${batch.first} to ${batch.last} differ`);
+      if (hashes.map((each) => each.slice(0, 4)).join("") !== batch.marks) fail(`${name}: wrong marks`);
+    }
+  }
+  let until = 0;
+  for (const round of details(chains.get("receipts") ?? [])) {
+    if (round.after !== until) fail(`a round after ${until} is missing`);
+    until = round.until;
+  }
+  const added = receipts.find((one) => one.number <= until && !sealed.has(one));
+  if (added) fail(`${added.system}: receipt ${added.id} is in no batch`);
+  return `, ${sealed.size} receipts`;
+}
+
+function checkSignatures() {
+  const key = Buffer.from(signingKey, "base64");
+  const isRight = ({ chain, hash, signature }) =>
+    createHmac("sha256", key).update(`${chain}\n${hash}`).digest("hex") === signature;
+  const start = (chains.get("signing") ?? []).find(isRight);
+  if (!start) fail("no entry says that entries are signed");
+  const before = JSON.parse(start.detail).chains;
+  for (const [name, [number, hash]] of Object.entries(before))
+    if (chains.get(name)?.[number - 1]?.hash !== hash) fail(`${name}: entry ${number} is not the one before signing`);
+  const signed = [...chains.values()].flat().filter(({ chain, number }) => number > (before[chain]?.[0] ?? 0));
+  const wrong = signed.find((entry) => !isRight(entry));
+  if (wrong) fail(`${wrong.chain}: entry ${wrong.number} is not signed`);
+  return `, ${signed.length} signatures`;
+}
+
+const others = (receiptsPath ? checkReceipts() : "") + (signingKey ? checkSignatures() : "");
+console.log(`ok: ${[...chains.values()].flat().length} entries, ${seals.length} seals${others}`);

@@ -14,8 +14,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from domain.deliveries import DeliveryState
+from persistence import receipt_rounds
 from tests.budkavle.queues import list_queue, publish, subscribe
 from tests.catalogues import SYSTEM_ID
+from tests.databases import run_with_database
 from tests.held_receiver import held_receiver
 from tests.openapi.server.test_serving import wait_until_refused
 from tests.processes import REPOSITORY, Process, budkavle, run_program, running
@@ -55,7 +57,10 @@ def running_worker(database_url: str, *arguments: str, **settings: Any) -> Itera
 
 
 def test_worker_delivers_and_serves_only_health_and_metrics(database_url: str) -> None:
-    with held_receiver(is_held=False) as receiver, running_worker(database_url) as worker:
+    with (
+        held_receiver(is_held=False) as receiver,
+        running_worker(database_url, receipt_seal_minutes=0.001) as worker,
+    ):
         subscribe(database_url, receiver.url)
         ids = publish(database_url, 3)
         worker.wait_for_sample("budkavle_delivery_attempts_total", 3, outcome="done", answer="2xx")
@@ -67,6 +72,8 @@ def test_worker_delivers_and_serves_only_health_and_metrics(database_url: str) -
         assert worker.get("/health/ready").json()["components"]["database"] == "UP"
         assert worker.get("/webmessages/x").status_code == 404
         assert worker.get("/v1/beskedtype/tilladte").status_code == 404
+        while run_with_database(database_url, receipt_rounds.find_last_round) is None:
+            pass
         worker.end()
     assert list_queue(database_url) == []
 

@@ -53,6 +53,7 @@ BLOCKS = {
     ("docs/how-to/accept-access-tokens.md", ".venv/bin/python"): "tests/budkavle/test_issuers_pages.py",
     ("docs/how-to/accept-access-tokens.md", "openssl"): "tests/budkavle/test_issuers_pages.py",
     ("docs/how-to/audit.md", "openssl"): "tests/budkavle/commands/test_audit_export.py",
+    ("docs/how-to/audit.md", "export AUDIT_SECRET"): "tests/budkavle/commands/test_audit_export.py",
     ("docs/how-to/call-with-a-token.md", "TOKEN="): "tests/budkavle/test_issuers_pages.py",
     ("docs/how-to/catalogue.md", "echo"): OPERATOR,
     ("docs/how-to/containers.md", "docker build"): ENGINE,
@@ -202,6 +203,7 @@ def test_each_command_that_a_page_shows_runs(
 ) -> None:
     """Without its arguments a command is only named, and may miss some that it needs."""
     monkeypatch.chdir(installation)
+    monkeypatch.setenv("AUDIT_SECRET", "c2VjcmV0IG9mIHRoZSBhdWRpdCBpbiB0ZXN0cw==")
     database = installation / "test.db"
     content = database.read_bytes()
     head = invoke(sqlite_url, "audit", "verify").stdout.split()[0]
@@ -223,7 +225,12 @@ def test_each_command_that_a_page_shows_runs(
         if words[0] in ENDLESS or words[0].startswith("-"):
             continue
         database.write_bytes(content)
-        result = invoke(sqlite_url, *words, open_e_external_url=open_e_url, settle_margin="0")
+        settings = {"open_e_external_url": open_e_url, "settle_margin": "0"}
+        if {"start-signing", "--signatures"}.intersection(words):
+            settings["audit_key"] = "env:AUDIT_SECRET"
+        if "--signatures" in words:
+            assert invoke(sqlite_url, "audit", "start-signing", **settings).exit_code == 0
+        result = invoke(sqlite_url, *words, **settings)
         is_name = all(re.fullmatch("[a-z-]+", word) and not word.startswith("-") for word in words)
         # This installation has deliveries that no worker delivers.
         has_found_problem = words[0] == "doctor" and result.exit_code == 1

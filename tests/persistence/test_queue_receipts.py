@@ -28,6 +28,7 @@ async def test_settled_delivery_leaves_a_receipt(database: Database) -> None:
     assert await claims.settle(database, build_lease(), [build_settled(claimed)]) == set()
     (receipt,) = await list_rows(database, tables.receipts)
     assert receipt == {
+        "number": 1,
         "id": claimed.id,
         "event_id": published.event_id,
         "system_id": SYSTEM,

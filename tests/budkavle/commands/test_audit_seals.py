@@ -48,10 +48,10 @@ class Seals:
         result = self._invoke(self.url, *command)
         return (result.stdout or result.stderr).strip()
 
-    def verify(self, *options: str, file: Path | None = None) -> str:
+    def verify(self, *options: str, file: Path | None = None, **settings: str) -> str:
         """Return the last but one line of the output, or the error."""
-        keys = ("--public-key", str(self.public_key))
-        result = self._invoke(self.url, "audit", "verify", "--seals", str(file or self.file), *keys, *options)
+        command = ("audit", "verify", "--seals", str(file or self.file), "--public-key", str(self.public_key))
+        result = self._invoke(self.url, *command, *options, **settings)
         return result.stdout.splitlines()[-2] if result.exit_code == 0 else result.stderr.strip()
 
     def verify_without(self) -> str:

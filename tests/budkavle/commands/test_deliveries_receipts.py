@@ -55,6 +55,7 @@ def test_show_prints_the_receipt_and_the_attempts(database_url: str, invoke: Inv
     moment = NOW.isoformat(timespec="milliseconds")
     receipt, *attempts = run(database_url, invoke, "show", waiting.id.upper())
     assert receipt == {
+        "number": 1,
         "id": waiting.id,
         "eventId": waiting.event_id,
         "system": SYSTEM_ID,
