@@ -279,14 +279,26 @@ _SELECT_PIECE = sa.select(attachments_table.c.data).where(
     attachments_table.c.id == sa.bindparam("id"), attachments_table.c.piece == sa.bindparam("piece")
 )
 
-_AFTER = sa.tuple_(
-    sa.bindparam("created", type_=messages_table.c.created.type), sa.bindparam("id", type_=sa.Uuid(False))
+_AFTER_CREATED = sa.bindparam("created", type_=messages_table.c.created.type)
+_AFTER_ID = sa.bindparam("id", type_=sa.Uuid(False))
+_AFTER = sa.tuple_(_AFTER_CREATED, _AFTER_ID)
+# SQLite compares times as texts. Those of imported rows may have more or fewer digits than the parameter, so prefer the
+# stored text.
+_AFTER_MESSAGE = messages_table.alias("after_message")
+_AFTER_TEXT = sa.tuple_(
+    sa.func.coalesce(
+        sa.select(_AFTER_MESSAGE.c.created).where(_AFTER_MESSAGE.c.id == _AFTER_ID).scalar_subquery(), _AFTER_CREATED
+    ),
+    _AFTER_ID,
 )
 
 
-def _prepare_by_dialect(select: sa.Select[Any]) -> dict[str, PreparedStatement]:
-    """Return the queries of a page. PostgreSQL sends all rows at once, so its query limits the bytes itself."""
-    found = select.subquery()
+def _prepare_by_dialect(select: sa.Select[Any], position: sa.Tuple | None = None) -> dict[str, PreparedStatement]:
+    """Return the queries of a page, with `position` only of rows after the parameters `created` and `id`.
+
+    PostgreSQL sends all rows at once, so its query limits the bytes itself.
+    """
+    found = (select if position is None else select.where(position > _AFTER)).subquery()
     bytes_ = sa.func.octet_length(found.c.message) + sa.func.pg_column_size(found.c.external_references)
     before = sa.func.sum(bytes_).over(order_by=(found.c.created, found.c.id), rows=(None, -1)).label("before")
     summed = sa.select(found, before).subquery()
@@ -294,7 +306,7 @@ def _prepare_by_dialect(select: sa.Select[Any]) -> dict[str, PreparedStatement]:
         sa.func.coalesce(summed.c.before, 0) < PAGE_BYTES
     )
     return {
-        "sqlite": PreparedStatement(select),
+        "sqlite": PreparedStatement(select if position is None else select.where(position > _AFTER_TEXT)),
         "postgresql": PreparedStatement(bounded.order_by(summed.c.created, summed.c.id)),
     }
 
@@ -306,9 +318,7 @@ _BY_PARTY = (
     .limit(sa.bindparam("limit"))
 )
 _SELECT_BY_PARTY = _prepare_by_dialect(_BY_PARTY)
-_SELECT_BY_PARTY_AFTER = _prepare_by_dialect(
-    _BY_PARTY.where(sa.tuple_(messages_table.c.created, messages_table.c.id) > _AFTER)
-)
+_SELECT_BY_PARTY_AFTER = _prepare_by_dialect(_BY_PARTY, sa.tuple_(messages_table.c.created, messages_table.c.id))
 _BY_REFERENCE = (
     sa.select(*_COLUMNS)
     .join(references_table, references_table.c.message_id == messages_table.c.id)
@@ -318,7 +328,7 @@ _BY_REFERENCE = (
 )
 _SELECT_BY_REFERENCE = _prepare_by_dialect(_BY_REFERENCE)
 _SELECT_BY_REFERENCE_AFTER = _prepare_by_dialect(
-    _BY_REFERENCE.where(sa.tuple_(references_table.c.created, references_table.c.message_id) > _AFTER)
+    _BY_REFERENCE, sa.tuple_(references_table.c.created, references_table.c.message_id)
 )
 
 

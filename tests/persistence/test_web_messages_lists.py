@@ -4,11 +4,13 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from domain.web_messages import ExternalReference, WebMessage
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.web_messages import PAGE_BYTES, Position, is_last_page
+from persistence.work import short_write
 from tests.factories import NOW, build_web_message
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +56,32 @@ def get_position(message: WebMessage) -> Position:
 async def test_lists_are_ordered_by_time_then_id(database: Database, list_messages: List) -> None:
     messages = await put(database, 2, 1, 1, 0, 1, -(10**9), 10**9)
     assert await list_messages(database, 100, None) == messages
+
+
+@both_lists
+@pytest.mark.parametrize(
+    "created",
+    ["2026-03-01 12:00:00", "2026-03-01 12:00:00.5", "2026-03-01 12:00:00.123", "2026-03-01 12:00:00.123456789"],
+)
+async def test_pages_contain_each_message_once_with_imported_times(
+    database: Database, list_messages: List, created: str
+) -> None:
+    """Rows that another program wrote may have times in another form than ours."""
+
+    @short_write
+    def import_times(connection: sa.Connection) -> None:
+        for table in ("web_messages", "web_message_references"):
+            connection.exec_driver_sql(f"update {table} set created = '{created}'")
+
+    messages = await put(database, 0, 0, 0)
+    await database.write(import_times)
+    found: list[WebMessage] = []
+    while len(found) <= len(messages):
+        page = await list_messages(database, 1, get_position(found[-1]) if found else None)
+        if not page:
+            break
+        found += page
+    assert [message.id for message in found] == sorted(message.id for message in messages)
 
 
 @both_lists
