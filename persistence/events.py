@@ -20,16 +20,14 @@ async def find_status(database: Database, event_id: str) -> EventStatus | None:
 
 # A single statement sees the delivery or its receipt, never both and never neither.
 _TEXT = """
-select state, org_type, org_code, count(*) from (
-    select 'event' as state, cast({content}->>'orgType' as integer) as org_type,
-        cast({content}->>'orgCode' as integer) as org_code
-    from events where id = :event_id
-    union all
-    select state, null, null from deliveries where event_id = :event_id
-    union all
-    select 'delivered', org_type, org_code from receipts where event_id = :event_id
-) as counted
-group by state, org_type, org_code
+select 'event', cast({content}->>'orgType' as integer), cast({content}->>'orgCode' as integer), 1
+from events where id = :event_id
+union all
+select state, null, null, count(*) from deliveries where event_id = :event_id group by state
+union all
+select 'delivered', (select org_type from receipts where event_id = :event_id limit 1),
+    (select org_code from receipts where event_id = :event_id limit 1), count(*)
+from receipts where event_id = :event_id
 """
 _COUNT = {
     dialect: PreparedStatement(
