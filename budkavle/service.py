@@ -24,6 +24,7 @@ from domain.api_keys import ApiKey
 from handlers.application import create_application
 from handlers.contracts import CONTRACTS, WEB_MESSAGES
 from handlers.idempotency_keys import ExpiredKeys
+from handlers.message_reads import ReadTally
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
 from handlers.publication_settler import CONCURRENT_CASES, PublicationSettler
@@ -71,6 +72,8 @@ def create_service(
         on_readable=partial(wake_worker, is_certain=False),
     )
     issuers = issuers or Issuers(settings, clock)
+    read_interval = timedelta(minutes=settings.audit_read_minutes)
+    read_tally = ReadTally(store, now=clock, interval=read_interval) if read_interval else None
     services = Services(
         database=store,
         open_e=open_e,
@@ -84,6 +87,7 @@ def create_service(
         wake_worker=wake_worker,
         wake_worker_for_message=partial(wake_worker, is_certain=False),
         key_lifetime=timedelta(days=settings.idempotency_days),
+        read_tally=read_tally,
         get_issuers=issuers.get_accepted,
     )
     if drain is not None:
@@ -102,6 +106,8 @@ def create_service(
         await asyncio.wait([pruning])
         await outcomes.close()
         await services.refusals.close()
+        if read_tally is not None:
+            await read_tally.close()
         open_e.close()
         read_backs.close()
         if database is None:

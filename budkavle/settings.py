@@ -249,6 +249,12 @@ class Settings(BaseSettings):
     audit_seal_hours: float = Field(
         0, ge=0, le=8760, description="Hours after which a worker seals the audit again; 0: only `budkavle audit seal`."
     )
+    audit_read_minutes: float = Field(
+        0,
+        ge=0,
+        le=1440,
+        description="Minutes for which reads of web messages are counted before the audit records them; 0: never.",
+    )
     drain_seconds: float = Field(
         0,
         ge=0,

@@ -21,13 +21,16 @@ API_KEYS = "api-keys"
 SEALS = "seals"
 """The chain of seals, each recorded after it was stored."""
 
+READS = "reads"
+"""The chain of counted reads of web messages."""
+
 RECEIPTS = "receipts"
 """The chain of rounds in which the receipts of all systems were sealed."""
 
 SIGNING = "signing"
 """The chain of statements that entries are signed from now on."""
 
-OTHER_CHAINS = (CATALOGUE, API_KEYS, WEB_MESSAGES, RECEIPTS, SEALS, SIGNING, NO_SYSTEM)
+OTHER_CHAINS = (CATALOGUE, API_KEYS, WEB_MESSAGES, READS, RECEIPTS, SEALS, SIGNING, NO_SYSTEM)
 """The chains that belong to no system."""
 
 FIRST_HASH = "0" * 64
@@ -38,8 +41,8 @@ FIRST_HASH = "0" * 64
 class AuditEntry:
     """One audited action. The kind `refusals` summarises several rejected calls of one caller.
 
-    `kind` is `call`, `change`, `refusals` or `receipts`. `detail` is JSON: the request, the values before and after,
-    the number of calls, or what is sealed of receipts. `time` has millisecond precision.
+    `kind` is `call`, `change`, `refusals`, `reads` or `receipts`. `detail` is JSON: the request, the values before and
+    after, the number of calls, or what is sealed of receipts. `time` has millisecond precision.
     """
 
     chain: str

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from domain.publications import CallTimes
 from domain.web_messages import OepInstance, WebMessage
 from handlers.issuers import AcceptedIssuers
+from handlers.message_reads import ReadTally
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
 from handlers.refusal_tally import RefusalTally
@@ -73,6 +74,8 @@ class Services:
     wake_worker_for_message: Callable[[], None]
     key_lifetime: timedelta = timedelta(days=7)
     """How long an idempotency key is kept."""
+    read_tally: ReadTally | None = None
+    """Counts reads of web messages, if they are audited."""
     is_draining: Callable[[], bool] = return_false
     get_issuers: Callable[[], AcceptedIssuers | None] = return_none
 

@@ -25,6 +25,7 @@ from domain.errors import (
 )
 from domain.idempotency_keys import IdempotencyKey
 from domain.media_types import detect_media_type
+from domain.message_reads import Subject
 from domain.web_messages import Attachment, ExternalReference, MessageState, OepInstance, WebMessage
 from handlers import idempotency_keys, paging
 from handlers.publication_outcomes import Outcome
@@ -81,6 +82,7 @@ async def get_web_message_by_id(request: Request) -> Response:
         message = await stored.get(request.services.database, message_id)
     except NotFound as exc:
         raise await _explain_not_found(request, message_id, exc) from exc
+    _count_read(request, [message])
     if not message.attachments:
         return replies.ok_json(await _write(message))
     segments = await _split_around_contents(message)
@@ -108,9 +110,11 @@ async def get_web_message_attachment(request: Request) -> Response:
     database = request.services.database
     message_id, attachment_id = request.parameters["id"].lower(), request.parameters["attachmentId"].lower()
     try:
-        attachment = await stored.get_attachment(database, message_id, attachment_id)
+        message = await stored.get(database, message_id)
+        attachment = stored.find_attachment(message, attachment_id)
     except NotFound as exc:
         raise await _explain_not_found(request, message_id, exc) from exc
+    _count_read(request, [message])
     pieces = stored.read_attachment(database, attachment)
     return replies.download(pieces, attachment.mime_type, attachment.size, attachment.file_name)
 
@@ -136,6 +140,13 @@ async def get_web_messages_by_external_reference(request: Request) -> Response:
 
     path = f"/webmessages/external-references/{quote(reference.key, safe='')}/{quote(reference.value, safe='')}"
     return await _respond_with_list(request, path, read)
+
+
+def _count_read(request: Request, messages: Sequence[WebMessage], counted: set[Subject] | None = None) -> None:
+    """Count the read of messages for the audit. Subjects in `counted` have been counted for this request."""
+    tally = request.services.read_tally
+    if tally is not None:
+        tally.count(request.caller.name, request.operation_id, messages, counted)
 
 
 async def _explain_not_found(request: Request, message_id: str, error: NotFound) -> NotFound:
@@ -312,8 +323,9 @@ async def _respond_with_list(request: Request, path: str, read: ReadPage) -> Res
     limit: int | None = request.parameters.get("limit")
     after = paging.decode(request.parameters["after"]) if "after" in request.parameters else None
     if limit is None:
-        return await _list_all(read, after)
+        return await _list_all(request, read, after)
     found = await _read_up_to(limit + 1, read, after)
+    _count_read(request, found[:limit])
     pages = [await _write_all(found[start : min(start + PAGE, limit)]) for start in range(0, limit, PAGE)]
     response = replies.ok_json(b"[%s]" % b",".join(filter(None, pages)))
     if len(found) > limit:
@@ -334,8 +346,10 @@ async def _read_up_to(limit: int, read: ReadPage, after: Position | None) -> lis
     return found
 
 
-async def _list_all(read: ReadPage, after: Position | None) -> Response:
+async def _list_all(request: Request, read: ReadPage, after: Position | None) -> Response:
     first = await read(PAGE, after)
+    counted: set[Subject] = set()
+    _count_read(request, first, counted)
     if stored.is_last_page(first, PAGE):
         return replies.ok_json(b"[%s]" % await _write_all(first))
 
@@ -346,6 +360,7 @@ async def _list_all(read: ReadPage, after: Position | None) -> Response:
             separator = b","
             is_last, last = stored.is_last_page(page, PAGE), paging.get_position(page[-1])
             page = [] if is_last else await _read_next(read, PAGE, last)
+            _count_read(request, page, counted)
         yield b"]"
 
     return replies.ok_stream(render_pages(), None)

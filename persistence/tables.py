@@ -422,6 +422,23 @@ chains = sa.Table(
     sa.Column("length", sa.BigInteger, nullable=False),
 )
 
+read_keys = sa.Table(
+    "read_keys",
+    metadata,
+    # The SHA-256 of a party or reference whose messages were read.
+    sa.Column("subject", sa.LargeBinary, primary_key=True),
+    # Null after it was destroyed.
+    sa.Column("key", sa.LargeBinary),
+    sa.Column("destroyed", UtcDateTime),
+    sa.CheckConstraint("(key is null) = (destroyed is not null)", name="destroyed"),
+    sa.Index(
+        "ix_read_keys_destroyed",
+        "destroyed",
+        sqlite_where=sa.text("destroyed is not null"),
+        postgresql_where=sa.text("destroyed is not null"),
+    ),
+)
+
 audit_entries = sa.Table(
     "audit_entries",
     metadata,

@@ -132,13 +132,12 @@ async def find_unsettled(database: Database, message_id: str) -> WebMessage | No
     return _to_message(list(rows[0].values())) if rows else None
 
 
-async def get_attachment(database: Database, message_id: str, attachment_id: str) -> Attachment:
-    """Return an attachment without data. Raises `NotFound` if the message or the attachment does not exist."""
-    message = await get(database, message_id)
+def find_attachment(message: WebMessage, attachment_id: str) -> Attachment:
+    """Return an attachment of a message. Raises `NotFound`."""
     for attachment in message.attachments:
         if attachment.id == attachment_id:
             return attachment
-    raise NotFound(f"Attachment with id '{attachment_id}' not found in WebMessage with id '{message_id}'")
+    raise NotFound(f"Attachment with id '{attachment_id}' not found in WebMessage with id '{message.id}'")
 
 
 async def read_attachment(database: Database, attachment: Attachment) -> AsyncIterator[bytes]:

@@ -19,6 +19,7 @@ from domain.audit import (
     CATALOGUE,
     NO_SYSTEM,
     OTHER_CHAINS,
+    READS,
     RECEIPTS,
     SEALS,
     SIGNING,
@@ -77,7 +78,8 @@ def audit() -> None:
     "--system",
     type=_Chain(),
     help=f"Only of this system; {CATALOGUE!r}: changes of the catalogue; {API_KEYS!r}: keys created and revoked; "
-    f"{WEB_MESSAGES!r}: messages deleted or in doubt; {RECEIPTS!r}: sealed receipts; "
+    f"{WEB_MESSAGES!r}: messages deleted or in doubt; {READS!r}: reads of messages; "
+    f"{RECEIPTS!r}: sealed receipts; "
     f"{SEALS!r}: seals; {SIGNING!r}: when signing began; "
     f"{NO_SYSTEM!r}: calls refused or without a system.",
 )
@@ -190,6 +192,52 @@ def verify(
 
     for line in run_with_database(verify_all, settings, checks_key=False):
         click.echo(line)
+
+
+@audit.command("reads")
+@click.option("--party", type=click.UUID, metavar="ID", help="The party of the messages.")
+@click.option(
+    "--reference",
+    type=(str, str),
+    metavar="KEY VALUE",
+    help="Instead of a party, an external reference of messages without a party.",
+)
+@click.option(
+    "--since", type=Moment(), help="Only reads from this time on; without an offset, Copenhagen time applies."
+)
+@click.option("--until", type=Moment(), help="Only reads before this time.")
+def list_reads(
+    party: uuid.UUID | None, reference: tuple[str, str] | None, since: datetime | None, until: datetime | None
+) -> None:
+    """List how often each caller read the messages of a party, the oldest first, one line of JSON each.
+
+    A line counts the reads between `first` and `recorded`. Reads are recorded only if BUDKAVLE_AUDIT_READ_MINUTES is
+    set, and after so many minutes. After the party was erased, nothing is found.
+    """
+    from domain.message_reads import build_party_subject, build_reference_subject
+    from domain.web_messages import ExternalReference
+
+    if (party is None) == (reference is None):
+        raise click.UsageError("give either --party or --reference")
+    subject = (
+        build_party_subject(str(party)) if reference is None else build_reference_subject(ExternalReference(*reference))
+    )
+    run_with_database(lambda database: print_reads(database, subject, since, until))
+
+
+async def print_reads(database: Database, subject: str, since: datetime | None, until: datetime | None) -> None:
+    """Print the recorded reads of a subject."""
+    from persistence import message_reads
+
+    for reads in await message_reads.list_recorded(database, subject, since, until):
+        line = {
+            "first": write_moment(reads.first),
+            "recorded": write_moment(reads.recorded),
+            "caller": reads.caller,
+            "operation": reads.operation,
+            "reads": reads.number,
+        }
+        print_line(json.dumps(line, ensure_ascii=False))
 
 
 async def print_entries(

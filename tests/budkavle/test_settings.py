@@ -85,6 +85,7 @@ UNUSABLE = {
     "DELIVERY_LEASE": ["0", "15", "3601", "secret"],
     "EVENT_RETENTION_HOURS": ["0", "secret"],
     "RECEIPT_DAYS": ["0", "3651", "secret"],
+    "AUDIT_READ_MINUTES": ["-1", "1441", "secret"],
     "AUDIT_SEAL_KEY": ["/no/such/secret"],
     "AUDIT_SEAL_HOURS": ["-1", "8761", "secret"],
     "SHUTDOWN_TIMEOUT": ["-1", "secret"],

@@ -70,7 +70,7 @@ async def test_get_returns_the_stored_message(database: Database, message: WebMe
     await stored.store(database, message)
     assert await stored.get(database, message.id) == drop_data(message)
     for file in message.attachments:
-        found = await stored.get_attachment(database, message.id, file.id)
+        found = stored.find_attachment(await stored.get(database, message.id), file.id)
         assert found == replace(file, data=None)
         assert await read_content(database, found) == file.data
 
@@ -93,8 +93,6 @@ async def test_store_requires_the_time_of_readability(database: Database) -> Non
 async def test_get_of_an_unknown_message_is_not_found(database: Database) -> None:
     with pytest.raises(NotFound, match=f"WebMessage with id '{PARTY_ID}' not found"):
         await stored.get(database, PARTY_ID)
-    with pytest.raises(NotFound, match=f"WebMessage with id '{PARTY_ID}' not found"):
-        await stored.get_attachment(database, PARTY_ID, PARTY_ID)
     with pytest.raises(NotFound, match="Attachment"):
         await read_content(database, build_attachment())
 
@@ -107,7 +105,7 @@ async def test_get_attachment_of_another_message_is_not_found(database: Database
     for message in (first, second):
         await stored.store(database, message)
     with pytest.raises(NotFound, match="Attachment with id"):
-        await stored.get_attachment(database, first.id, second.attachments[0].id)
+        stored.find_attachment(await stored.get(database, first.id), second.attachments[0].id)
 
 
 async def test_read_attachment_of_a_deleted_message_is_not_found(database: Database) -> None:
@@ -147,8 +145,6 @@ async def test_begin_sending_hides_a_message_from_callers(database: Database) ->
     await stored.begin_sending(database, message, NOW)
     with pytest.raises(NotFound):
         await stored.get(database, message.id)
-    with pytest.raises(NotFound):
-        await stored.get_attachment(database, message.id, message.attachments[0].id)
     with pytest.raises(NotFound):
         await stored.delete(database, message.id)
     assert await stored.list_by_party(database, PARTY_ID, 10, None) == []

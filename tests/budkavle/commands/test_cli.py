@@ -171,6 +171,7 @@ ARGUMENTS = {
     ("api-key", "create"): ("name", "--scope", "messages"),
     ("api-key", "revoke"): ("name",),
     ("apply",): (CATALOGUE,),
+    ("audit", "reads"): ("--party", str(uuid.UUID(int=1))),
     ("audit", "seal"): ("seals.jsonl", "--key", "seal-key.pem"),
     ("deliveries", "drop"): ("--all", "--yes"),
     ("deliveries", "pause"): ("--system", str(uuid.UUID(int=1))),

@@ -22,7 +22,6 @@ pytestmark = pytest.mark.anyio
 CALLS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "check_health": lambda database: database.check_health(),
     "get": lambda database: stored.get(database, PARTY_ID),
-    "get_attachment": lambda database: stored.get_attachment(database, PARTY_ID, PARTY_ID),
     "read_attachment": lambda database: read_content(database, build_attachment()),
     "list_by_party": lambda database: stored.list_by_party(database, PARTY_ID, 1, None),
     "list_by_reference": lambda database: stored.list_by_reference(database, ExternalReference("abc", "1"), 1, None),
