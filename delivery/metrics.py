@@ -37,7 +37,9 @@ for _status in range(200, 600):
 
 def count_attempt(answer: ReceiverResponse, outcome: AttemptOutcome, seconds: float, latency: float) -> None:
     """Count a finished attempt. `latency` is the age of its event in seconds."""
-    result = f"{answer.status // 100}xx" if answer.status is not None else str(answer.reason)
+    result = (
+        str(answer.reason) if answer.status is None or answer.reason is Reason.TOKEN else f"{answer.status // 100}xx"
+    )
     _attempts.labels(str(outcome), result).inc()
     _durations.observe(seconds)
     if outcome is AttemptOutcome.DONE:

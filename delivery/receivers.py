@@ -1,7 +1,7 @@
 """Connections to receivers: one HTTP session for all receivers with the same TLS configuration.
 
-Systems at the same host share its connections, and a system costs the worker no session of its own. Signing keys are
-those of each receiver.
+Systems at the same host share its connections, and a system costs the worker no session of its own. Signing keys and
+headers are those of each receiver.
 
 Files and environment variables are read in the event loop. They are small and local and are read once a minute per
 receiver. One read takes well under 1 ms, or 20 ms for a client certificate that has changed.
@@ -10,21 +10,23 @@ receiver. One read takes well under 1 ms, or 20 ms for a client certificate that
 import asyncio
 import ssl
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import structlog
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
 from aiohttp.abc import AbstractResolver
 
+from delivery.access_tokens import AccessTokens
 from delivery.addresses import make_socket_factory
 from delivery.names import CheckingResolver, ThreadResolver
-from delivery.references import ReceiverMisconfigured, read_file, read_signing_key, resolve_path
+from delivery.references import ReceiverMisconfigured, read_file, read_signing_key, read_value, resolve_path
 from delivery.response_heads import LenientConnector
+from delivery.shared_sessions import SharedSession
 from domain.deliveries import Receiver
 
 MAX_RECEIVERS = 10_000
@@ -49,35 +51,13 @@ that the peer closes at that moment is lost and must be retried.
 log = structlog.get_logger("budkavle.delivery")
 
 
-class SharedSession:
-    """A session of receivers. Make calls inside `with session:`; a retired session closes after its last call."""
+class ReceiverSetup(NamedTuple):
+    """The means for calls to a receiver: its session, its signing keys, its headers, and the source of its tokens."""
 
-    def __init__(self, http: ClientSession) -> None:
-        self.http = http
-        self.receivers = 0
-        self._calls = 0
-        self._closing: set[asyncio.Task[None]] | None = None
-
-    def __enter__(self) -> Self:
-        self._calls += 1
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._calls -= 1
-        self._close_if_over()
-
-    def retire(self, closing: set[asyncio.Task[None]]) -> None:
-        """Reject new calls. The session is closed after the last running call, in a task that is added to `closing`."""
-        self._closing = closing
-        self._close_if_over()
-
-    def _close_if_over(self) -> None:
-        if self._calls == 0 and self._closing is not None:
-            task = asyncio.get_running_loop().create_task(self.http.close())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+    session: SharedSession
+    keys: tuple[bytes, ...]
+    headers: Mapping[str, str]
+    tokens: AccessTokens | None
 
 
 class _Configuration(NamedTuple):
@@ -95,6 +75,8 @@ class _Entry:
 
     read: datetime
     keys: tuple[bytes, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tokens: AccessTokens | None = None
     configuration: _Configuration | None = None
     wrong: str | None = None
 
@@ -114,8 +96,8 @@ class SessionPool:
         self._sessions: dict[_Configuration, SharedSession] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    def get_session(self, receiver: Receiver, now: datetime) -> tuple[SharedSession, tuple[bytes, ...]]:
-        """Return the session and the signing keys of a receiver, from files and secrets at most one minute old.
+    def get_setup(self, receiver: Receiver, now: datetime) -> ReceiverSetup:
+        """Return the means for a call to a receiver, from files and secrets at most one minute old.
 
         Raises `ReceiverMisconfigured` if one of them cannot be read. The error is logged once per read.
         """
@@ -131,11 +113,13 @@ class SessionPool:
                 self._read(receiver, entry)
         if entry.configuration is None:
             raise ReceiverMisconfigured(entry.wrong)
-        return self._sessions[entry.configuration], entry.keys
+        return ReceiverSetup(self._sessions[entry.configuration], entry.keys, entry.headers, entry.tokens)
 
     async def close(self) -> None:
         """Close all sessions. Sessions with running calls are closed after these calls."""
         for entry in self._entries.values():
+            if entry.tokens is not None:
+                await entry.tokens.close()
             self._leave(entry)
         self._entries.clear()
         await asyncio.gather(*self._closing)
@@ -148,10 +132,15 @@ class SessionPool:
     def _read(self, receiver: Receiver, entry: _Entry) -> None:
         try:
             entry.keys = tuple(read_signing_key(reference) for reference in receiver.webhook_secrets)
+            entry.headers = {header.name: read_value(header.value) for header in receiver.headers}
+            entry.tokens = _read_tokens(receiver, entry.tokens)
             references = (receiver.ca, receiver.certificate, receiver.key)
             files = tuple(None if reference is None else read_file(reference) for reference in references)
-            is_tls = not receiver.base_url.startswith("http:")
-            self._join(entry, receiver, _Configuration(is_tls, receiver.allow_private_addresses, references, files))
+            self._join(
+                entry,
+                receiver,
+                _Configuration(_uses_tls(receiver), receiver.allow_private_addresses, references, files),
+            )
         except ReceiverMisconfigured as exc:
             # Leave a working session too: its certificate or secret may have been revoked.
             self._leave(entry)
@@ -211,9 +200,27 @@ class _Connector(LenientConnector):
                 idle.close()
 
 
+def _read_tokens(receiver: Receiver, known: AccessTokens | None) -> AccessTokens | None:
+    """Return the source of tokens for a receiver, the known one unless the secret was replaced.
+
+    Raises `ReceiverMisconfigured`.
+    """
+    if receiver.oauth2 is None:
+        return None
+    secret = read_value(receiver.oauth2.client_secret)
+    if known is not None and known.secret == secret:
+        return known
+    return AccessTokens(receiver.system_id, receiver.oauth2, secret)
+
+
+def _uses_tls(receiver: Receiver) -> bool:
+    urls = (receiver.base_url, receiver.oauth2.token_url if receiver.oauth2 is not None else "http:")
+    return not all(url.startswith("http:") for url in urls)
+
+
 def _build_tls(receiver: Receiver) -> ssl.SSLContext | bool:
     """Return the TLS configuration for a receiver. If the receiver has its own CA, only that CA is trusted."""
-    if receiver.base_url.startswith("http:"):
+    if not _uses_tls(receiver):
         return True
     if receiver.ca is None and receiver.certificate is None:
         return _get_public_context()

@@ -1,6 +1,7 @@
 """Resolve references of the catalogue: `env:NAME` and `file:PATH`."""
 
 import os
+import re
 from pathlib import Path
 
 from delivery.signing import NotASecret, read_secret
@@ -9,6 +10,11 @@ from domain.errors import BudkavleError
 MAX_BYTES = 1024 * 1024
 """Maximum bytes of a file that is read."""
 
+MAX_VALUE = 4096
+"""Maximum characters of the value of a header."""
+
+_VALUE = re.compile(rf"[ -~]{{1,{MAX_VALUE}}}")
+
 
 class ReceiverMisconfigured(BudkavleError):
     """The configuration of a receiver cannot be read. The message contains the reference, never its value."""
@@ -16,22 +22,36 @@ class ReceiverMisconfigured(BudkavleError):
 
 def read_signing_key(reference: str) -> bytes:
     """Return the signing key from an environment variable or a file. Raises `ReceiverMisconfigured`."""
+    try:
+        return read_secret(_read_text(reference))
+    except NotASecret:
+        raise ReceiverMisconfigured(
+            f"{reference} contains no secret: it must be base64, optionally after whsec_"
+        ) from None
+
+
+def read_value(reference: str) -> str:
+    """Return a printable text from an environment variable or a file, without the white space around it.
+
+    Raises `ReceiverMisconfigured`.
+    """
+    value = _read_text(reference).strip()
+    if not _VALUE.fullmatch(value):
+        raise ReceiverMisconfigured(f"{reference} must contain 1 to {MAX_VALUE} printable ASCII characters")
+    return value
+
+
+def _read_text(reference: str) -> str:
     kind, _, name = reference.partition(":")
     if kind == "env":
         text = os.environ.get(name)
         if text is None:
             raise ReceiverMisconfigured(f"{reference} is not set")
-    else:
-        try:
-            text = read_file(reference).decode()
-        except UnicodeDecodeError:
-            raise ReceiverMisconfigured(f"{reference} is not UTF-8 text") from None
+        return text
     try:
-        return read_secret(text)
-    except NotASecret:
-        raise ReceiverMisconfigured(
-            f"{reference} contains no secret: it must be base64, optionally after whsec_"
-        ) from None
+        return read_file(reference).decode()
+    except UnicodeDecodeError:
+        raise ReceiverMisconfigured(f"{reference} is not UTF-8 text") from None
 
 
 def resolve_path(reference: str) -> Path:

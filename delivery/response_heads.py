@@ -2,7 +2,8 @@
 
 A receiver that responds with a complete 2xx head has accepted the event. If a malformed header line were an error, the
 delivery would be retried and the receiver would get duplicates for ever. A delivery needs only the status, the framing
-of the body and `Retry-After`; all other lines are dropped without parsing, regardless of length, number and validity.
+of the body, `Retry-After`, and the challenges of a 401; all other lines are dropped without parsing, regardless of
+length, number and validity.
 
 Framing follows RFC 9112, section 6.3. A head with contradictory framing fields is accepted, but its body is not read
 and its connection is closed.
@@ -29,9 +30,11 @@ MAX_KEPT = 64 * 1024
 
 _STATUS_LINE = re.compile(rb"HTTP/[0-9](\.[0-9])?[ \t]+([1-9][0-9]{2})([ \t].*)?", re.DOTALL | re.IGNORECASE)
 _CURRENT_VERSION = b".1"
-_NEEDED = frozenset({b"content-length", b"transfer-encoding", b"connection", b"retry-after"})
+_NEEDED = frozenset({b"content-length", b"transfer-encoding", b"connection", b"retry-after", b"www-authenticate"})
 _FIRST_LETTERS = b"".join({name[:1] + name[:1].upper() for name in _NEEDED})
 """First letters of these names: most lines are skipped after a check of their first letter."""
+MAX_CHALLENGES = 4096
+"""Maximum bytes of the challenges of a 401 that are passed on."""
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _FIELD_TEXT = re.compile(rb"[\x20-\x7e]+")
 _WITHOUT_BODY = frozenset({HTTPStatus.SWITCHING_PROTOCOLS, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -137,6 +140,9 @@ class HeadReader:
         retry_after = self._fields.get(b"retry-after")
         if retry_after and _FIELD_TEXT.fullmatch(retry_after[0]):
             lines.append(b"Retry-After: " + retry_after[0])
+        challenges = [each for each in self._fields.get(b"www-authenticate", ()) if _FIELD_TEXT.fullmatch(each)]
+        if challenges and self._status == HTTPStatus.UNAUTHORIZED:
+            lines.append(b"WWW-Authenticate: " + b", ".join(challenges)[:MAX_CHALLENGES])
         if not (is_kept and self._keeps_connection) or b"close" in self._list_tokens(b"connection"):
             lines.append(b"Connection: close")
         is_whole = has_body and framing == b"Content-Length: %d" % len(rest)

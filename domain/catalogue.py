@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from domain.subscriptions import MessageType
@@ -15,11 +16,42 @@ class ClientCertificate:
     key: str
 
 
+class StaticHeader(NamedTuple):
+    """A header of every delivery to a system. `value` is a reference."""
+
+    name: str
+    value: str
+
+
+class ClientAuthentication(StrEnum):
+    """The place of the client's secret in a request for a token, as registered for OAuth 2.0 (RFC 7591)."""
+
+    BASIC = "client_secret_basic"
+    POST = "client_secret_post"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenClient:
+    """The client that requests access tokens for deliveries to a system. `client_secret` is a reference.
+
+    `audience` and `resource` are parameters of the request, which some endpoints require.
+    """
+
+    token_url: str
+    client_id: str
+    client_secret: str
+    scope: str | None = None
+    audience: str | None = None
+    resource: str | None = None
+    authentication: ClientAuthentication = ClientAuthentication.BASIC
+
+
 @dataclass(frozen=True, slots=True)
 class System:
     """A receiver of events.
 
-    `certificates` are SHA-256 fingerprints in lower-case hex. `webhook_secrets` are references, newest first.
+    `certificates` are SHA-256 fingerprints in lower-case hex. `webhook_secrets` are references, newest first. `headers`
+    are sorted by name.
     `base_url` does not end with `/`, because the webhookUrl that is appended to it begins with one.
     """
 
@@ -31,6 +63,8 @@ class System:
     allow_private_addresses: bool = False
     client_certificate: ClientCertificate | None = None
     ca: str | None = None
+    headers: tuple[StaticHeader, ...] = ()
+    oauth2: TokenClient | None = None
 
 
 class Allowed(NamedTuple):
@@ -167,4 +201,17 @@ def _describe_system(system: System) -> dict[str, Any]:
         "allowPrivateAddresses": system.allow_private_addresses,
         "clientCertificate": None if client is None else {"certificate": client.certificate, "key": client.key},
         "ca": system.ca,
+        "headers": dict(system.headers),
+        "oauth2": None if system.oauth2 is None else _describe_token_client(system.oauth2),
+    }
+
+
+def _describe_token_client(client: TokenClient) -> dict[str, Any]:
+    optional = {"scope": client.scope, "audience": client.audience, "resource": client.resource}
+    return {
+        "tokenUrl": client.token_url,
+        "clientId": client.client_id,
+        "clientSecret": client.client_secret,
+        **{name: value for name, value in optional.items() if value is not None},
+        "authentication": str(client.authentication),
     }

@@ -9,6 +9,8 @@ from enum import IntEnum, StrEnum
 from http import HTTPStatus
 from typing import NamedTuple, assert_never
 
+from domain.catalogue import StaticHeader, TokenClient
+
 LONGEST_WAIT = 10_800
 """Maximum seconds between two attempts."""
 
@@ -52,7 +54,7 @@ class AttemptOutcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """The reason why an attempt failed. `http` is any response other than 2xx."""
+    """The reason why an attempt failed. `http` is any response other than 2xx, except a 401 that rejects our token."""
 
     HTTP = "http"
     NAME = "name"
@@ -63,6 +65,7 @@ class Reason(StrEnum):
     GARBAGE = "garbage"
     ADDRESS = "address"
     SETUP = "setup"
+    TOKEN = "token"  # noqa: S105  # The name of a reason.
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class Receiver:
     certificate: str | None = None
     key: str | None = None
     ca: str | None = None
+    headers: tuple[StaticHeader, ...] = ()
+    oauth2: TokenClient | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +195,14 @@ class QueuedDelivery:
 def decide_outcome(answer: ReceiverResponse) -> AttemptOutcome:
     """Return the outcome of an attempt.
 
-    2xx is success. 408, 425, 429, 5xx and a missing response are retried. All other responses park the delivery, and
-    so does a forbidden address.
+    2xx is success. 408, 425, 429, 5xx and a missing response are retried, and so is a 401 that rejects our access
+    token, since it says nothing about the delivery. All other responses park the delivery, and so does a forbidden
+    address.
     """
     if answer.status is None:
         return _decide_without_response(answer.reason)
+    if answer.reason is Reason.TOKEN:
+        return AttemptOutcome.AGAIN
     if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
         return AttemptOutcome.DONE
     if answer.status in _RETRIED_STATUSES or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -214,6 +222,7 @@ def _decide_without_response(reason: Reason | None) -> AttemptOutcome:
             | Reason.LOST
             | Reason.GARBAGE
             | Reason.SETUP
+            | Reason.TOKEN
             | Reason.HTTP
             | None
         ):

@@ -108,6 +108,15 @@ class Nodes:
                 self.add_fault(node, f"{name} lacks {key}")
         return {key: value for key, value in values.items() if key in required or value.tag != _NULL}
 
+    def read_entries(self, node: yaml.Node | None, name: str) -> list[tuple[yaml.Node, yaml.Node]]:
+        """Return the keys and values of a mapping with any keys; none if it is absent."""
+        if node is None:
+            return []
+        if not isinstance(node, yaml.MappingNode):
+            self.add_fault(node, f"{name} must be a mapping{_build_hint(node)}")
+            return []
+        return list(node.value)
+
     def read_sequence(self, node: yaml.Node | None, name: str) -> list[yaml.Node]:
         """Return the elements of a list; none if it is absent."""
         if node is None:

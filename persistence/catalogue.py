@@ -18,10 +18,13 @@ from domain.catalogue import (
     Allowed,
     Catalogue,
     Change,
+    ClientAuthentication,
     ClientCertificate,
     PartInUse,
+    StaticHeader,
     SubscriptionCount,
     System,
+    TokenClient,
     WebMessageEvent,
     find_parts_in_use,
     list_required_parts,
@@ -221,6 +224,8 @@ def read_catalogue(connection: sa.Connection) -> Catalogue:
                 if row.client_certificate is None
                 else ClientCertificate(**row.client_certificate),
                 ca=row.ca,
+                headers=read_headers(row.headers),
+                oauth2=read_token_client(row.oauth2),
             )
             for row in connection.execute(systems.select())
         },
@@ -233,6 +238,18 @@ def read_catalogue(connection: sa.Connection) -> Catalogue:
         ),
         web_message_event=None if event is None else WebMessageEvent(event.org_type, event.org_code, event.entity_type),
     )
+
+
+def read_headers(stored: dict[str, str] | None) -> tuple[StaticHeader, ...]:
+    """Return the headers in a row of a system."""
+    return () if stored is None else tuple(StaticHeader(*pair) for pair in sorted(stored.items()))
+
+
+def read_token_client(stored: dict[str, Any] | None) -> TokenClient | None:
+    """Return the client for access tokens in a row of a system."""
+    if stored is None:
+        return None
+    return TokenClient(**(stored | {"authentication": ClientAuthentication(stored["authentication"])}))
 
 
 def _write(connection: sa.Connection, wanted: Catalogue, changes: Iterable[Change]) -> None:
@@ -298,6 +315,8 @@ def _build_system_row(system: System) -> dict[str, Any]:
         "allow_private_addresses": system.allow_private_addresses,
         "client_certificate": None if client is None else asdict(client),
         "ca": system.ca,
+        "headers": dict(system.headers) or None,
+        "oauth2": None if system.oauth2 is None else asdict(system.oauth2),
     }
 
 

@@ -211,6 +211,9 @@ systems = sa.Table(
     sa.Column("allow_private_addresses", sa.Boolean, nullable=False),
     sa.Column("client_certificate", sa.JSON(none_as_null=True)),
     sa.Column("ca", sa.Text),
+    # References by name; null for none, so that a claim has nothing to parse.
+    sa.Column("headers", sa.JSON(none_as_null=True)),
+    sa.Column("oauth2", sa.JSON(none_as_null=True)),
 )
 
 certificates = sa.Table(

@@ -4,12 +4,32 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
-from domain.catalogue import Allowed, Catalogue, System, WebMessageEvent
+from domain.catalogue import (
+    Allowed,
+    Catalogue,
+    ClientAuthentication,
+    StaticHeader,
+    System,
+    TokenClient,
+    WebMessageEvent,
+)
 from domain.subscriptions import MessageType
 
 SYSTEM_ID = "550e8400-e29b-41d4-a716-446655440000"
 OTHER_ID = "660e8400-e29b-41d4-a716-446655440000"
 FINGERPRINT = "9f" * 32
+
+
+HEADERS = (StaticHeader("Authorization-2", "file:/secrets/two"), StaticHeader("X-Api-Key", "env:GATEWAY_KEY"))
+TOKEN_CLIENT = TokenClient(
+    "https://login.example/token",
+    "budkavle",
+    "env:CLIENT_SECRET",
+    scope="star.webhooks",
+    audience="https://api.example",
+    resource="urn:api",
+    authentication=ClientAuthentication.POST,
+)
 
 
 def build_system(id_: str = SYSTEM_ID, **changes: Any) -> System:

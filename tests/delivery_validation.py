@@ -1,6 +1,7 @@
 """Check deliveries against their contract, as a receiver got them, without using code of the service."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,10 +43,13 @@ def _check_headers(recorded: RecordedDelivery) -> Iterator[str]:
         yield f"the request is {recorded.start!r}"
     declared = {parameter["name"]: parameter for parameter in _operation()["parameters"]}
     counts = Counter(name for name, _ in recorded.headers)
-    for name in sorted(set(counts) - set(declared) - HTTP_HEADERS):
+    for name in sorted(set(counts) - set(declared) - HTTP_HEADERS - set(_credentials())):
         yield f"the header {name} is not documented"
     for name in sorted(name for name, count in counts.items() if count > 1):
         yield f"the header {name} occurs {counts[name]} times"
+    for name, pattern in _credentials().items():
+        if not all(re.fullmatch(pattern, value) for value in recorded.values(name)):
+            yield f"the header {name} has another form than {pattern}"
     for name, parameter in declared.items():
         if parameter.get("required") and not counts[name]:
             yield f"the header {name} is missing"
@@ -77,6 +81,18 @@ def _check_body(recorded: RecordedDelivery) -> Iterator[str]:
 @cache
 def _operation() -> Any:
     return read_spec(REPOSITORY / "spec", "deliveries")["paths"]["/webhook"]["post"]
+
+
+@cache
+def _credentials() -> dict[str, str]:
+    """Return the pattern of each header that a security scheme describes."""
+    schemes = read_spec(REPOSITORY / "spec", "deliveries")["components"]["securitySchemes"].values()
+    return {
+        scheme["name"].lower() if scheme["type"] == "apiKey" else "authorization": (
+            "[!-~]([ -~]*[!-~])?" if scheme["type"] == "apiKey" else r"Bearer [A-Za-z0-9._~+/-]+=*"
+        )
+        for scheme in schemes
+    }
 
 
 @cache

@@ -47,6 +47,11 @@ def test_delivery_without_optional_headers_has_no_faults() -> None:
     assert find_delivery_faults(delivery(headers=absent)) == []
 
 
+def test_credentials_for_a_gateway_have_no_faults() -> None:
+    headers = {"x-api-key": "key of the gateway", "authorization": "Bearer eyJh.eyJp.c2ln=="}
+    assert find_delivery_faults(delivery(headers=headers)) == []
+
+
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
@@ -56,6 +61,8 @@ def test_delivery_without_optional_headers_has_no_faults() -> None:
         (delivery(headers={"webhook-timestamp": "now"}), "the header webhook-timestamp: "),
         (delivery(headers={"webhook-signature": "v1,AAAA"}), "the header webhook-signature: "),
         (delivery(headers={"webhook-signature": f"{HEADERS['webhook-signature']},"}), "the header webhook-signature: "),
+        (delivery(headers={"authorization": "Bearer a b"}), "the header authorization has another form"),
+        (delivery(headers={"x-api-key": ""}), "the header x-api-key has another form"),
         (delivery(headers={"x-other": "1"}), "the header x-other is not documented"),
         (delivery(headers={"content-type": "text/plain"}), "the content types are"),
         (delivery(headers={"content-length": None}), "the content lengths are"),

@@ -1,4 +1,4 @@
-"""Base URLs of systems, to which a webhookUrl (which begins with `/`) is appended."""
+"""Base URLs of systems, to which a webhookUrl (which begins with `/`) is appended, and URLs of token endpoints."""
 
 import ipaddress
 import re
@@ -17,6 +17,7 @@ _NAME = re.compile(
 # Resolvers interpret each of these as an IPv4 address: 2852039166, 0xa9fea9fe, 0251.0376.0251.0376, 169.254.43518.
 _ENDS_IN_NUMBER = re.compile(r"(^|\.)([0-9]+|0[xX][0-9A-Fa-f]*)\.?$", re.ASCII)
 _PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*", re.ASCII)
+_QUERY = re.compile(r"([A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*", re.ASCII)
 _DOTS = re.compile(r"/(\.|%2[Ee]){1,2}(?=/|$)")
 
 MAX_LENGTH = 1024
@@ -53,6 +54,21 @@ def normalize_base_url(text: str) -> str:
     """Return a valid base URL in its stored form: without a final `/`, with scheme and host in lower case."""
     url = _URL.fullmatch(text)
     return f"{url['scheme']}://{url['authority']}".lower() + url["path"].removesuffix("/") if url else text
+
+
+def find_token_url_faults(text: str, *, is_private: bool) -> list[str]:
+    """Return the faults of the URL of a token endpoint: a base URL that may have a query (RFC 6749, section 3.2)."""
+    url, _, query = text.partition("?")
+    faults = find_base_url_faults(url, is_private=is_private)
+    if not _QUERY.fullmatch(query) or len(text) > MAX_LENGTH:
+        faults.append(f"must have a percent-encoded query, or none, and at most {MAX_LENGTH} characters")
+    return faults
+
+
+def normalize_token_url(text: str) -> str:
+    """Return a valid URL of a token endpoint with scheme and host in lower case."""
+    url = _URL.fullmatch(text)
+    return f"{url['scheme']}://{url['authority']}".lower() + url["path"] + (url["rest"] or "") if url else text
 
 
 def _find_address_faults(host: str, *, is_private: bool) -> list[str]:

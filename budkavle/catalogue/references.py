@@ -1,18 +1,19 @@
 """Check that the secrets, certificates, keys and CAs that a catalogue refers to exist on this machine."""
 
 import ssl
+from collections.abc import Callable
 from datetime import datetime
 
 from cryptography import x509
 
 from delivery.receivers import load_client_certificate, trust_ca
-from delivery.references import ReceiverMisconfigured, read_file, read_signing_key
+from delivery.references import ReceiverMisconfigured, read_file
 
 
-def check_secret(reference: str) -> list[str]:
-    """Return the faults of a webhook secret, without its value."""
+def check_value(reference: str, read: Callable[[str], object]) -> list[str]:
+    """Return the faults of a secret that the worker reads with this function, without its value."""
     try:
-        read_signing_key(reference)
+        read(reference)
     except ReceiverMisconfigured as exc:
         return [str(exc)]
     return []

@@ -2,20 +2,35 @@
 
 import os
 import re
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import yaml
 
-from budkavle.catalogue.base_urls import find_base_url_faults, normalize_base_url
+from budkavle.catalogue.base_urls import (
+    find_base_url_faults,
+    find_token_url_faults,
+    normalize_base_url,
+    normalize_token_url,
+)
 from budkavle.catalogue.certificate_files import CertificateFileWrong, read_fingerprint
-from budkavle.catalogue.references import check_ca, check_client_certificate, check_secret
-from domain.catalogue import ClientCertificate, System
+from budkavle.catalogue.references import check_ca, check_client_certificate, check_value
+from delivery.references import read_signing_key, read_value
+from delivery.static_headers import MAX_HEADERS, find_name_fault
+from domain.catalogue import ClientAuthentication, ClientCertificate, StaticHeader, System, TokenClient
 from openapi.yaml_nodes import Nodes, quote_text
 
 REQUIRED = ("systemIdentifier", "name", "baseUrl", "certificates")
-OPTIONAL = ("webhookSecrets", "allowPrivateAddresses", "clientCertificate", "ca")
+OPTIONAL = ("webhookSecrets", "allowPrivateAddresses", "clientCertificate", "ca", "headers", "oauth2")
 
+OAUTH2_REQUIRED = ("tokenUrl", "clientId", "clientSecret")
+OAUTH2_OPTIONAL = ("scope", "audience", "resource", "authentication")
+
+MAX_PARAMETER = 1024
+"""Maximum characters of a parameter of a request for a token."""
+
+_PARAMETER = re.compile(rf"[ -~]{{1,{MAX_PARAMETER}}}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}|[0-9a-f]{2}(:[0-9a-f]{2}){31}", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -48,6 +63,8 @@ class Systems:
             allow_private_addresses=is_private,
             client_certificate=self._read_client_certificate(values.get("clientCertificate")),
             ca=self._read_ca(values.get("ca")),
+            headers=self._read_headers(values.get("headers"), has_tokens="oauth2" in values),
+            oauth2=self._read_token_client(values.get("oauth2"), is_private=is_private),
         )
         return system if len(self._nodes.faults) == faults else None
 
@@ -96,28 +113,86 @@ class Systems:
         return None
 
     def _read_secrets(self, section: yaml.Node | None) -> tuple[str, ...]:
-        """Return the references to secrets. Messages must not contain a value, which may be the secret itself."""
         secrets = []
         seen: dict[str, yaml.Node] = {}
         for node in self._nodes.read_sequence(section, "webhookSecrets"):
-            text = self._nodes.read_text(node, "a webhook secret", is_secret=True)
-            if text is None:
-                continue
-            kind, _, rest = text.partition(":")
-            if kind == "env" and _VARIABLE.fullmatch(rest):
-                reference = text
-            elif kind == "file" and rest:
-                reference = self._make_absolute(rest)
-            else:
-                self._nodes.add_fault(
-                    node, "a webhook secret must be env:NAME or file:PATH, and never the secret itself"
-                )
-                continue
-            if self._nodes.is_first(node, f"webhook secret {reference}", seen):
+            reference = self._read_reference(node, "a webhook secret", "the secret", read_signing_key)
+            if reference is not None and self._nodes.is_first(node, f"webhook secret {reference}", seen):
                 secrets.append(reference)
-                if self._check_at is not None:
-                    self._add_faults(node, check_secret(reference))
         return tuple(secrets)
+
+    def _read_headers(self, section: yaml.Node | None, *, has_tokens: bool) -> tuple[StaticHeader, ...]:
+        entries = self._nodes.read_entries(section, "headers")
+        if section is not None and len(entries) > MAX_HEADERS:
+            self._nodes.add_fault(section, f"headers has {len(entries)} entries; at most {MAX_HEADERS} are allowed")
+        headers = []
+        seen: dict[str, yaml.Node] = {}
+        for key, node in entries:
+            name = self._nodes.read_text(key, "the name of a header")
+            if name is None:
+                continue
+            fault = find_name_fault(name)
+            if fault is not None:
+                self._nodes.add_fault(key, f"header {quote_text(name)} {fault}")
+            elif has_tokens and name.lower() == "authorization":
+                self._nodes.add_fault(key, f"header {quote_text(name)} has the token of oauth2; remove one of them")
+            reference = self._read_reference(node, f"header {quote_text(name)}", "the value", read_value)
+            if reference is not None and self._nodes.is_first(key, f"header {name.lower()}", seen):
+                headers.append(StaticHeader(name, reference))
+        return tuple(sorted(headers))
+
+    def _read_token_client(self, node: yaml.Node | None, *, is_private: bool) -> TokenClient | None:
+        if node is None:
+            return None
+        values = self._nodes.read_mapping(node, "oauth2", OAUTH2_REQUIRED, OAUTH2_OPTIONAL)
+        url = self._nodes.read_text(values.get("tokenUrl"), "tokenUrl")
+        for fault in () if url is None else find_token_url_faults(url, is_private=is_private):
+            self._nodes.add_fault(values["tokenUrl"], f"tokenUrl {fault}")
+        secret = values.get("clientSecret")
+        reference = None if secret is None else self._read_reference(secret, "clientSecret", "the secret", read_value)
+        return TokenClient(
+            token_url=normalize_token_url(url or ""),
+            client_id=self._read_parameter(values, "clientId") or "",
+            client_secret=reference or "",
+            scope=self._read_parameter(values, "scope"),
+            audience=self._read_parameter(values, "audience"),
+            resource=self._read_parameter(values, "resource"),
+            authentication=self._read_authentication(values.get("authentication")),
+        )
+
+    def _read_parameter(self, values: dict[str, yaml.Node], name: str) -> str | None:
+        text = self._nodes.read_text(values.get(name), name)
+        if text is not None and not _PARAMETER.fullmatch(text):
+            self._nodes.add_fault(values[name], f"{name} must be at most {MAX_PARAMETER} ASCII characters")
+        return text
+
+    def _read_authentication(self, node: yaml.Node | None) -> ClientAuthentication:
+        text = self._nodes.read_text(node, "authentication")
+        if node is not None and text is not None:
+            if text in set(ClientAuthentication):
+                return ClientAuthentication(text)
+            self._nodes.add_fault(node, f"authentication must be {' or '.join(ClientAuthentication)}")
+        return ClientAuthentication.BASIC
+
+    def _read_reference(self, node: yaml.Node, name: str, what: str, read: Callable[[str], object]) -> str | None:
+        """Return a reference to a secret, which the worker reads with `read`.
+
+        Messages must not contain a value, which may be the secret itself.
+        """
+        text = self._nodes.read_text(node, name, is_secret=True)
+        if text is None:
+            return None
+        kind, _, rest = text.partition(":")
+        if kind == "env" and _VARIABLE.fullmatch(rest):
+            reference = text
+        elif kind == "file" and rest:
+            reference = self._make_absolute(rest)
+        else:
+            self._nodes.add_fault(node, f"{name} must be env:NAME or file:PATH, and never {what} itself")
+            return None
+        if self._check_at is not None:
+            self._add_faults(node, check_value(reference, read))
+        return reference
 
     def _read_client_certificate(self, node: yaml.Node | None) -> ClientCertificate | None:
         if node is None:

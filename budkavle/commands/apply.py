@@ -118,7 +118,7 @@ def _describe_fields(change: Change) -> Iterator[str]:
         values: Mapping[str, Any] = before or after or {}
         # Values that may be absent in the file are omitted here.
         yield from (
-            f"{name}: {_render_json(value)}" for name, value in values.items() if value not in (None, False, [])
+            f"{name}: {_render_json(value)}" for name, value in values.items() if value not in (None, False, [], {})
         )
         return
     for name in after:

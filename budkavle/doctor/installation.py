@@ -13,7 +13,7 @@ from budkavle.doctor.findings import Check, CheckSkipped, Finding, Findings, run
 from budkavle.doctor.issuers import check_issuers
 from budkavle.doctor.machine import check_descriptors
 from budkavle.doctor.open_e import check_open_e
-from budkavle.doctor.secrets import check_setting_secrets, check_webhook_secrets
+from budkavle.doctor.secrets import check_gateway_secrets, check_setting_secrets, check_webhook_secrets
 from budkavle.settings import PREFIX, Settings, find_unknown_variables, read_usable_settings
 from domain.web_messages import OepInstance
 from persistence.database import Database, DatabaseUnusable
@@ -101,6 +101,7 @@ async def _check_receivers(findings: Findings, checks: DatabaseChecks) -> None:
 
     def check_all() -> None:
         check_webhook_secrets(findings, systems)
+        check_gateway_secrets(findings, systems)
         for system in systems:
             check_receiver_certificates(findings, system, now())
 

@@ -7,7 +7,7 @@ from budkavle.doctor.certificates import check_permissions
 from budkavle.doctor.findings import Findings
 from budkavle.sealing import SealRefused, read_private_key
 from budkavle.settings import Settings
-from delivery.references import ReceiverMisconfigured, read_signing_key, resolve_path
+from delivery.references import ReceiverMisconfigured, read_signing_key, read_value, resolve_path
 from domain.catalogue import System
 
 MIN_KEY_BYTES = 24
@@ -58,3 +58,21 @@ def check_webhook_secrets(findings: Findings, systems: Iterable[System]) -> None
             if reference.startswith("file:"):
                 check_permissions(findings, name, resolve_path(reference))
     findings.add_ok(f"{number} webhook secrets in the catalogue")
+
+
+def check_gateway_secrets(findings: Findings, systems: Iterable[System]) -> None:
+    """Check that the values of headers and the secrets of OAuth 2.0 clients in the catalogue can be resolved here."""
+    number = 0
+    for system in systems:
+        client = () if system.oauth2 is None else (system.oauth2.client_secret,)
+        for reference in (*(header.value for header in system.headers), *client):
+            number += 1
+            try:
+                read_value(reference)
+            except ReceiverMisconfigured as exc:
+                findings.add_problem(f"system {system.id}: {exc}", "set it where the workers run, and check there")
+                continue
+            if reference.startswith("file:"):
+                check_permissions(findings, f"system {system.id}: {reference}", resolve_path(reference))
+    if number:
+        findings.add_ok(f"{number} secrets for gateways in the catalogue")

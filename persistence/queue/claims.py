@@ -18,6 +18,7 @@ from domain.deliveries import (
     Receiver,
     determine_state_after,
 )
+from persistence.catalogue import read_headers, read_token_client
 from persistence.database import Database, to_json
 from persistence.queue.receipts import replace_by_receipts
 from persistence.queue.sql import (
@@ -217,6 +218,8 @@ def _select_claimed(claimed: sa.FromClause) -> sa.Select[Any]:
             systems.c.allow_private_addresses,
             systems.c.client_certificate,
             systems.c.ca,
+            systems.c.headers,
+            systems.c.oauth2,
         )
         .join(events, events.c.id == claimed.c.event_id)
         .join(subscriptions, subscriptions.c.id == claimed.c.subscription_id)
@@ -285,6 +288,8 @@ def _to_claimed_delivery(row: Any) -> ClaimedDelivery:
             certificate=client.get("certificate"),
             key=client.get("key"),
             ca=row.ca,
+            headers=read_headers(row.headers),
+            oauth2=read_token_client(row.oauth2),
         ),
         webhook_url=row.webhook_url,
         event_id=row.event_id,

@@ -334,11 +334,11 @@ def test_cached_receivers_are_bounded(run, monkeypatch, secret_file):
     async def fill():
         pool = receivers.SessionPool(receivers.ClientTimeout())
         secret_file.write_text("AQID")
-        session, _ = pool.get_session(first, NOW)
+        session = pool.get_setup(first, NOW).session
         for each in others:
-            assert pool.get_session(each, NOW)[0] is session
+            assert pool.get_setup(each, NOW).session is session
         secret_file.write_text("AQIDBA==")
-        keys = [pool.get_session(each, NOW)[1] for each in (others[1], first)]
+        keys = [pool.get_setup(each, NOW).keys for each in (others[1], first)]
         await pool.close()
         assert session.http.closed
         return keys
@@ -361,10 +361,10 @@ def test_line_raises_until_the_configuration_is_valid(run, secret_file):
     async def ask():
         pool = receivers.SessionPool(receivers.ClientTimeout())
         with pytest.raises(ReceiverMisconfigured, match="cannot be read: No such file"):
-            pool.get_session(to, NOW)
+            pool.get_setup(to, NOW)
         secret_file.write_text("AQID")
-        session, keys = pool.get_session(to, AFTER)
-        assert session is pool.get_session(to, AFTER)[0]
+        session, keys, *_ = pool.get_setup(to, AFTER)
+        assert session is pool.get_setup(to, AFTER).session
         assert keys == (b"\1\2\3",)
         await pool.close()
         assert session.http.closed

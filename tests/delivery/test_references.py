@@ -4,7 +4,15 @@ import re
 
 import pytest
 
-from delivery.references import MAX_BYTES, ReceiverMisconfigured, read_file, read_signing_key, resolve_path
+from delivery.references import (
+    MAX_BYTES,
+    MAX_VALUE,
+    ReceiverMisconfigured,
+    read_file,
+    read_signing_key,
+    read_value,
+    resolve_path,
+)
 
 
 def test_secret_is_read_from_a_variable(monkeypatch):
@@ -25,6 +33,23 @@ def test_secret_of_logs_the_reference_and_never_the_value(secret_file, value):
     assert re.match(rf"file:{re.escape(str(secret_file))} (contains no secret|is not UTF-8 text)", str(caught.value))
     assert "hemmelig" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("value", ["a", "Basic YTpi", "a" * MAX_VALUE, "~ !"])
+def test_value_of_a_header_is_read_without_the_white_space_around_it(secret_file, monkeypatch, value):
+    secret_file.write_text(f" {value}\r\n")
+    monkeypatch.setenv("KEY", f"\t{value} ")
+    assert read_value(f"file:{secret_file}") == read_value("env:KEY") == value
+
+
+@pytest.mark.parametrize(
+    "value", ["", " \n", "hemmelig\nX: 1", "hemmelig\t1", "hemmelig\x7f", "hemmelig ø", "h" * (MAX_VALUE + 1)]
+)
+def test_value_that_a_header_cannot_contain_is_not_repeated(secret_file, value):
+    secret_file.write_text(value)
+    with pytest.raises(ReceiverMisconfigured) as caught:
+        read_value(f"file:{secret_file}")
+    assert str(caught.value) == f"file:{secret_file} must contain 1 to 4096 printable ASCII characters"
 
 
 def test_secret_of_an_unset_variable_is_an_error():

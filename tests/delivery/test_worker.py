@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,13 +11,14 @@ import pytest
 import sqlalchemy as sa
 
 from delivery.worker import KEPT_PAGES, PRUNED_AT_ONCE
-from domain.deliveries import Reason
+from domain.deliveries import DeliveryState, Reason
 from persistence import deliveries as queued
 from persistence import tables
 from persistence.database import Database
 from persistence.deliveries import TrialEvent
 from persistence.work import short_write
 from tests.delivery.receiving import OK, Recorder, build_base_url
+from tests.delivery.token_servers import Gateway, TokenServer, build_client, encode_json
 from tests.delivery.working import PERSON, SECOND, StartPeer, deliver_due, read_deliveries, running_worker, subscribe
 from tests.factories import NOW
 from tests.open_e.peers import encode_response, read_request
@@ -152,6 +154,44 @@ async def test_replayed_delivery_keeps_its_id(database: Database, peer: StartPee
     assert await deliver_due(database) == 1
     assert seen == [waiting["id"]] * 2
     assert await read_deliveries(database) == []
+
+
+async def test_events_and_test_messages_have_the_credentials_of_the_system(
+    database: Database, peer: StartPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIENT_SECRET", "secret")
+    monkeypatch.setenv("GATEWAY_KEY", "key of the gateway")
+    gateway, endpoint = Gateway(lambda token: token != "token-1"), TokenServer()
+    await subscribe(database, build_base_url(peer(gateway)))
+    client = asdict(build_client(peer(endpoint)))
+    values = {"headers": {"X-Api-Key": "env:GATEWAY_KEY"}, "oauth2": client}
+    await database.write(short_write(lambda connection: connection.execute(tables.systems.update().values(values))))
+    trial = TrialEvent(build_publication(build_event()), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")
+    await queued.publish_test(database, trial)
+    assert await deliver_due(database) == 1
+    # The delivery was sent twice in one attempt: the first token was rejected.
+    assert gateway.list_tokens() == ["token-1", "token-2"]
+    (receipt,) = await list_rows(database, tables.receipts)
+    assert (receipt["attempts"], receipt["status"], receipt["failures"]) == (1, 200, None)
+    assert {gateway.headers(index)["x-api-key"] for index in range(2)} == {"key of the gateway"}
+
+
+async def test_delivery_without_an_access_token_waits_and_says_why(
+    database: Database, peer: StartPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIENT_SECRET", "secret")
+    endpoint = peer(TokenServer(lambda _: encode_json({"error": "invalid_client"}, "401 Unauthorized")))
+    await subscribe(database, build_base_url(peer(Gateway())))
+    client = build_client(endpoint)
+    values = {"oauth2": asdict(client)}
+    await database.write(short_write(lambda connection: connection.execute(tables.systems.update().values(values))))
+    await publish(database)
+    assert await deliver_due(database) == 1
+    (row,) = await read_deliveries(database)
+    waiting = await queued.get(database, row["id"])
+    detail = f"the token endpoint {client.token_url} answered 401 invalid_client"
+    assert (waiting.state, waiting.reason, waiting.detail) == (DeliveryState.WAITING, Reason.TOKEN, detail)
+    assert waiting.due == NOW + SECOND
 
 
 async def test_test_message_arrives_only_at_its_subscription(database: Database, peer: StartPeer) -> None:

@@ -11,6 +11,7 @@ from domain.catalogue import (
     Allowed,
     Catalogue,
     Change,
+    ClientAuthentication,
     ClientCertificate,
     Item,
     PartInUse,
@@ -21,13 +22,25 @@ from domain.catalogue import (
     plan_apply,
 )
 from domain.subscriptions import MessageType
-from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, build_catalogue, build_message_type, build_system
+from tests.catalogues import (
+    EMPTY,
+    FINGERPRINT,
+    HEADERS,
+    OTHER_ID,
+    SYSTEM_ID,
+    TOKEN_CLIENT,
+    build_catalogue,
+    build_message_type,
+    build_system,
+)
 
 FULL_SYSTEM = build_system(
     webhook_secrets=("env:NEW", "file:/secrets/old"),
     allow_private_addresses=True,
     client_certificate=ClientCertificate("file:/own.pem", "file:/own.key"),
     ca="file:/ca.pem",
+    headers=HEADERS,
+    oauth2=TOKEN_CLIENT,
 )
 
 
@@ -46,6 +59,16 @@ def test_list_parts_uses_the_words_of_the_file() -> None:
             "allowPrivateAddresses": True,
             "clientCertificate": {"certificate": "file:/own.pem", "key": "file:/own.key"},
             "ca": "file:/ca.pem",
+            "headers": {"Authorization-2": "file:/secrets/two", "X-Api-Key": "env:GATEWAY_KEY"},
+            "oauth2": {
+                "tokenUrl": "https://login.example/token",
+                "clientId": "budkavle",
+                "clientSecret": "env:CLIENT_SECRET",
+                "scope": "star.webhooks",
+                "audience": "https://api.example",
+                "resource": "urn:api",
+                "authentication": "client_secret_post",
+            },
         },
         Item("messageType", (202,)): {"name": "Type 202", "startDato": "2024-10-01", "slutDato": None},
         Item("messageType", (203,)): {"name": "Type 203", "startDato": None, "slutDato": None},
@@ -90,6 +113,15 @@ def test_plan_apply_fills_and_empties_a_catalogue() -> None:
         {"client_certificate": None},
         {"client_certificate": ClientCertificate("file:/own.pem", "file:/new.key")},
         {"ca": None},
+        {"headers": HEADERS[:1]},
+        {"headers": (HEADERS[0], HEADERS[1]._replace(value="env:OTHER"))},
+        {"oauth2": None},
+        *(
+            {"oauth2": replace(TOKEN_CLIENT, **{name: "other"})}
+            for name in ("token_url", "client_id", "client_secret", "scope", "audience", "resource")
+        ),
+        {"oauth2": replace(TOKEN_CLIENT, scope=None)},
+        {"oauth2": replace(TOKEN_CLIENT, authentication=ClientAuthentication.BASIC)},
     ],
     ids="-".join,
 )

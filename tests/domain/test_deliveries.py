@@ -61,6 +61,10 @@ def test_outcome_of_a_response_depends_on_its_status(status, outcome):
     assert decide_outcome(ReceiverResponse(status, reason)) is outcome
 
 
+def test_outcome_of_a_rejected_access_token_is_a_retry():
+    assert decide_outcome(ReceiverResponse(401, Reason.TOKEN)) is AttemptOutcome.AGAIN
+
+
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.HTTP])
 def test_outcome_without_a_response_is_a_retry_unless_the_address_is_refused(reason):
     expected = AttemptOutcome.PARK if reason is Reason.ADDRESS else AttemptOutcome.AGAIN

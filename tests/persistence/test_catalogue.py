@@ -19,7 +19,17 @@ from persistence import catalogue as stored
 from persistence.catalogue import Applied, Apply, CatalogueInUse, Pruned
 from persistence.database import Database
 from persistence.work import short_write
-from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, build_catalogue, build_message_type, build_system
+from tests.catalogues import (
+    EMPTY,
+    FINGERPRINT,
+    HEADERS,
+    OTHER_ID,
+    SYSTEM_ID,
+    TOKEN_CLIENT,
+    build_catalogue,
+    build_message_type,
+    build_system,
+)
 from tests.factories import NOW
 from tests.persistence.rows import build_delivery_row, build_event_row, count_rows
 
@@ -94,6 +104,8 @@ FULL = build_catalogue(
         allow_private_addresses=True,
         client_certificate=ClientCertificate("file:/own.pem", "file:/own.key"),
         ca="file:/ca.pem",
+        headers=HEADERS,
+        oauth2=TOKEN_CLIENT,
     ),
     build_system(OTHER_ID, certificates=frozenset({FINGERPRINT, "00" * 32})),
     types=[build_message_type(start=date(2024, 10, 1), end=date(2999, 12, 31)), 203],
@@ -156,6 +168,8 @@ async def test_apply_is_audited_with_before_and_after(database: Database) -> Non
         "allowPrivateAddresses": False,
         "clientCertificate": None,
         "ca": None,
+        "headers": {},
+        "oauth2": None,
     }
     assert change.detail == {
         "changes": [{"section": "system", "key": [SYSTEM_ID], "before": entry, "after": entry | {"name": "Other"}}]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from domain.catalogue import ClientAuthentication, TokenClient
 from domain.deliveries import MAX_ATTEMPTS, AttemptOutcome
 from persistence import tables
 from persistence.database import Database
@@ -34,7 +35,9 @@ async def test_claim_returns_what_a_call_needs(database: Database) -> None:
     await execute(
         database,
         """update systems set webhook_secrets = '["env:B","env:A"]', allow_private_addresses = true, ca = 'file:/ca',
-        client_certificate = '{"certificate":"file:/c","key":"file:/k"}'""",
+        client_certificate = '{"certificate":"file:/c","key":"file:/k"}', headers = '{"X-Api-Key":"env:C"}',
+        oauth2 = '{"token_url":"https://t","client_id":"i","client_secret":"env:D","scope":null,"audience":null,
+        "resource":null,"authentication":"client_secret_post"}'""",
     )
     published = await publish(database, **PERSON, body={"a": 1})
     (claimed,) = await claim(database)
@@ -46,6 +49,8 @@ async def test_claim_returns_what_a_call_needs(database: Database) -> None:
     assert receiver.webhook_secrets == ("env:B", "env:A")
     assert (receiver.allow_private_addresses, receiver.ca) == (True, "file:/ca")
     assert (receiver.certificate, receiver.key) == ("file:/c", "file:/k")
+    assert receiver.headers == (("X-Api-Key", "env:C"),)
+    assert receiver.oauth2 == TokenClient("https://t", "i", "env:D", authentication=ClientAuthentication.POST)
     assert '"body":{"a":1}' in claimed.content
 
 

@@ -2,7 +2,12 @@
 
 import pytest
 
-from budkavle.catalogue.base_urls import find_base_url_faults, normalize_base_url
+from budkavle.catalogue.base_urls import (
+    find_base_url_faults,
+    find_token_url_faults,
+    normalize_base_url,
+    normalize_token_url,
+)
 
 GOOD = {
     "https://fasit.example": "https://fasit.example",
@@ -142,3 +147,23 @@ def test_private_addresses_need_a_flag(host: str) -> None:
     (fault,) = find_base_url_faults(f"https://{host}", is_private=False)
     assert "allowPrivateAddresses" in fault
     assert find_base_url_faults(f"https://{host}", is_private=True) == []
+
+
+@pytest.mark.parametrize("url", ["https://a.example/token", "https://a.example", "https://a.example/t/?p=B2C_1&a=%20"])
+def test_token_url_may_have_a_query(url: str) -> None:
+    assert find_token_url_faults(url, is_private=False) == []
+    assert normalize_token_url(url.replace("https://a", "HTTPS://A")) == url
+
+
+@pytest.mark.parametrize("url", ["https://a.example/token?a#b", "https://a.example/token?a b", "https://a.example?å"])
+def test_token_url_must_have_a_valid_query(url: str) -> None:
+    assert find_token_url_faults(url, is_private=False) == [
+        "must have a percent-encoded query, or none, and at most 1024 characters"
+    ]
+
+
+def test_token_url_follows_the_rules_of_base_urls() -> None:
+    assert find_token_url_faults("http://169.254.169.254/a?b", is_private=True) == [
+        "must not have the address 169.254.169.254, which is never called"
+    ]
+    assert len(find_token_url_faults("/token?a", is_private=False)) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from budkavle.catalogue.file import read_catalogue
-from domain.catalogue import Allowed, Catalogue, ClientCertificate, System, WebMessageEvent
+from domain.catalogue import Allowed, Catalogue, ClientCertificate, StaticHeader, System, TokenClient, WebMessageEvent
 from domain.errors import BudkavleError
 from domain.subscriptions import MessageType
 from openapi.yaml_nodes import MAX_BYTES
@@ -29,6 +29,15 @@ def test_example_uses_every_section_and_key(tmp_path: Path) -> None:
                 webhook_secrets=("env:FASIT_SECRET_2", f"file:{folder}/secrets/fasit"),
                 client_certificate=ClientCertificate(f"file:{folder}/certs/our.pem", f"file:{folder}/secrets/our.key"),
                 ca=f"file:{folder}/certs/fasit-ca.pem",
+                headers=(StaticHeader("X-Api-Key", "env:FASIT_GATEWAY_KEY"),),
+                oauth2=TokenClient(
+                    "https://login.fasit.example/oauth2/token",
+                    "budkavle",
+                    f"file:{folder}/secrets/fasit-client",
+                    "star.webhooks",
+                    "https://api.fasit.example",
+                    "https://api.fasit.example/star",
+                ),
             ),
             OTHER_ID: System(OTHER_ID, "Momentum", "http://10.1.2.3:8080", allow_private_addresses=True),
         },
@@ -48,7 +57,7 @@ def test_smallest_catalogue_is_empty(tmp_path: Path) -> None:
 
 
 def test_optional_keys_may_be_null(tmp_path: Path) -> None:
-    optional = ("webhookSecrets", "allowPrivateAddresses", "clientCertificate", "ca")
+    optional = ("webhookSecrets", "allowPrivateAddresses", "clientCertificate", "ca", "headers", "oauth2")
     nulls = "".join(f"    {key}: null\n" for key in optional)
     assert read_catalogue(write(tmp_path, SYSTEM + nulls + REST)) == read_catalogue(write(tmp_path, SYSTEM + REST))
 
@@ -95,7 +104,8 @@ allowedSubscriptions:
 webMessageEvent: {{orgType: "7", orgCode: 100000000, entityType: 3}}
 """
     known = (
-        "systemIdentifier, name, baseUrl, certificates, webhookSecrets, allowPrivateAddresses, clientCertificate, ca"
+        "systemIdentifier, name, baseUrl, certificates, webhookSecrets, allowPrivateAddresses, clientCertificate, ca, "
+        "headers, oauth2"
     )
     pairs = "64 hexadecimal digits, colons between pairs allowed, or file:PATH"
     secret = "a webhook secret must be env:NAME or file:PATH, and never the secret itself"

@@ -49,6 +49,7 @@ def test_check_reports_all_references_together_by_line(
 ) -> None:
     monkeypatch.setenv("GOOD", SECRET)
     monkeypatch.setenv("BAD", "hunter2!")
+    monkeypatch.setenv("MULTIPLE", "hunter2\r\nX-Other: 1")
     system = """    webhookSecrets: [
       "env:NOT_SET",
       "env:BAD",
@@ -61,6 +62,15 @@ def test_check_reports_all_references_together_by_line(
       certificate: file:absent.pem
       key: file:absent.key
     ca: file:text
+    headers:
+      X-1: env:NOT_SET
+      X-2: file:binary
+      X-3: env:MULTIPLE
+      X-4: env:BAD
+    oauth2:
+      tokenUrl: https://login.example/token
+      clientId: a
+      clientSecret: file:absent
 """
     found = list_faults(folder, system)
     assert found == [
@@ -72,6 +82,10 @@ def test_check_reports_all_references_together_by_line(
         "15: file:absent.pem cannot be read: No such file or directory",
         "16: file:absent.key cannot be read: No such file or directory",
         "17: file:text contains no readable certificate in PEM format",
+        "19: env:NOT_SET is not set",
+        "20: file:binary is not UTF-8 text",
+        "21: env:MULTIPLE must contain 1 to 4096 printable ASCII characters",
+        "26: file:absent cannot be read: No such file or directory",
     ]
     result = invoke(database_url, "apply", "--check", str(folder / "catalogue.yaml"))
     assert result.exit_code == 1

@@ -58,6 +58,8 @@ FIRST = f"""+ system {SYSTEM_ID}
     webhookSecrets: ["env:FASIT_SECRET_2", "file:{EXAMPLE.parent}/secrets/fasit"]
     clientCertificate: {{"certificate": "file:{EXAMPLE.parent}/certs/our.pem", "key": "file:{EXAMPLE.parent}/secrets/our.key"}}
     ca: "file:{EXAMPLE.parent}/certs/fasit-ca.pem"
+    headers: {{"X-Api-Key": "env:FASIT_GATEWAY_KEY"}}
+    oauth2: {{"tokenUrl": "https://login.fasit.example/oauth2/token", "clientId": "budkavle", "clientSecret": "file:{EXAMPLE.parent}/secrets/fasit-client", "scope": "star.webhooks", "audience": "https://api.fasit.example", "resource": "https://api.fasit.example/star", "authentication": "client_secret_basic"}}
 + system {OTHER_ID}
     name: "Momentum"
     baseUrl: "http://10.1.2.3:8080"

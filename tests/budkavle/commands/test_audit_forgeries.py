@@ -272,7 +272,13 @@ def test_state_detects_a_revoked_key_that_is_in_use_again(sealed: Seals) -> None
 
 def test_state_follows_every_kind_of_change(sealed: Seals) -> None:
     """Entries that are added, updated and deleted, with an end, by syncs and by an apply that prunes them."""
-    system = catalogues.build_system(OTHER_ID, ca="file:/ca.pem", webhook_secrets=("env:A",))
+    system = catalogues.build_system(
+        OTHER_ID,
+        ca="file:/ca.pem",
+        webhook_secrets=("env:A",),
+        headers=catalogues.HEADERS,
+        oauth2=catalogues.TOKEN_CLIENT,
+    )
     subscribe(sealed.url, "http://127.0.0.1:9", SYSTEM_ID, OTHER_ID)
 
     async def change(database: Database) -> None:

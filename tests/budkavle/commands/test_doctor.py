@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from budkavle.clock import now
-from domain.catalogue import ClientCertificate
+from domain.catalogue import ClientCertificate, StaticHeader, TokenClient
 from domain.deliveries import AttemptOutcome, Reason
 from mock_open_e import MockOpenE
 from persistence.work import short_write
@@ -135,7 +135,7 @@ def test_doctor_finds_no_problem_in_a_good_installation(
 ) -> None:
     secret = "whsec_" + "A" * 32
     monkeypatch.setenv("THE_SECRET", secret)
-    subscribe(database_url, webhook_secrets=("env:THE_SECRET",))
+    subscribe(database_url, webhook_secrets=("env:THE_SECRET",), headers=(StaticHeader("X-Api-Key", "env:THE_SECRET"),))
     publish(database_url)
     found = examine(invoke, database_url, **configured)
     if database_url.startswith("postgresql"):
@@ -146,6 +146,7 @@ def test_doctor_finds_no_problem_in_a_good_installation(
     assert re.fullmatch(queue, found["queue"]["ok"][0])
     assert "the callback answers, and accepts the account" in found["open-e external"]["ok"]
     assert "the messageapi answers" in found["open-e internal"]["ok"]
+    assert "1 secrets for gateways in the catalogue" in found["receivers"]["ok"]
     assert password not in str(found)
     assert secret not in str(found)
     # It sends and reads no message.
@@ -262,11 +263,15 @@ def test_doctor_reports_secrets_and_certificates_of_receivers(
         webhook_secrets=("env:NO_SUCH_SECRET", f"file:{weak}"),
         client_certificate=ClientCertificate(f"file:{expired.file}", f"file:{other.file}"),
         ca=f"file:{weak}",
+        headers=(StaticHeader("X-Api-Key", "env:NO_SUCH_KEY"),),
+        oauth2=TokenClient("https://127.0.0.1:9/token", "a", f"file:{tmp_path}/absent"),
     )
     found = examine(invoke, sqlite_url)
     assert list_faulty(found) == ["receivers"]
     problems = "\n".join(found["receivers"]["problem"])
     assert f"system {SYSTEM_ID}: env:NO_SUCH_SECRET is not set" in problems
+    assert f"system {SYSTEM_ID}: env:NO_SUCH_KEY is not set" in problems
+    assert f"system {SYSTEM_ID}: file:{tmp_path}/absent cannot be read" in problems
     assert f"file:{weak} has 5 bytes, fewer than 24" in problems
     assert f"system {SYSTEM_ID}: clientCertificate expired on" in problems
     assert "are not a certificate and its key" in problems
