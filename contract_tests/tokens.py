@@ -69,16 +69,20 @@ class ClientCredentials:
     parameters: Sequence[tuple[str, str]] = ()
     """Parameters of the request besides `grant_type`, such as `scope`."""
     trust: ssl.SSLContext = field(default_factory=ssl.create_default_context, repr=False)
+    is_secret_in_body: bool = False
+    """Whether the endpoint takes the secret in the body (`client_secret_post`) instead of a header."""
 
     def fetch(self) -> Issued:
         """Return a new token. Raises TokenError."""
-        # The separator may occur in both parts, so they are encoded (RFC 6749, section 2.3.1).
-        pair = f"{quote_plus(self.client_id)}:{quote_plus(self.secret)}"
-        request = Request(
-            self.url,
-            urlencode([("grant_type", "client_credentials"), *self.parameters]).encode(),
-            {"Accept": "application/json", "Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"},
-        )
+        form = [("grant_type", "client_credentials"), *self.parameters]
+        headers = {"Accept": "application/json"}
+        if self.is_secret_in_body:
+            form += [("client_id", self.client_id), ("client_secret", self.secret)]
+        else:
+            # The separator may occur in both parts, so they are encoded (RFC 6749, section 2.3.1).
+            pair = f"{quote_plus(self.client_id)}:{quote_plus(self.secret)}"
+            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        request = Request(self.url, urlencode(form).encode(), headers)
         opener = build_opener(ProxyHandler({}), HTTPSHandler(context=self.trust), _NoRedirects)
         try:
             with opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
@@ -175,6 +179,7 @@ class Tokens:
         self._source = source
         self._clock = clock
         self._renewed_at = self._expires_at = math.inf
+        self.current = ""
         file.touch(mode=0o600)
         self._store(source.fetch())
 
@@ -199,6 +204,7 @@ class Tokens:
         if read_tokens(self.file)[-1:] != [issued.token]:
             with self.file.open("a", encoding="ascii") as file:
                 file.write(f"{issued.token}\n")
+        self.current = issued.token
         now = self._clock()
         seconds = math.inf if issued.seconds is None else issued.seconds
         self._expires_at = now + seconds

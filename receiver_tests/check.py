@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from contract_tests.preparing import CannotCheckError
+from contract_tests.tokens import TokenError
 from contract_tests.verdict import Failure, SuiteResult, Verdict
 from delivery.references import ReceiverMisconfigured
 from domain.deliveries import Reason
@@ -41,7 +42,7 @@ def run(check: ReceiverCheck, progress: Progress, on_result: Callable[[SuiteResu
         asyncio.run(running.run(verdict, on_result))
     except KeyboardInterrupt:
         verdict.is_interrupted = True
-    except (ReceiverMisconfigured, LookFailed) as exc:
+    except (ReceiverMisconfigured, LookFailed, TokenError) as exc:
         raise CannotCheckError(str(exc)) from exc
     except OSError as exc:
         raise CannotCheckError(f"cannot write a report to {check.report}: {exc.strerror}") from exc
@@ -126,7 +127,7 @@ class _RunningCheck:
             self._unanswered = self._unanswered + 1 if isinstance(exc, NoAnswer) else 0
             lines = format_commands(trial.sent, self._check.target, self._check.report)
             failure = Failure(suite, case.name, str(exc), tuple(lines))
-        except LookFailed as exc:
+        except (LookFailed, TokenError) as exc:
             error = str(exc)
         except Exception as exc:  # noqa: BLE001  # A fault of one case must not hide the results of the others.
             error = f"the check failed by a fault of its own, {type(exc).__name__}: {exc}"

@@ -26,9 +26,13 @@ sign() {
 
 def describe_variables(target: ReceiverTarget, report: Path) -> str:
     """Return the sentence that explains how to prepare a shell for the commands."""
+    names = [header.reference.removeprefix("env:") for header in target.headers if header.reference.startswith("env:")]
+    names += [] if target.tokens is None else ["TOKEN"]
     if target.key is None:
-        return "The commands need no variables."
-    return f"Before you paste a line, set WEBHOOK_SECRET, and run: . {report / VARIABLES_FILE}"
+        return f"Before you paste a line, set {' and '.join(names)}." if names else "The commands need no variables."
+    return (
+        f"Before you paste a line, set {' and '.join(['WEBHOOK_SECRET', *names])}, and run: . {report / VARIABLES_FILE}"
+    )
 
 
 def format_commands(sent: Sequence[Delivery], target: ReceiverTarget, report: Path) -> list[str]:
@@ -39,7 +43,7 @@ def format_commands(sent: Sequence[Delivery], target: ReceiverTarget, report: Pa
 
 
 def _format_command(delivery: Delivery, target: ReceiverTarget, report: Path) -> str:
-    words = ["curl -sS -i --path-as-is", *_tls_options(target)]
+    words = ["curl -sS -i --path-as-is", *_tls_options(target), *_credential_options(target)]
     if delivery.method != "POST":
         words.append("--head" if delivery.method == "HEAD" else f"-X {delivery.method}")
         return " ".join([*words, quote_url(target.url)])
@@ -77,6 +81,13 @@ def _headers(delivery: Delivery, file: str, *, signs: bool) -> Iterable[tuple[st
             forms.append(form.shell.replace("SIGN", f'sign {secret} {delivery.id} "$t" {file}'))
         values["webhook-signature"] = " ".join(forms)
     return [(name, text) for name, text in values.items() if name not in delivery.without]
+
+
+def _credential_options(target: ReceiverTarget) -> Iterable[str]:
+    for header in target.headers:
+        yield f'-H "{header.name}: {header.shell_word}"'
+    if target.tokens is not None:
+        yield '-H "Authorization: Bearer $TOKEN"'
 
 
 def _tls_options(target: ReceiverTarget) -> Iterable[str]:

@@ -66,8 +66,9 @@ class Sender:
         await self._http.close()
 
     async def send(self, delivery: Delivery) -> Answer:
-        """Send a request once and return the answer."""
-        headers = delivery.build_headers(self.target.key, datetime.now(UTC))
+        """Send a request once and return the answer. Raises `TokenError`."""
+        await self._renew_token()
+        headers = delivery.build_headers(self.target.key, datetime.now(UTC)) | self.target.build_credentials()
         data: Any = delivery.body if delivery.sent_body is None else delivery.sent_body
         if delivery.pieces > 1:
             headers["Content-Length"] = str(len(data))
@@ -97,7 +98,8 @@ class Sender:
             return await response.content.read(MAX_LOOK_BYTES)
 
     async def open_raw(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Return a connection on which the caller sends the bytes of a request. Raises OSError."""
+        """Return a connection on which the caller sends the bytes of a request. Raises OSError and TokenError."""
+        await self._renew_token()
         parts = urlsplit(self.target.url)
         port = parts.port or (443 if self.target.is_tls else 80)
         async with asyncio.timeout(self.target.timeout):
@@ -107,13 +109,18 @@ class Sender:
         """Return the bytes of a valid delivery."""
         parts = urlsplit(self.target.url)
         path = parts._replace(scheme="", netloc="", path=parts.path or "/").geturl()
-        headers = delivery.build_headers(self.target.key, datetime.now(UTC)) | {
+        headers = delivery.build_headers(self.target.key, datetime.now(UTC)) | self.target.build_credentials()
+        headers |= {
             "Host": parts.netloc,
             "Content-Length": str(len(delivery.body)),
             "Connection": "close",
         }
         lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         return "\r\n".join([*lines, "", ""]).encode() + delivery.body
+
+    async def _renew_token(self) -> None:
+        if self.target.tokens is not None:
+            await asyncio.to_thread(self.target.tokens.renew)
 
 
 def build_tls(target: ReceiverTarget, *, with_certificate: bool = True) -> ssl.SSLContext | None:

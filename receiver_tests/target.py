@@ -1,16 +1,34 @@
 """The receiver that is checked, and the options of its check."""
 
+import shlex
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from delivery.references import read_signing_key
+from contract_tests.tokens import Tokens
+from delivery.references import ReceiverMisconfigured, read_signing_key, read_value
+from delivery.static_headers import MAX_NAME, find_name_fault
 
 QUICK_SECONDS = 5.0
 """Maximum seconds for a rejection: it needs no work, and a slow one lets anyone keep the receiver busy."""
+
+
+@dataclass(frozen=True)
+class GatewayHeader:
+    """A header of each request, for a gateway in front of the receiver."""
+
+    name: str
+    reference: str
+    value: str = field(repr=False)
+
+    @property
+    def shell_word(self) -> str:
+        """The value within double quotes of a shell."""
+        kind, _, name = self.reference.partition(":")
+        return f"${name}" if kind == "env" else f"$(cat {shlex.quote(name)})"
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,13 @@ class ReceiverTarget:
     entity_type: int = 202
     timeout: float = 15.0
     """Maximum seconds of an attempt."""
+    headers: tuple[GatewayHeader, ...] = ()
+    tokens: Tokens | None = field(default=None, repr=False)
+
+    def build_credentials(self) -> dict[str, str]:
+        """Return the headers for the gateway."""
+        headers = {header.name: header.value for header in self.headers}
+        return headers if self.tokens is None else headers | {"Authorization": f"Bearer {self.tokens.current}"}
 
     @property
     def is_tls(self) -> bool:
@@ -59,3 +84,17 @@ def read_secret(reference: str) -> tuple[str, bytes]:
     """Return a secret without its prefix, and the key in it. Raises `ReceiverMisconfigured`."""
     key = read_signing_key(reference)
     return b64encode(key).decode().rstrip("="), key
+
+
+def read_headers(options: Iterable[str]) -> tuple[GatewayHeader, ...]:
+    """Return the headers in options such as `X-Api-Key=env:KEY`. Raises `ReceiverMisconfigured`."""
+    headers: list[GatewayHeader] = []
+    for option in options:
+        name, _, reference = option.partition("=")
+        fault = find_name_fault(name)
+        if fault is None and name.lower() in {header.name.lower() for header in headers}:
+            fault = "is given twice"
+        if fault is not None:
+            raise ReceiverMisconfigured(f"the header {name[:MAX_NAME]!r} {fault}")
+        headers.append(GatewayHeader(name, reference, read_value(reference)))
+    return tuple(headers)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from budkavle.commands.checking import FILE, CannotCheck, check_url, run_and_report
-from budkavle.commands.contract_check_tokens import read_token_source
+from budkavle.commands.contract_check_tokens import add_client_options, read_token_source
 from budkavle.documentation import list_documentation
 from budkavle.specs import find_spec_dir
 
@@ -40,26 +40,7 @@ SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
     show_envvar=True,
     help="An access token, for the rules of tokens, and in place of a key that is not given.",
 )
-@click.option(
-    "--token-url",
-    metavar="URL",
-    envvar="BUDKAVLE_CHECK_TOKEN_URL",
-    show_envvar=True,
-    help="The endpoint that issues such tokens for client credentials.",
-)
-@click.option("--client-id", envvar="BUDKAVLE_CHECK_CLIENT_ID", show_envvar=True, help="The client, for --token-url.")
-@click.option(
-    "--client-secret-file",
-    type=FILE,
-    help="The client's secret; by default it is in BUDKAVLE_CHECK_CLIENT_SECRET.",
-)
-@click.option(
-    "--token-parameter",
-    "token_parameters",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="Sent to --token-url, such as scope=publish; may be repeated.",
-)
+@add_client_options
 @click.option("--client-cert", type=FILE, help="PEM; for an http:// address it is sent in the header of a proxy.")
 @click.option("--client-key", type=FILE, help="Its private key, if it is in a separate file.")
 @click.option("--ca", type=FILE, help="The CA of the server's certificate.")
@@ -99,6 +80,7 @@ def contract_check(  # Each argument is an option of the command.
     token_url: str | None,
     client_id: str | None,
     client_secret_file: Path | None,
+    client_authentication: str,
     token_parameters: tuple[str, ...],
     client_cert: Path | None,
     client_key: Path | None,
@@ -154,7 +136,9 @@ def contract_check(  # Each argument is an option of the command.
     specs = SPECS if spec == "all" else (spec,)
     chosen_profile: Literal["quick", "full"] = "full" if profile == "full" else "quick"
     check = Check(target, find_spec_dir(), report, specs, chosen_profile, suites or KINDS, fail_fast=fail_fast)
-    source = read_token_source(token, token_url, client_id, client_secret_file, token_parameters, trust)
+    source = read_token_source(
+        token, token_url, client_id, client_secret_file, client_authentication, token_parameters, trust
+    )
     # Clean up on SIGTERM as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -1,4 +1,4 @@
-"""The options of `budkavle contract-check` for access tokens."""
+"""The options of `contract-check` and `receiver-check` for access tokens."""
 
 import os
 import ssl
@@ -8,12 +8,56 @@ from urllib.parse import urlsplit
 
 import click
 
-from budkavle.commands.checking import is_loopback
+from budkavle.commands.checking import FILE, is_loopback
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from contract_tests.tokens import TokenSource
 
+    Command = Callable[..., object]
+
+AUTHENTICATIONS = ("client_secret_basic", "client_secret_post")
+
 SECRET = "BUDKAVLE_CHECK_CLIENT_SECRET"  # noqa: S105  # The name of a variable.
+
+
+def add_client_options(command: "Command") -> "Command":
+    """Add the options of client credentials to a command."""
+    options = (
+        click.option(
+            "--token-url",
+            metavar="URL",
+            envvar="BUDKAVLE_CHECK_TOKEN_URL",
+            show_envvar=True,
+            help="The endpoint that issues access tokens for client credentials.",
+        ),
+        click.option(
+            "--client-id", envvar="BUDKAVLE_CHECK_CLIENT_ID", show_envvar=True, help="The client, for --token-url."
+        ),
+        click.option(
+            "--client-secret-file",
+            type=FILE,
+            help=f"The client's secret; by default it is in {SECRET}.",
+        ),
+        click.option(
+            "--client-authentication",
+            type=click.Choice(AUTHENTICATIONS),
+            default=AUTHENTICATIONS[0],
+            show_default=True,
+            help="Where --token-url takes the secret: in a header, or in the body.",
+        ),
+        click.option(
+            "--token-parameter",
+            "token_parameters",
+            metavar="NAME=VALUE",
+            multiple=True,
+            help="Sent to --token-url, such as scope=publish; may be repeated.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def read_token_source(
@@ -21,10 +65,14 @@ def read_token_source(
     token_url: str | None,
     client_id: str | None,
     secret_file: Path | None,
+    authentication: str,
     parameters: tuple[str, ...],
-    trust: ssl.SSLContext,
+    trust: ssl.SSLContext | None,
 ) -> "TokenSource | None":
-    """Return the source of tokens, None without one. Raises `UsageError`."""
+    """Return the source of tokens, None without one. Raises `UsageError`.
+
+    `trust` is None for the CAs of the machine.
+    """
     from contract_tests.tokens import ClientCredentials, GivenToken
 
     if token_url is None:
@@ -40,7 +88,10 @@ def read_token_source(
     pairs = [(name, value) for name, _, value in (parameter.partition("=") for parameter in parameters)]
     if not all("=" in parameter for parameter in parameters):
         raise click.BadParameter("must be NAME=VALUE", param_hint="--token-parameter")
-    return ClientCredentials(token_url, client_id, _read_secret(secret_file), pairs, trust)
+    is_in_body = authentication == AUTHENTICATIONS[1]
+    return ClientCredentials(
+        token_url, client_id, _read_secret(secret_file), pairs, trust or ssl.create_default_context(), is_in_body
+    )
 
 
 def _is_safe(url: str) -> bool:

@@ -1,14 +1,21 @@
 """`budkavle receiver-check`: check whether a receiver of webhooks keeps the contract of deliveries."""
 
 import signal
+import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from budkavle.commands.checking import FILE, CannotCheck, check_url, run_and_report
+from budkavle.commands.contract_check_tokens import add_client_options, read_token_source
 from budkavle.documentation import list_documentation
 from budkavle.specs import find_spec_dir
+
+if TYPE_CHECKING:
+    from contract_tests.redacting import Redactor
+    from receiver_tests.target import ReceiverCheck, ReceiverTarget
 
 SUITES = ("deliveries", "repetitions", "signatures", "connections")
 
@@ -20,6 +27,14 @@ SUITES = ("deliveries", "repetitions", "signatures", "connections")
     metavar="REFERENCE",
     help="The webhook secret, as in the catalogue: env:NAME or file:PATH. Without it deliveries are unsigned.",
 )
+@click.option(
+    "--header",
+    "headers",
+    metavar="NAME=REFERENCE",
+    multiple=True,
+    help="A header for a gateway, as in the catalogue: X-Api-Key=env:NAME or file:PATH; may be repeated.",
+)
+@add_client_options
 @click.option("--client-cert", type=FILE, help="PEM: the certificate that is presented to an https:// address.")
 @click.option("--client-key", type=FILE, help="Its private key, if it is in a separate file.")
 @click.option("--ca", type=FILE, help="The CA of the receiver's certificate.")
@@ -62,6 +77,12 @@ def receiver_check(  # Each argument is an option of the command.
     context: click.Context,
     url: str,
     secret: str | None,
+    headers: tuple[str, ...],
+    token_url: str | None,
+    client_id: str | None,
+    client_secret_file: Path | None,
+    client_authentication: str,
+    token_parameters: tuple[str, ...],
     client_cert: Path | None,
     client_key: Path | None,
     ca: Path | None,
@@ -92,15 +113,13 @@ def receiver_check(  # Each argument is an option of the command.
         check_url(look, allow_host, "The check reads a list from it", name="--look", may_have_query=True)
     if client_key is not None and client_cert is None:
         raise click.BadParameter("is the key of --client-cert, which is missing", param_hint="--client-key")
-    from contract_tests.redacting import Redactor
-    from contract_tests.summary import Heading
+    from contract_tests.tokens import TokenError, Tokens
+    from delivery.receivers import trust_ca
     from delivery.references import ReceiverMisconfigured
-    from receiver_tests import check as checking
-    from receiver_tests import reproducing
     from receiver_tests.cases import SUITES as CASES
     from receiver_tests.contract import NotAContract, read_examples
     from receiver_tests.sending import build_tls
-    from receiver_tests.target import ReceiverCheck, ReceiverTarget, read_secret
+    from receiver_tests.target import ReceiverCheck, ReceiverTarget, read_headers, read_secret
 
     unknown = set(cases) - {case.name for suite in CASES.values() for case in suite}
     if unknown:
@@ -111,17 +130,55 @@ def receiver_check(  # Each argument is an option of the command.
         target = ReceiverTarget(
             url, text, key, client_cert, client_key, ca, look, examples, org_type, org_code, entity_type, timeout
         )
-        build_tls(target)
+        target = replace(target, headers=read_headers(headers))
+        trust = build_tls(target) or (None if ca is None else trust_ca(f"file:{ca}"))
     except (ReceiverMisconfigured, NotAContract) as exc:
         raise CannotCheck(str(exc)) from exc
+    source = read_token_source(
+        None, token_url, client_id, client_secret_file, client_authentication, token_parameters, trust
+    )
+    if source is not None and any(header.name.lower() == "authorization" for header in target.headers):
+        raise click.UsageError("--token-url and --header Authorization exclude each other")
     chosen: Literal["quick", "full"] = "full" if profile == "full" else "quick"
-    check = ReceiverCheck(target, report, chosen, seed, suites, cases, fail_fast=fail_fast)
     # Report on SIGTERM as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    code = run_and_report(
+    with tempfile.TemporaryDirectory(prefix="receiver-check-") as folder:
+        if source is not None:
+            try:
+                target = replace(target, tokens=Tokens(Path(folder) / "tokens", source))
+            except TokenError as exc:
+                raise CannotCheck(_create_redactor(target, source.secret).text(str(exc))) from None
+        check = ReceiverCheck(target, report, chosen, seed, suites, cases, fail_fast=fail_fast)
+        context.exit(_run_check(check))
+
+
+def _run_check(check: "ReceiverCheck") -> int:
+    from contract_tests.summary import Heading
+    from receiver_tests import check as checking
+    from receiver_tests import reproducing
+
+    target = check.target
+    return run_and_report(
         lambda progress, on_result: checking.run(check, progress, on_result),
-        Heading(url, profile, seed, report, reproducing.describe_variables(target, report)),
-        Redactor([(text, "$WEBHOOK_SECRET"), (None if key is None else key.hex(), "$WEBHOOK_KEY")]),
-        variables=None if key is None else reproducing.VARIABLES,
+        Heading(
+            target.url, check.profile, check.seed, check.report, reproducing.describe_variables(target, check.report)
+        ),
+        _create_redactor(target, None if target.tokens is None else target.tokens.secret),
+        variables=None if target.key is None else reproducing.VARIABLES,
     )
-    context.exit(code)
+
+
+def _create_redactor(target: "ReceiverTarget", client_secret: str | None) -> "Redactor":
+    from contract_tests.redacting import Redactor
+    from contract_tests.tokens import read_tokens
+
+    tokens = target.tokens
+    return Redactor(
+        [
+            (target.secret, "$WEBHOOK_SECRET"),
+            (None if target.key is None else target.key.hex(), "$WEBHOOK_KEY"),
+            (client_secret, "$CLIENT_SECRET"),
+            *((header.value, header.shell_word) for header in target.headers),
+        ],
+        tuple if tokens is None else lambda: read_tokens(tokens.file),
+    )

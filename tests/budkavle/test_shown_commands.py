@@ -93,6 +93,7 @@ BLOCKS = {
     ("docs/reference/contract-check.md", "API_KEY="): "tests/contract_tests/test_check.py",
     ("docs/reference/contract-check.md", "export"): "tests/contract_tests/test_check_tokens.py",
     ("docs/reference/receiver-check.md", "WEBHOOK_SECRET="): "tests/receiver_tests/test_check_pages.py",
+    ("docs/reference/receiver-check.md", "budkavle receiver-check"): "tests/receiver_tests/test_check_gateways.py",
     ("docs/tutorial/first-message.md", "make run"): MAKE,
     ("docs/tutorial/first-message.md", "curl"): "tests/test_tutorials.py",
     ("docs/tutorial/first-subscription.md", "CERT="): "tests/test_tutorials.py",

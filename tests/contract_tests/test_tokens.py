@@ -45,6 +45,14 @@ def fetch(server: StubServer, status: int, answer: object) -> Issued:
     return ClientCredentials(f"{server.url}/token", "client", SECRET).fetch()
 
 
+def test_fetch_sends_the_secret_in_the_body_if_the_endpoint_wants_it(endpoint: StubServer) -> None:
+    endpoint.responses["POST"] = (200, json.dumps({"access_token": "a", "token_type": "Bearer"}))
+    credentials = ClientCredentials(f"{endpoint.url}/token", "client", "s:+ ø", is_secret_in_body=True)
+    assert credentials.fetch().token == "a"
+    body = b"grant_type=client_credentials&client_id=client&client_secret=s%3A%2B+%C3%B8"
+    assert endpoint.requests == [("POST", "/token", body)]
+
+
 def test_fetch_uses_client_credentials() -> None:
     issuer = DemoIssuer(lambda: datetime.now(UTC), lifetime=77)
     with running_issuer(issuer) as url:
