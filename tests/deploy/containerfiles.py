@@ -124,7 +124,7 @@ def link_pip(machine: Machine, environment: str) -> None:
 
 
 def _execute_command(machine: Machine, command: str, folder: str) -> None:
-    if command.startswith(("apt-get", "rm -rf /var/lib/apt")):
+    if command.startswith(("apt-get", "rm -rf /var/cache/apt")):
         return
     if command == "python3 -m venv /build":
         machine.run(f"{command} --without-pip")
