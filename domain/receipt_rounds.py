@@ -105,7 +105,7 @@ def write_failures(stored: str | None) -> str:
     """Return the failed attempts as JSON as they are hashed, from the stored JSON text."""
     if stored is None:
         return "[]"
-    rows = [[number, format_stored_time(time), *rest] for number, time, *rest in json.loads(stored)]
+    rows = [[number, format_stored_time(time), *rest] for number, time, *rest in json.loads(stored) or ()]
     return json.dumps(rows, separators=(",", ":"))
 
 

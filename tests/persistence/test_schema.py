@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from budkavle.receipt_sealing import seal_receipts
 from domain.idempotency_keys import IdempotencyKey, KeyedMessage
 from persistence import idempotency_keys, schema, tables
 from persistence import web_messages as stored
@@ -23,8 +24,10 @@ from persistence.sqlite.database import SqliteDatabase
 from persistence.tables import metadata
 from persistence.work import bulk_write, short_read, short_write
 from tests.databases import run_with_database
-from tests.factories import build_attachment, build_web_message
+from tests.factories import NOW, build_attachment, build_web_message
+from tests.persistence.queues import list_rows
 from tests.persistence.rows import count_rows, execute
+from tests.persistence.test_receipt_rounds import build_rows
 from tests.processes import budkavle, python, run_program, running
 
 pytestmark = pytest.mark.anyio
@@ -208,13 +211,54 @@ def test_migration_to_hashed_idempotency_keys_keeps_the_keys(
             assert await idempotency_keys.find(database, key) == expected
             assert not await stored.store(database, build_web_message(), key)
 
-    old = tmp_path / "migrations"
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", copy_migrations_before(HASHED_KEYS, tmp_path))
+        run_with_database(empty_url, put)
+    run_with_database(empty_url, migrate)
+
+
+def copy_migrations_before(revision: str, folder: Path) -> Path:
+    """Return a folder with the migrations of a version before a revision."""
+    old = folder / "migrations"
     shutil.copytree(VERSIONS.parent, old)
     for path in (old / "versions").glob("[0-9]*.py"):
-        if path.name[:4] >= HASHED_KEYS:
+        if path.name[:4] >= revision:
             path.unlink()
+    return old
+
+
+NUMBERED_RECEIPTS = "0014"
+
+
+def test_migration_numbers_the_receipts_which_are_then_sealed(
+    empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = build_rows(5)
+
+    def insert(connection: sa.Connection) -> None:
+        table = sa.Table("receipts", sa.MetaData(), autoload_with=connection)
+        for row in rows:
+            ids = {name: row[name].replace("-", "") for name in ("id", "event_id", "system_id")}
+            times = {name: row[name].replace(tzinfo=None) for name in ("accepted", "first_attempt", "last_attempt")}
+            is_sqlite = connection.dialect.name == "sqlite"
+            connection.execute(table.insert(), row | ids | times if is_sqlite else row)
+
+    async def put(database: Database) -> None:
+        await database.migrate()
+        await database.write(short_write(insert))
+
+    async def migrate(database: Database) -> None:
+        await database.migrate()
+        found = await list_rows(database, tables.receipts)
+        assert [row["number"] for row in found] == [1, 2, 3, 4, 5]
+        assert [row["id"] for row in found] == [row["id"] for row in rows]
+        # The old version goes on, without numbers.
+        (later,) = build_rows(1)
+        await database.write(short_write(lambda connection: connection.execute(tables.receipts.insert(), later)))
+        assert await seal_receipts(database, NOW) == 6
+
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "MIGRATIONS", old)
+        patch.setattr(schema, "MIGRATIONS", copy_migrations_before(NUMBERED_RECEIPTS, tmp_path))
         run_with_database(empty_url, put)
     run_with_database(empty_url, migrate)
 
