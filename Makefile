@@ -88,8 +88,9 @@ sbom: $(VENV)/.dev ## Write bills of materials (CycloneDX) of Budkavle and of th
 lock: $(VENV)/.dev ## Lock the requirements again, with hashes
 	$(LOCK) -o requirements/runtime.txt pyproject.toml
 	$(LOCK) --extra build --extra contract -c requirements/runtime.txt -o requirements/contract.txt pyproject.toml
-	$(LOCK) --extra build --extra contract --extra test --extra check --extra sbom -c requirements/contract.txt -o requirements/dev.txt pyproject.toml
-	$(LOCK) --extra build --extra contract --extra test --extra check --extra sbom --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
+	$(LOCK) --extra otel -c requirements/contract.txt -o requirements/otel.txt pyproject.toml
+	$(LOCK) --extra build --extra contract --extra otel --extra test --extra check --extra sbom -c requirements/contract.txt -c requirements/otel.txt -o requirements/dev.txt pyproject.toml
+	$(LOCK) --extra build --extra contract --extra otel --extra test --extra check --extra sbom --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 	$(LOCK) -c requirements/dev.txt -o requirements/docs.txt requirements/docs.in
 	$(LOCK) -c requirements/contract.txt -o requirements/build.txt requirements/build.in
 	$(LOCK) --extra server -c requirements/runtime.txt -o requirements/mock.txt mock_open_e/pyproject.toml

@@ -9,6 +9,7 @@ from budkavle.ids import create_id
 from budkavle.settings import Settings
 from delivery.calls import ReceiverClient
 from delivery.worker import Limits, Worker
+from domain.tracing import Tracer
 from persistence.database import Database
 
 
@@ -16,7 +17,12 @@ class Delivering:
     """A worker that runs next to servers. `print_line` reports when it starts and ends waiting for another worker."""
 
     def __init__(
-        self, settings: Settings, database: Database, clock: DatabaseClock, print_line: Callable[[str], None]
+        self,
+        settings: Settings,
+        database: Database,
+        clock: DatabaseClock,
+        print_line: Callable[[str], None],
+        tracer: Tracer | None = None,
     ) -> None:
         limits = Limits(
             concurrency=settings.worker_concurrency,
@@ -28,7 +34,7 @@ class Delivering:
         self._calls = ReceiverClient(
             connect_timeout=settings.delivery_connect_timeout, attempt_timeout=settings.delivery_timeout
         )
-        self.worker = Worker(database, self._calls, limits, holder=create_id(), now=clock.now)
+        self.worker = Worker(database, self._calls, limits, holder=create_id(), now=clock.now, tracer=tracer)
         self._database = database
         self._print_line = print_line
         self._shutdown_timeout = settings.shutdown_timeout

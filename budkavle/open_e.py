@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from budkavle.settings import Settings
+    from domain.tracing import Tracer
 
 READ_BACK_SECONDS_LESS = 2
 """Seconds of a lease that remain for the database after a case was read back."""
 
 
-def create_calls(settings: Settings, now: Callable[[], datetime], *, threads: int) -> OpenECalls:
+def create_calls(
+    settings: Settings, now: Callable[[], datetime], *, threads: int, tracer: Tracer | None = None
+) -> OpenECalls:
     """Return the calls that publish messages. Close them after use."""
     accounts = settings.build_accounts()
     client = OpenEClient(
@@ -37,6 +40,7 @@ def create_calls(settings: Settings, now: Callable[[], datetime], *, threads: in
         now=now,
         pause_after=settings.open_e_pause_after,
         pause_seconds=settings.open_e_pause_seconds,
+        tracer=tracer,
     )
 
 

@@ -21,6 +21,7 @@ from budkavle.settings import Settings
 from budkavle.specs import find_spec_dir
 from delivery.worker import Worker
 from domain.api_keys import ApiKey
+from domain.tracing import Tracer
 from handlers.application import create_application
 from handlers.contracts import CONTRACTS, WEB_MESSAGES
 from handlers.idempotency_keys import ExpiredKeys
@@ -50,16 +51,17 @@ def create_service(
     issuers: Issuers | None = None,
     drain: Drain | None = None,
     body_budget: BodyBudget | None = None,
+    tracer: Tracer | None = None,
 ) -> ASGIApp:
     """Return the service as an ASGI application on a prepared database (`prepare_database`).
 
     Each accepted event wakes the `worker` in the same process, or without one the workers of other processes. `issuers`
     are those of access tokens; by default they are read from the settings, and never again. `drain`
     reports that the process is about to stop. `body_budget` limits large bodies; by default it follows from the
-    settings.
+    settings. `tracer` records traces.
     """
     store = database or open_configured_database(settings)
-    open_e = create_calls(settings, clock, threads=settings.open_e_threads)
+    open_e = create_calls(settings, clock, threads=settings.open_e_threads, tracer=tracer)
     read_backs = create_read_backs(settings, concurrent_cases=CONCURRENT_CASES)
     outcomes = PublicationOutcomes(store, now=clock, timeout=settings.record_timeout)
     wake_worker = store.notify_workers if worker is None else worker.wake
@@ -89,6 +91,7 @@ def create_service(
         key_lifetime=timedelta(days=settings.idempotency_days),
         read_tally=read_tally,
         get_issuers=issuers.get_accepted,
+        tracer=tracer,
     )
     if drain is not None:
         services = replace(services, is_draining=drain.is_active)
@@ -123,6 +126,7 @@ def create_service(
         body_budget=body_budget or create_body_budget(settings),
         failures=FailureLimit(settings.failed_authentications),
         is_linked=settings.link_operations,
+        tracer=tracer,
     )
 
 

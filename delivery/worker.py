@@ -10,7 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -32,6 +32,7 @@ from domain.deliveries import (
     retry_delay,
 )
 from domain.errors import StorageFailed
+from domain.tracing import SpanKind, Tracer, trace_work
 from persistence import delivery_pauses
 from persistence.database import Database
 from persistence.queue import claims, due_deliveries, housekeeping, receipts, target_pauses
@@ -98,9 +99,11 @@ class Worker:
         now: Callable[[], datetime],
         chance: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
+        tracer: Tracer | None = None,
     ) -> None:
         self._database = database
         self._calls = calls
+        self._tracer = tracer
         self._limits = limits
         self._holder = holder
         self._now = now
@@ -232,7 +235,7 @@ class Worker:
 
     async def _attempt_delivery(self, item: ClaimedDelivery) -> None:
         started, moment = time.perf_counter(), self._now()
-        answer = await self._calls.send(item, moment)
+        answer = await self._send(item, moment)
         seconds = time.perf_counter() - started
         outcome = decide_outcome(answer)
         text = answer.body if answer.status is not None else answer.detail[:MAX_STORED_RESPONSE]
@@ -266,6 +269,24 @@ class Worker:
             milliseconds=attempt.milliseconds,
         )
         self._woken.set()
+
+    async def _send(self, item: ClaimedDelivery, moment: datetime) -> ReceiverResponse:
+        """Make one attempt, as a span of the trace in which the event was published."""
+        if self._tracer is None:
+            return await self._calls.send(item, moment)
+        with trace_work(self._tracer, "deliver event", SpanKind.CLIENT, item.trace_parent) as work:
+            answer = await self._calls.send(replace(item, trace_parent=work.trace_parent), moment)
+            work.attributes |= {
+                "http.request.method": "POST",
+                "http.response.status_code": answer.status,
+                "messaging.message.id": item.event_id,
+                "budkavle.delivery_id": item.id,
+                "budkavle.system_id": item.receiver.system_id,
+                "budkavle.attempt": item.attempts + 1,
+                "budkavle.outcome": str(decide_outcome(answer)),
+            }
+            work.error = str(answer.status or answer.reason) if answer.reason is not None else None
+        return answer
 
     def _report_backing_off(self) -> None:
         backing_off = self._windows.count_backing_off(self._clock())

@@ -10,6 +10,7 @@ from typing import Any
 from connexion.middleware.lifespan import LifespanMiddleware
 from starlette.types import ASGIApp
 
+from domain.tracing import Tracer
 from handlers.contracts import CONTRACTS, DESCRIBED
 from handlers.errors.forms import ERROR_LISTS
 from handlers.requests import Services
@@ -42,6 +43,7 @@ def create_application(
     body_budget: BodyBudget,
     failures: FailureLimit,
     is_linked: bool = True,
+    tracer: Tracer | None = None,
 ) -> ASGIApp:
     """Return the service as an ASGI application, optionally with some of its contracts only.
 
@@ -61,6 +63,7 @@ def create_application(
             proxies=proxies,
             is_draining=services.is_draining,
             form_of_v1=ERROR_LISTS,
+            tracer=tracer,
         ),
         partial(ClientCertificateMiddleware, proxies=proxies),
         RoutingMiddleware,

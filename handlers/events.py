@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from domain.errors import EventNotFound, PublicationForbidden, RefusalReason, UnknownType, Violation
 from domain.events import MAX_BODY_BYTES, Event, contains_nul, is_too_large
+from domain.tracing import SpanKind, trace_work
 from handlers.errors.error_list_texts import build_contract_violation, build_unknown_type_violation
 from handlers.errors.error_lists import InvalidEntries
 from handlers.requests import Request
@@ -31,9 +32,12 @@ async def opret_besked(request: Request) -> Response:
     event = _build_event(request, body)
     request.log["event_id"] = event.id
     try:
-        published = await outbox.publish(
-            services.database, Publication(event, request.caller.name, request.request_id, request.trace_parent)
-        )
+        with trace_work(services.tracer, "publish event", SpanKind.PRODUCER, request.trace_parent) as work:
+            work.attributes["messaging.message.id"] = event.id
+            published = await outbox.publish(
+                services.database, Publication(event, request.caller.name, request.request_id, work.trace_parent)
+            )
+            work.attributes["budkavle.subscriptions"] = published.subscriptions
     except UnknownType as exc:
         raise InvalidEntries([build_unknown_type_violation()], (), body) from exc
     services.wake_worker()

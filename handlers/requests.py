@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from domain.publications import CallTimes
+from domain.tracing import Tracer
 from domain.web_messages import OepInstance, WebMessage
 from handlers.issuers import AcceptedIssuers
 from handlers.message_reads import ReadTally
@@ -78,6 +79,7 @@ class Services:
     """Counts reads of web messages, if they are audited."""
     is_draining: Callable[[], bool] = return_false
     get_issuers: Callable[[], AcceptedIssuers | None] = return_none
+    tracer: Tracer | None = None
 
 
 Request = Decoded[Services]

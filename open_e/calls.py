@@ -20,6 +20,7 @@ from domain.errors import (
 )
 from domain.log_texts import redact_for_log
 from domain.publications import MAX_START
+from domain.tracing import SpanKind, TracedWork, Tracer, trace_work
 from domain.web_messages import OepInstance, WebMessage
 from open_e import metrics
 from open_e.circuits import Circuit
@@ -55,8 +56,10 @@ class OpenECalls:
         now: Callable[[], datetime],
         pause_after: int,
         pause_seconds: float,
+        tracer: Tracer | None = None,
     ) -> None:
         self._client = client
+        self._tracer = tracer
         self._now = now
         self._threads = ThreadPoolExecutor(threads, "open-e")
         # A slot is also used while its message is stored, so there are more slots than threads.
@@ -92,11 +95,15 @@ class OpenECalls:
         Raises `BackendUnavailable` if the call cannot begin within `MAX_START` after `added`: a message that is not on
         its case by a certain time counts as not published, so it must not be sent late.
         """
+        with trace_work(self._tracer, "addMessage", SpanKind.CLIENT, trace_parent) as work:
+            work.attributes |= {"budkavle.open_e": str(message.oep_instance), "budkavle.message_id": message.id}
+            return await self._call(message, added, request_id, work)
 
+    async def _call(self, message: WebMessage, added: datetime, request_id: str, work: TracedWork) -> int:
         def call() -> int:
             if self._now() - added > MAX_START:
                 raise _TooLate("Open-E is busy: the call could not begin in time")
-            return self._client.add_message(message, added=added, request_id=request_id, trace_parent=trace_parent)
+            return self._client.add_message(message, added=added, request_id=request_id, trace_parent=work.trace_parent)
 
         outcome, started = metrics.UNKNOWN, time.perf_counter()
         try:
@@ -118,6 +125,7 @@ class OpenECalls:
                 )
             raise
         finally:
+            work.attributes["budkavle.outcome"] = outcome
             metrics.count_call(message.oep_instance, outcome, time.perf_counter() - started)
         return open_e_id
 

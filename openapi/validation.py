@@ -17,7 +17,7 @@ from openapi.bodies.receiving import JSON, MULTIPART, Allowance, receive_body
 from openapi.contracts import Contract
 from openapi.errors.faults import Unreadable
 from openapi.list_schemas import compile_body_schema
-from openapi.observation.middleware import read_trace_parent
+from openapi.observation.middleware import TRACE_PARENT
 from openapi.parameters import Parameters
 from openapi.requests import CALL, CALLER, SERVICES, AuditedCall, Decoded
 from openapi.start_limiter import StartLimiter
@@ -60,7 +60,7 @@ class _Operation:
         request = Decoded(
             self._operation_id,
             scope["budkavle.request_id"],
-            read_trace_parent(scope["headers"]),
+            scope.get(TRACE_PARENT),
             scope.get(SERVICES, self._services),
             log=scope["budkavle.log"],
             caller=caller,

@@ -20,6 +20,7 @@ class HeldReceiver:
         self.url = f"http://127.0.0.1:{port}"
         self.status = status
         self.bodies: list[dict[str, Any]] = []
+        self.trace_parents: list[str | None] = []
         self._arrived = threading.Condition()
         self._is_released = threading.Event()
         if not is_held:
@@ -51,6 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         record_delivery(self.requestline, self.headers.items(), body)
+        self.receiver.trace_parents.append(self.headers["traceparent"])
         status = self.receiver.take(body)
         self.send_response(status)
         self.send_header("Content-Type", "text/plain")

@@ -19,6 +19,7 @@ from budkavle.service import build_server_config, create_body_budget, create_ser
 from budkavle.service_manager import report_ready
 from budkavle.settings import Settings
 from budkavle.tls import ServerTls, build_server_context
+from budkavle.tracing import record_traces
 from openapi.server import serving
 from openapi.server.processes import Member, Supervisor
 from openapi.server.serving import Drain, QuietServer, Work, build_address, listen, run_servers
@@ -52,14 +53,14 @@ async def _serve(
     *,
     with_worker: bool,
 ) -> None:
-    async with _database(settings) as (database, clock):
+    async with _database(settings) as (database, clock), record_traces() as tracer:
         delivering = None
         if with_worker:
             from budkavle.delivering import Delivering
             from budkavle.receipt_sealing import create_receipt_sealing
             from budkavle.sealing import create_regular_seals
 
-            delivering = Delivering(settings, database, clock, print_line)
+            delivering = Delivering(settings, database, clock, print_line, tracer)
             sealing = create_receipt_sealing(settings, database, clock.now)
             members = [*members, sealing, *create_regular_seals(settings, database, clock.now)]
         drain = Drain(settings.drain_seconds)
@@ -67,7 +68,14 @@ async def _serve(
         budget = create_body_budget(settings)
         issuers = Issuers(settings, clock.now)
         application = create_service(
-            settings, database, clock=clock.now, worker=worker, issuers=issuers, drain=drain, body_budget=budget
+            settings,
+            database,
+            clock=clock.now,
+            worker=worker,
+            issuers=issuers,
+            drain=drain,
+            body_budget=budget,
+            tracer=tracer,
         )
         tls = ServerTls(settings)
         works: list[Work] = [tls, issuers, clock, *members, *([delivering] if delivering else [])]
@@ -95,12 +103,12 @@ async def run_worker(settings: Settings, print_line: PrintLine) -> None:
     own = {"host": settings.worker_host, "port": settings.worker_port}
     # No caller presents a certificate to this server.
     settings = settings.model_copy(update=own | {"tls_cert": None, "tls_key": None, "client_ca": None, "issuers": None})
-    async with _database(settings) as (database, clock):
+    async with _database(settings) as (database, clock), record_traces() as tracer:
         with listen(settings.host, settings.port) as listener:
             application = create_service(settings, database, clock=clock.now, contracts=["operations"])
             server = QuietServer(build_server_config(settings, application))
             address = build_address(listener)
-            delivering = Delivering(settings, database, clock, print_line)
+            delivering = Delivering(settings, database, clock, print_line, tracer)
             await run_servers(
                 [(server, listener)],
                 partial(_report_start, print_line, f"The worker listens on {address}"),

@@ -1,17 +1,11 @@
 """The findings of checks, and how checks run: concurrently, each with a timeout."""
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
-from typing import ParamSpec, TypeVar
 
 from domain.errors import BudkavleError, StorageFailed
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 CHECK_SECONDS = 8.0
 """Timeout of a check."""
@@ -90,26 +84,3 @@ async def _run_check(name: str, check: Check, seconds: float) -> Iterable[Findin
     except Exception as exc:  # noqa: BLE001  # A defect of one check must not hide the findings of the others.
         findings.add_problem(f"the check failed: {type(exc).__name__}: {exc}"[:300], "report this as a defect")
     return findings.found
-
-
-async def run_in_daemon_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return the result of a function that blocks. The end of the program does not wait for it."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(set_outcome: Callable[[], None]) -> None:
-        if not future.done():
-            set_outcome()
-
-    def work() -> None:
-        try:
-            result = function(*args, **kwargs)
-        except Exception as exc:  # noqa: BLE001  # The caller handles it.
-            outcome = partial(future.set_exception, exc)
-        else:
-            outcome = partial(future.set_result, result)
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, outcome)
-
-    threading.Thread(target=work, daemon=True).start()
-    return await future

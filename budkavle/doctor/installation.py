@@ -7,11 +7,12 @@ from dataclasses import fields, replace
 from functools import partial
 
 from budkavle.clock import now
+from budkavle.daemon_threads import run_in_daemon_thread
 from budkavle.doctor.certificates import check_receiver_certificates, check_server_certificates
 from budkavle.doctor.database import DatabaseChecks
-from budkavle.doctor.findings import Check, CheckSkipped, Finding, Findings, run_checks, run_in_daemon_thread
+from budkavle.doctor.findings import Check, CheckSkipped, Finding, Findings, run_checks
 from budkavle.doctor.issuers import check_issuers
-from budkavle.doctor.machine import check_descriptors
+from budkavle.doctor.machine import check_descriptors, check_traces
 from budkavle.doctor.open_e import check_open_e
 from budkavle.doctor.secrets import check_gateway_secrets, check_setting_secrets, check_webhook_secrets
 from budkavle.settings import PREFIX, Settings, find_unknown_variables, read_usable_settings
@@ -110,3 +111,4 @@ async def _check_receivers(findings: Findings, checks: DatabaseChecks) -> None:
 
 async def _check_machine(findings: Findings, settings: Settings) -> None:
     check_descriptors(findings, settings)
+    check_traces(findings)

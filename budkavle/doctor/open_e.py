@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from budkavle.daemon_threads import run_in_daemon_thread
 from budkavle.doctor.certificates import check_expiry
-from budkavle.doctor.findings import Findings, run_in_daemon_thread
+from budkavle.doctor.findings import Findings
 from domain.web_messages import OepInstance
 from open_e.accounts import Account
 from open_e.probe import ProbeResponse, probe_callback, probe_messageapi

@@ -14,6 +14,7 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import IssuerKeysMissing, Violation
+from domain.tracing import Span, SpanKind, Tracer
 from openapi.contracts import FORM
 from openapi.errors.forms import PROBLEMS, ErrorForm
 from openapi.observation.log_names import LogNames
@@ -39,6 +40,9 @@ Source: RFC 9111, section 5.2.2.5. The contracts under `/docs` may be cached.
 STATUS = "budkavle.status"
 """The key of the response's status in an ASGI scope, 0 until the response begins."""
 
+TRACE_PARENT = "budkavle.trace_parent"
+"""The key of the trace context in an ASGI scope: that of the request's own span, or without one of the caller's."""
+
 VIOLATIONS = "violations"
 """The key of the request's violations in its log fields, until the line is written."""
 
@@ -62,8 +66,10 @@ class ObservationMiddleware:
         proxies: TrustedProxies | None = None,
         is_draining: Callable[[], bool] | None = None,
         form_of_v1: ErrorForm = PROBLEMS,
+        tracer: Tracer | None = None,
     ) -> None:
         self._app = app
+        self._tracer = tracer
         self._form_of_v1 = form_of_v1
         self._is_draining = is_draining
         self._names = names
@@ -86,6 +92,11 @@ class ObservationMiddleware:
         scope["budkavle.request_id"] = request_id
         scope["budkavle.log"] = fields
         scope[PEER] = self._proxies.find_peer(scope)
+        scope[TRACE_PARENT] = read_trace_parent(scope["headers"])
+        span = None
+        if self._tracer is not None:
+            span = self._tracer.start("request", SpanKind.SERVER, scope[TRACE_PARENT])
+            scope[TRACE_PARENT] = span.trace_parent
 
         async def observe_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -106,6 +117,8 @@ class ObservationMiddleware:
                 await form.render_internal_error()(scope, receive, observe_and_send)
                 # Do not raise again: the server would log a traceback for each request.
         finally:
+            if span is not None:
+                _end_span(span, scope)
             if self._names is not None:
                 self._observe(self._names, scope, time.perf_counter() - begun)
 
@@ -156,6 +169,30 @@ def _collect_refusal_fields(
     """Return the log fields that identify the caller of a rejected request, and its faulty fields."""
     refusal = {"path": names.redact_path(raw_path), "peer": scope[PEER]}
     return {**refusal, "fields": names.list_fields(violations)} if violations else refusal
+
+
+_NOT_TRACED = frozenset({"get_health_live", "get_health_ready", "get_metrics"})
+"""Operations that monitoring calls all the time. Their spans do not end, so they are not recorded."""
+
+
+def _end_span(span: Span, scope: Scope) -> None:
+    operation, status, fields = _find_operation_id(scope["extensions"]), scope[STATUS], scope["budkavle.log"]
+    if operation in _NOT_TRACED:
+        return
+    # No path and no peer, which can identify persons.
+    attributes = {
+        "http.request.method": scope["method"][:16],
+        "http.response.status_code": status or None,
+        "budkavle.operation": operation,
+        "budkavle.request_id": scope["budkavle.request_id"],
+        "budkavle.message_id": fields.get("message_id"),
+        "budkavle.event_id": fields.get("event_id"),
+    }
+    is_failure = status >= HTTPStatus.INTERNAL_SERVER_ERROR or not status
+    span.end(attributes, str(status) if is_failure else None, operation or _UNKNOWN_OPERATION)
+
+
+_UNKNOWN_OPERATION = "unknown operation"
 
 
 def _find_operation_id(extensions: dict[str, Any]) -> str | None:

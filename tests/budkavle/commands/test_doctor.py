@@ -347,3 +347,13 @@ def test_doctor_reports_an_unusable_seal_key_and_a_low_descriptor_limit(
     assert list_faulty(found) == ["secrets", "machine"]
     assert "BUDKAVLE_AUDIT_SEAL_KEY: the key in" in found["secrets"]["problem"][0]
     assert "the limit of file descriptors is" in found["machine"]["warning"][0]
+
+
+def test_doctor_reports_traces_that_cannot_be_recorded(
+    sqlite_url: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
+    assert "traces are recorded" in examine(invoke, sqlite_url)["machine"]["ok"]
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    text = list_problems(examine(invoke, sqlite_url), "machine", "warning")
+    assert text.startswith("traces are not recorded: only http/protobuf is supported, not grpc")

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from budkavle.doctor.findings import CheckSkipped, Finding, Findings, Status, run_checks, run_in_daemon_thread
+from budkavle.daemon_threads import run_in_daemon_thread
+from budkavle.doctor.findings import CheckSkipped, Finding, Findings, Status, run_checks
 from domain.errors import StorageFailed
 
 pytestmark = pytest.mark.anyio
@@ -66,8 +67,3 @@ async def test_run_checks_runs_them_concurrently() -> None:
 
     found = await run_checks({"first": meet, "second": meet}, 30)
     assert found == [Finding("first", Status.OK, "met"), Finding("second", Status.OK, "met")]
-
-
-async def test_run_in_daemon_thread_raises_the_error_of_the_function() -> None:
-    with pytest.raises(ValueError, match="base 10"):
-        await run_in_daemon_thread(int, "x")
