@@ -233,6 +233,8 @@ def test_each_command_that_a_page_shows_runs(
             settings["audit_key"] = "env:AUDIT_SECRET"
         if "--signatures" in words:
             assert invoke(sqlite_url, "audit", "start-signing", **settings).exit_code == 0
+        if words[:2] == ["deliveries", "resume"]:
+            assert invoke(sqlite_url, "deliveries", "pause", *words[2:]).exit_code == 0
         result = invoke(sqlite_url, *words, **settings)
         is_name = all(re.fullmatch("[a-z-]+", word) and not word.startswith("-") for word in words)
         # This installation has deliveries that no worker delivers.
