@@ -323,7 +323,7 @@ async def _respond_with_list(request: Request, path: str, read: ReadPage) -> Res
     limit: int | None = request.parameters.get("limit")
     after = paging.decode(request.parameters["after"]) if "after" in request.parameters else None
     if limit is None:
-        return await _list_all(request, read, after)
+        return await _list_all(_count_pages(request, read), after)
     found = await _read_up_to(limit + 1, read, after)
     _count_read(request, found[:limit])
     pages = [await _write_all(found[start : min(start + PAGE, limit)]) for start in range(0, limit, PAGE)]
@@ -346,10 +346,20 @@ async def _read_up_to(limit: int, read: ReadPage, after: Position | None) -> lis
     return found
 
 
-async def _list_all(request: Request, read: ReadPage, after: Position | None) -> Response:
-    first = await read(PAGE, after)
+def _count_pages(request: Request, read: ReadPage) -> ReadPage:
+    """Return `read`, which also counts for the audit each subject that one of its pages contains, once."""
     counted: set[Subject] = set()
-    _count_read(request, first, counted)
+
+    async def read_and_count(limit: int, after: Position | None) -> list[WebMessage]:
+        page = await read(limit, after)
+        _count_read(request, page, counted)
+        return page
+
+    return read_and_count
+
+
+async def _list_all(read: ReadPage, after: Position | None) -> Response:
+    first = await read(PAGE, after)
     if stored.is_last_page(first, PAGE):
         return replies.ok_json(b"[%s]" % await _write_all(first))
 
@@ -360,7 +370,6 @@ async def _list_all(request: Request, read: ReadPage, after: Position | None) ->
             separator = b","
             is_last, last = stored.is_last_page(page, PAGE), paging.get_position(page[-1])
             page = [] if is_last else await _read_next(read, PAGE, last)
-            _count_read(request, page, counted)
         yield b"]"
 
     return replies.ok_stream(render_pages(), None)

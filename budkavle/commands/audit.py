@@ -127,9 +127,7 @@ def start_signing() -> None:
     Start it once all processes have the key: `verify --signatures` then reports every later entry without a signature.
     """
     settings = load_command_settings()
-    if not settings.audit_key:
-        raise click.UsageError("set BUDKAVLE_AUDIT_KEY")
-    click.echo(run_with_database(append_signing, settings, checks_key=False))
+    click.echo(run_with_database(lambda database: append_signing(database, settings), settings, checks_key=False))
 
 
 @audit.command("verify")
@@ -322,12 +320,14 @@ async def verify_state(database: Database) -> None:
         raise BudkavleError("\n".join(["the audit does not match the state:", *found[:MAX_DIFFERENCES], *more]))
 
 
-async def append_signing(database: Database) -> str:
-    """Record that entries are signed from now on, and return a line about it."""
+async def append_signing(database: Database, settings: Settings) -> str:
+    """Record that entries are signed from now on, and return a line about it. Raises `UsageError` without a key."""
     from budkavle.clock import measure_clock
     from budkavle.ids import create_id
     from persistence import audit_signatures
 
+    if not settings.audit_key:
+        raise click.UsageError("set BUDKAVLE_AUDIT_KEY")
     clock = await measure_clock(database)
     number = await audit_signatures.start(database, clock.now(), create_id())
     return f"ok: new entries are signed, also those of the {number} present chains"

@@ -20,6 +20,7 @@ STATUSES = {
     errors.LacksScope: 403,
     errors.PublicationForbidden: 403,
     errors.NotFound: 404,
+    errors.EventNotFound: 404,
     errors.Conflict: 409,
     errors.KeyInUse: 409,
     errors.KeyReused: 422,
