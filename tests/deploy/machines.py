@@ -46,7 +46,7 @@ class Machine:
         self._environment = build_environment() | {
             "HOME": "/",
             "LC_ALL": "C.UTF-8",
-            "PATH": f"{Path(sys._base_executable).parent}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": f"/usr/local/sbin:{Path(sys._base_executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_NO_INDEX": "1",
             "PIP_ROOT_USER_ACTION": "ignore",
@@ -84,8 +84,10 @@ class Machine:
             for path in metadata.files(name) or ()
             if path.parts[0] not in {"..", "__pycache__"}
         }
-        links = " ".join(f"'{source / top}'" for top in sorted(tops))
-        self.run(f"ln -sf -t {environment}/lib/python3.{sys.version_info.minor}/site-packages {links}")
+        places = " ".join(f"'{source / top}'" for top in sorted(tops))
+        # Programs on a read-only file system see an empty /tmp.
+        place = "cp -r" if source.is_relative_to("/tmp") else "ln -sf"
+        self.run(f"{place} -t {environment}/lib/python3.{sys.version_info.minor}/site-packages {places}")
 
 
 @contextmanager
