@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
@@ -149,11 +150,20 @@ def _build_trace_headers(claimed: ClaimedDelivery) -> dict[str, str]:
 
 def _hide_values(received: bytes, values: Iterable[str | None]) -> bytes:
     """Return a response without these values of headers, which the receiver may have repeated."""
-    for value in values:
-        # A shorter value is a word that also has other meanings.
-        if value is not None and len(value) >= MIN_HIDDEN:
-            received = received.replace(value.encode(), b"***")
+    # Longest first: a value may be the beginning of another one.
+    for form in sorted(_list_forms(values), key=len, reverse=True):
+        received = received.replace(form, b"***")
     return received
+
+
+def _list_forms(values: Iterable[str | None]) -> set[bytes]:
+    """Return the forms in which a receiver may repeat values: as they are, without their scheme, and within JSON."""
+    parts = {part for value in values if value is not None for part in (value, value.rpartition(" ")[2])}
+    # A shorter part is a word that also has other meanings.
+    hidden = {part for part in parts if len(part) >= MIN_HIDDEN}
+    escaped = {json.dumps(part)[1:-1] for part in hidden}
+    # Some libraries escape the slash too.
+    return {form.encode() for form in hidden | escaped | {form.replace("/", r"\/") for form in escaped}}
 
 
 def _decode_text(received: bytes) -> str:

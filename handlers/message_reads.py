@@ -90,9 +90,15 @@ class ReadTally:
         try:
             await self.flush()
         except StorageFailed as exc:
-            reads = sum(counts.numbers.total() for counts in self._complete)
+            reads = self._count_kept()
             log.error("reads_not_recorded", reads=reads, reason=exc.reason)  # noqa: TRY400  # The reason suffices.
-            del self._complete[:-MAX_KEPT]
+        except Exception:
+            # The next interval must be recorded all the same.
+            log.exception("reads_not_recorded", reads=self._count_kept())
+        del self._complete[:-MAX_KEPT]
+
+    def _count_kept(self) -> int:
+        return sum(counts.numbers.total() for counts in self._complete)
 
 
 def _create_key() -> bytes:

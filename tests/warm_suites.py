@@ -89,7 +89,7 @@ def start_server() -> socket.socket:
         )
 
     def end() -> None:
-        # It ends when nobody can send requests.
+        # It ends when no process can send requests any more.
         ours.close()
         server.wait(60)
 

@@ -1,6 +1,7 @@
 """Access tokens for deliveries: when they are requested, shared, replaced and missing."""
 
 import asyncio
+import json
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -415,6 +416,24 @@ def test_responses_and_logs_contain_neither_tokens_nor_values_nor_secrets(run, p
     assert "X-Api-Key: ***" in response.body
     for secret in ("a-token-of-the-gateway", VALUE, SECRET):
         assert secret not in f"{response}{entries}"
+
+
+def test_responses_contain_no_form_of_a_value(run, peer, monkeypatch):
+    """A value may be the beginning of another one, be repeated without its scheme, or within JSON."""
+    short, long = "first-secret", "first-secret\\and/more"
+    monkeypatch.setenv("SHORT", f"Bearer {short}")
+    monkeypatch.setenv("LONG", f"ApiKey {long}")
+    repeated = json.dumps([short, long])
+    texts = [repeated, repeated.replace("/", "\\/"), f"{short} {long}"]
+
+    def echo(connection, _):
+        read_request(connection)
+        connection.sendall(encode_response("\n".join(texts).encode(), "404 Not Found"))
+
+    headers = (StaticHeader("Authorization", "env:SHORT"), StaticHeader("X-Api-Key", "env:LONG"))
+    receiver = build_receiver(build_base_url(peer(echo)), headers=headers)
+    [response] = run(send(build_claimed_delivery(receiver)))
+    assert response.body.splitlines() == ['["***", "***"]', '["***", "***"]', "*** ***"]
 
 
 def test_close_ends_a_request_that_is_under_way(run, peer):

@@ -120,3 +120,19 @@ async def test_counts_that_cannot_be_recorded_are_logged_and_bounded(database: D
         await tally.close()
     assert {(line["event"], line["reads"]) for line in lines} == {("reads_not_recorded", MAX_KEPT + 5)}
     assert len(tally._complete) == MAX_KEPT
+
+
+async def test_counts_are_recorded_after_an_unexpected_error(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> bytes:
+        raise RuntimeError
+
+    tally = create_tally(database)
+    tally.count("caller", GET, [build_web_message()])
+    with monkeypatch.context() as broken, structlog.testing.capture_logs() as lines:
+        broken.setattr("handlers.message_reads._create_key", fail)
+        await tally.close()
+    assert [(line["event"], line["reads"]) for line in lines] == [("reads_not_recorded", 1)]
+    await tally.flush()
+    assert [reads.number for reads in await message_reads.list_recorded(database, PARTY)] == [1]
