@@ -93,10 +93,12 @@ class SqliteFile:
         if now - self._looked < LOOK_SECONDS:
             return False
         self._looked = now
+        # Another thread may begin a new generation after the file was read.
+        known = self._generation
         generation = read_generation(self._path)
         if generation is None:
             return False
-        is_older = generation < self._generation
+        is_older = generation < known
         self._generation = max(self._generation, generation)
         return is_older
 

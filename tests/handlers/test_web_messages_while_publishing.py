@@ -242,10 +242,10 @@ def test_message_is_removed_when_the_response_to_storing_it_is_lost(
     url = postgresql_server.create_migrated()
     with (
         tcp_proxy(postgresql_server.socket) as proxy,
-        service_of(build_proxied_url(proxy, url), held) as service,
+        service_of(build_proxied_url(proxy, url), held, database_pool_size=1) as service,
         asyncio.Runner() as runner,
     ):
-        # The connection prepares the statement, which would also wait for the lock.
+        # The only connection prepares the statement, which would also wait for the lock.
         assert service.client.post("/webmessages", json=build_message_body()).status_code == 201
         administrator = runner.run(asyncpg.connect(url))
         runner.run(administrator.execute("begin; lock table web_messages"))

@@ -90,6 +90,27 @@ async def test_writes_begin_new_generations(path: Path, database: Database) -> N
             await stored.store(database, build_web_message())
 
 
+@pytest.mark.usefixtures("database")
+async def test_generation_that_begins_during_a_look_is_no_sign_of_an_older_copy(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "LOOK_SECONDS", 0.0)
+    file = sqlite_file.SqliteFile(path)
+    file.open()
+    read = sqlite_file.read_generation
+    with connected(path) as connection:
+
+        def read_and_advance(of: Path) -> int | None:
+            generation = read(of)
+            monkeypatch.setattr(sqlite_file, "read_generation", read)
+            file.advance(connection)
+            return generation
+
+        monkeypatch.setattr(sqlite_file, "read_generation", read_and_advance)
+        file.check()
+        file.check()
+
+
 async def test_writes_fail_when_the_file_is_overwritten_by_an_older_copy(
     path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
