@@ -34,7 +34,16 @@ class Delivering:
         self._calls = ReceiverClient(
             connect_timeout=settings.delivery_connect_timeout, attempt_timeout=settings.delivery_timeout
         )
-        self.worker = Worker(database, self._calls, limits, holder=create_id(), now=clock.now, tracer=tracer)
+        new_event_id = None if settings.operator_webhook_url is None else create_id
+        self.worker = Worker(
+            database,
+            self._calls,
+            limits,
+            holder=create_id(),
+            now=clock.now,
+            new_event_id=new_event_id,
+            tracer=tracer,
+        )
         self._database = database
         self._print_line = print_line
         self._shutdown_timeout = settings.shutdown_timeout

@@ -255,6 +255,23 @@ class Settings(BaseSettings):
         le=1440,
         description="Minutes for which reads of web messages are counted before the audit records them; 0: never.",
     )
+    operator_webhook_url: AnyHttpUrl | None = Field(
+        None, description="The address that gets the events for operators, such as failing systems, from workers."
+    )
+    operator_webhook_secret: str = Field(
+        "",
+        pattern=r"^((env|file):.+)?$",
+        description="The secret that signs them: `env:NAME` or `file:PATH`, as in the catalogue.",
+    )
+    operator_webhook_ca: FilePath | None = Field(
+        None, description="A PEM file with the CA of that address, if it is not a public one."
+    )
+    operator_webhook_private_addresses: bool = Field(
+        False, description="Whether that address may be in a private network, or on this machine."
+    )
+    operator_webhook_failing_minutes: float = Field(
+        15, gt=0, le=10_080, description="Minutes that a system must have been failing before an event reports it."
+    )
     drain_seconds: float = Field(
         0,
         ge=0,

@@ -33,7 +33,7 @@ from domain.deliveries import (
 )
 from domain.errors import StorageFailed
 from domain.tracing import SpanKind, Tracer, trace_work
-from persistence import delivery_pauses
+from persistence import delivery_pauses, operator_events
 from persistence.database import Database
 from persistence.queue import claims, due_deliveries, housekeeping, receipts, target_pauses
 from persistence.queue.claims import Lease, SettledAttempt
@@ -97,6 +97,7 @@ class Worker:
         *,
         holder: str,
         now: Callable[[], datetime],
+        new_event_id: Callable[[], str] | None = None,
         chance: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
         tracer: Tracer | None = None,
@@ -107,6 +108,10 @@ class Worker:
         self._limits = limits
         self._holder = holder
         self._now = now
+        # None if no events are sent to operators.
+        self._new_event_id = new_event_id
+        # Systems whose last attempt failed, each with the delivery of its first failure in a row.
+        self.failed: dict[str, int] = {}
         self._chance = chance
         self._windows = Windows(limits.concurrency, limits.receiver_concurrency, chance=chance)
         self._clock = clock
@@ -252,6 +257,10 @@ class Worker:
         if is_retried and answer.retry_after:
             until = now + timedelta(seconds=answer.retry_after)
             self._pauses[target] = max(until, self._pauses.get(target, until))
+        if is_retried:
+            self.failed.setdefault(target.system_id, item.number)
+        else:
+            self.failed.pop(target.system_id, None)
         is_done = outcome is AttemptOutcome.DONE
         if self._windows.record_end(item.number, self._clock(), is_well=not is_retried, is_done=is_done):
             self._recovered[target] = now
@@ -379,14 +388,19 @@ class Worker:
 
     async def _settle_ended(self, lease: Lease) -> None:
         settling = list(self._finished)
-        remaining = await claims.settle(self._database, lease, settling)
+        remaining = await claims.settle(self._database, lease, settling, self._new_event_id)
         stored = {item.number for item in settling} - remaining
         self._finished = [item for item in self._finished if item.number not in stored]
 
     async def _end_delivery_pauses(self, now: datetime) -> None:
-        for pause in await delivery_pauses.remove_ended(self._database, now):
+        for pause in await delivery_pauses.remove_ended(self._database, now, self._new_event_id):
             identity = None if pause.identity is None else "/".join(map(str, pause.identity))
             log.info("delivery_pause_ended", system=pause.system_id, subscription=identity)
+
+    async def _prune_operator_events(self, now: datetime) -> None:
+        given_up = await operator_events.prune(self._database, now)
+        if given_up and self._new_event_id is not None:
+            log.warning("operator_events_given_up", number=given_up)
 
     async def _prune_events(self, before: datetime) -> None:
         """Delete old events. If many are kept for their deliveries, the next call continues after those."""
@@ -412,6 +426,7 @@ class Worker:
                     log.warning("stuck_deliveries_released", number=released)
                 await target_pauses.prune_pauses(self._database, now)
                 await self._end_delivery_pauses(now)
+                await self._prune_operator_events(now)
                 await self._prune_events(now - self._limits.event_retention)
                 await self._prune_receipts(now - self._limits.receipt_retention)
             except StorageFailed as exc:

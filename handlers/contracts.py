@@ -16,5 +16,5 @@ CONTRACTS: Mapping[str, Contract] = {
 }
 """The contracts by the names of their files."""
 
-DESCRIBED: Mapping[str, tuple[str, ...]] = {"subscriptions": ("deliveries",)}
+DESCRIBED: Mapping[str, tuple[str, ...]] = {"subscriptions": ("deliveries",), "operations": ("operator-events",)}
 """The contracts that are served as documentation alone, with another one: their requests are sent by the service."""

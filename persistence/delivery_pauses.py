@@ -9,9 +9,11 @@ import sqlalchemy as sa
 from domain.audit import AuditEntry
 from domain.delivery_pauses import DeliveryPause
 from domain.errors import NotFound
+from domain.operator_webhook import OperatorEvent, OperatorEventType
 from domain.subscriptions import Identity
-from persistence import audit
+from persistence import audit, operator_events
 from persistence.database import Database
+from persistence.operator_events import NewId
 from persistence.tables import delivery_pauses as table
 from persistence.tables import subscriptions, systems
 from persistence.work import short_read, short_write
@@ -19,13 +21,17 @@ from persistence.work import short_read, short_write
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command of an operator: the system, its subscription or None, the operator, and the data for the audit."""
+    """One command of an operator: the system, its subscription or None, the operator, and the data for the audit.
+
+    `event_id` is the id of the event for operators.
+    """
 
     system_id: str
     identity: Identity | None
     operator: str
     now: datetime
     request_id: str
+    event_id: str
 
 
 async def pause(database: Database, command: Command, until: datetime | None) -> DeliveryPause:
@@ -51,9 +57,14 @@ async def list_pauses(database: Database, now: datetime, system_id: str | None =
     return await database.read(_list, now, system_id)
 
 
-async def remove_ended(database: Database, now: datetime) -> list[DeliveryPause]:
-    """Delete the pauses that have ended by themselves, and return them. Of several workers one gets each pause."""
-    return await database.write(_remove_ended, now)
+async def remove_ended(database: Database, now: datetime, new_id: NewId | None = None) -> list[DeliveryPause]:
+    """Delete the pauses that have ended by themselves, and return them. Of several workers one gets each pause.
+
+    With `new_id`, store an event for operators for each.
+    """
+    if not await database.read(_have_ended, now):
+        return []
+    return await database.write(_remove_ended, now, new_id)
 
 
 def is_in_force(pauses: sa.FromClause, now: Any) -> sa.ColumnElement[bool]:
@@ -87,17 +98,22 @@ def _pause(connection: sa.Connection, command: Command, until: datetime | None) 
     )
     detail = {"until": None if until is None else until.isoformat(timespec="milliseconds")}
     audit.append(connection, command.system_id, head, [_build_entry(command, "deliveries pause", detail)])
+    event = _build_event(OperatorEventType.PAUSED, ordered, command.now, command.event_id)
+    operator_events.store(connection, [event])
     return ordered
 
 
 @short_write
 def _resume(connection: sa.Connection, command: Command) -> list[DeliveryPause]:
     head = audit.lock_chain(connection, command.system_id)
-    ended = connection.execute(table.delete().where(_is_of(command), is_in_force(table, command.now)))
-    if not ended.rowcount:
+    delete = table.delete().where(_is_of(command), is_in_force(table, command.now))
+    ended = [_to_pause(row) for row in connection.execute(delete.returning(table))]
+    if not ended:
         # Roll back: a chain without entries would be invalid.
         raise NotFound(f"{_describe(command)} is not paused")
     audit.append(connection, command.system_id, head, [_build_entry(command, "deliveries resume", {})])
+    event = _build_event(OperatorEventType.RESUMED, ended[0], command.now, command.event_id)
+    operator_events.store(connection, [event])
     return _list(connection, command.now, command.system_id)
 
 
@@ -109,9 +125,18 @@ def _list(connection: sa.Connection, now: datetime, system_id: str | None) -> li
     return [_to_pause(row) for row in connection.execute(select)]
 
 
+@short_read
+def _have_ended(connection: sa.Connection, now: datetime) -> bool:
+    return connection.execute(sa.select(table.c.number).where(table.c.until <= now).limit(1)).first() is not None
+
+
 @short_write
-def _remove_ended(connection: sa.Connection, now: datetime) -> list[DeliveryPause]:
-    return [_to_pause(row) for row in connection.execute(table.delete().where(table.c.until <= now).returning(table))]
+def _remove_ended(connection: sa.Connection, now: datetime, new_id: NewId | None) -> list[DeliveryPause]:
+    ended = [_to_pause(row) for row in connection.execute(table.delete().where(table.c.until <= now).returning(table))]
+    if new_id is not None:
+        events = [_build_event(OperatorEventType.RESUMED, pause, pause.until or now, new_id()) for pause in ended]
+        operator_events.store(connection, events)
+    return ended
 
 
 def _check_exists(connection: sa.Connection, command: Command) -> None:
@@ -159,6 +184,11 @@ def _build_entry(command: Command, operation: str, detail: dict[str, Any]) -> Au
         request_id=command.request_id,
         detail={"subscription": identity, **detail},
     )
+
+
+def _build_event(type_: OperatorEventType, pause: DeliveryPause, created: datetime, event_id: str) -> OperatorEvent:
+    until = pause.until if type_ is OperatorEventType.PAUSED else None
+    return OperatorEvent(event_id, type_, pause.system_id, created, pause.identity, pause.since, until)
 
 
 def _to_pause(row: Any) -> DeliveryPause:

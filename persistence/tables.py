@@ -374,6 +374,42 @@ delivery_pauses = sa.Table(
     ),
 )
 
+# Events for operators; `subscription` is empty if the event is about the system.
+operator_events = sa.Table(
+    "operator_events",
+    metadata,
+    sa.Column("id", _build_uuid_type(), primary_key=True),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("system_id", _build_uuid_type(), nullable=False),
+    sa.Column("subscription", sa.Text, nullable=False),
+    sa.Column("created", UtcDateTime, nullable=False),
+    sa.Column("since", UtcDateTime),
+    sa.Column("until", UtcDateTime),
+    # No call has begun, so that later events of the kind join this one.
+    sa.Column("is_gathering", sa.Boolean, nullable=False),
+    # The time of the next call; null once the event has arrived.
+    sa.Column("due", UtcDateTime),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("sent", UtcDateTime),
+    sa.Index(
+        "uq_operator_events_gathering",
+        "type",
+        "system_id",
+        "subscription",
+        unique=True,
+        sqlite_where=sa.text("is_gathering"),
+        postgresql_where=sa.text("is_gathering"),
+    ),
+)
+
+# Systems that were reported as failing and have not recovered.
+failing_systems = sa.Table(
+    "failing_systems",
+    metadata,
+    sa.Column("system_id", _build_uuid_type(), primary_key=True),
+    sa.Column("since", UtcDateTime, nullable=False),
+)
+
 attempts = sa.Table(
     "attempts",
     metadata,

@@ -1,4 +1,7 @@
-"""Check deliveries against their contract, as a receiver got them, without using code of the service."""
+"""Check deliveries and operator events against their contracts, as receivers got them, without using the service.
+
+In tests the address for operator events has the path `OPERATOR_PATH`, which no subscription has.
+"""
 
 import json
 import re
@@ -12,6 +15,8 @@ import jsonschema_rs
 
 from openapi.application import read_spec
 from tests.processes import REPOSITORY
+
+OPERATOR_PATH = "/operator"
 
 HTTP_HEADERS = frozenset({"host", "accept", "accept-encoding", "user-agent", "content-type", "content-length"})
 """Headers of HTTP itself, which the contract need not declare."""
@@ -28,6 +33,10 @@ class RecordedDelivery:
     def values(self, name: str) -> list[str]:
         return [value for header, value in self.headers if header == name]
 
+    @property
+    def contract(self) -> str:
+        return "operator-events" if self.start.startswith(f"POST {OPERATOR_PATH} ") else "deliveries"
+
     def __str__(self) -> str:
         return f"delivery {self.start[:200]} {' '.join(self.values('webhook-id'))}"
 
@@ -41,7 +50,7 @@ def _check_headers(recorded: RecordedDelivery) -> Iterator[str]:
     method, path, version = recorded.start.split(" ")
     if method != "POST" or not path.startswith("/") or version != "HTTP/1.1":
         yield f"the request is {recorded.start!r}"
-    declared = {parameter["name"]: parameter for parameter in _operation()["parameters"]}
+    declared = {parameter["name"]: parameter for parameter in _operation(recorded.contract)["parameters"]}
     counts = Counter(name for name, _ in recorded.headers)
     for name in sorted(set(counts) - set(declared) - HTTP_HEADERS - set(_credentials())):
         yield f"the header {name} is not documented"
@@ -63,7 +72,7 @@ def _check_body(recorded: RecordedDelivery) -> Iterator[str]:
         yield f"the content types are {recorded.values('content-type')}"
     if recorded.values("content-length") != [str(len(recorded.body))]:
         yield f"the content lengths are {recorded.values('content-length')}"
-    if len(recorded.body) > _operation()["requestBody"]["x-max-bytes"]:
+    if len(recorded.body) > _operation(recorded.contract)["requestBody"]["x-max-bytes"]:
         yield f"the body has {len(recorded.body)} bytes"
     try:
         value = json.loads(recorded.body.decode())
@@ -72,6 +81,10 @@ def _check_body(recorded: RecordedDelivery) -> Iterator[str]:
         return
     if json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() != recorded.body:
         yield "the body is not compact JSON, or has a name twice"
+    if recorded.contract == "operator-events":
+        for error in _operator_event_validator().iter_errors(value):
+            yield f"the body: {'/'.join(map(str, error.instance_path))}: {error.message[:300]}"
+        return
     for error in _body_validator().iter_errors(value):
         yield f"the body: {'/'.join(map(str, error.instance_path))}: {error.message[:300]}"
     for name in sorted(value.keys() - _properties()) if isinstance(value, dict) else ():
@@ -79,8 +92,19 @@ def _check_body(recorded: RecordedDelivery) -> Iterator[str]:
 
 
 @cache
-def _operation() -> Any:
-    return read_spec(REPOSITORY / "spec", "deliveries")["paths"]["/webhook"]["post"]
+def _operation(contract: str) -> Any:
+    [path] = read_spec(REPOSITORY / "spec", contract)["paths"].values()
+    return path["post"]
+
+
+@cache
+def _operator_event_validator() -> Any:
+    """Return the validator of an event, which rejects properties that are not documented."""
+    components = json.loads(json.dumps(read_spec(REPOSITORY / "spec", "operator-events")["components"]))
+    for schema in components["schemas"].values():
+        schema["additionalProperties"] = False
+    schema = {"$ref": "#/components/schemas/OperatorEvent", "components": components}
+    return jsonschema_rs.Draft7Validator(schema, validate_formats=True)
 
 
 @cache

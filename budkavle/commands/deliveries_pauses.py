@@ -104,7 +104,7 @@ async def _build_command(database: Database, system_id: str, identity: Identity 
     from persistence.delivery_pauses import Command
 
     clock = await measure_clock(database)
-    return Command(system_id, identity, get_operator(), clock.now(), create_id())
+    return Command(system_id, identity, get_operator(), clock.now(), create_id(), create_id())
 
 
 def _render_json(pause: DeliveryPause) -> str:

@@ -57,12 +57,17 @@ async def _serve(
         delivering = None
         if with_worker:
             from budkavle.delivering import Delivering
+            from budkavle.operator_events import create_operator_events
             from budkavle.receipt_sealing import create_receipt_sealing
             from budkavle.sealing import create_regular_seals
 
             delivering = Delivering(settings, database, clock, print_line, tracer)
-            sealing = create_receipt_sealing(settings, database, clock.now)
-            members = [*members, sealing, *create_regular_seals(settings, database, clock.now)]
+            members = [
+                *members,
+                create_receipt_sealing(settings, database, clock.now),
+                *create_regular_seals(settings, database, clock.now),
+                *create_operator_events(settings, database, delivering.worker.failed, clock.now),
+            ]
         drain = Drain(settings.drain_seconds)
         worker = delivering.worker if delivering else None
         budget = create_body_budget(settings)
@@ -97,6 +102,7 @@ async def _serve(
 async def run_worker(settings: Settings, print_line: PrintLine) -> None:
     """Run a worker until a signal, next to a server for its health and metrics."""
     from budkavle.delivering import Delivering
+    from budkavle.operator_events import create_operator_events
     from budkavle.receipt_sealing import create_receipt_sealing
     from budkavle.sealing import create_regular_seals
 
@@ -116,6 +122,7 @@ async def run_worker(settings: Settings, print_line: PrintLine) -> None:
                 delivering,
                 create_receipt_sealing(settings, database, clock.now),
                 *create_regular_seals(settings, database, clock.now),
+                *create_operator_events(settings, database, delivering.worker.failed, clock.now),
             )
 
 

@@ -36,7 +36,11 @@ def check_server_certificates(findings: Findings, settings: Settings, now: datet
         check_certificates(findings, "BUDKAVLE_TLS_CERT", settings.tls_cert, now)
     if settings.tls_key is not None:
         check_permissions(findings, "BUDKAVLE_TLS_KEY", settings.tls_key)
-    for name, path in (("BUDKAVLE_CLIENT_CA", settings.client_ca), ("BUDKAVLE_OPEN_E_CA", settings.open_e_ca)):
+    for name, path in (
+        ("BUDKAVLE_CLIENT_CA", settings.client_ca),
+        ("BUDKAVLE_OPEN_E_CA", settings.open_e_ca),
+        ("BUDKAVLE_OPERATOR_WEBHOOK_CA", settings.operator_webhook_ca),
+    ):
         if path is not None:
             check_certificates(findings, name, path, now, is_ca=True)
 

@@ -15,7 +15,7 @@ MIN_KEY_BYTES = 24
 
 
 def check_setting_secrets(findings: Findings, settings: Settings) -> None:
-    """Check the accounts for Open-E and the key of the seals."""
+    """Check the accounts for Open-E, the key of the seals, and the secret of operator events."""
     for instance, account in settings.build_accounts().items():
         variable = f"BUDKAVLE_OPEN_E_{instance.name}"
         if bool(account.username) != bool(account.password):
@@ -35,8 +35,18 @@ def check_setting_secrets(findings: Findings, settings: Settings) -> None:
         else:
             findings.add_ok("BUDKAVLE_AUDIT_SEAL_KEY is readable")
         check_permissions(findings, "BUDKAVLE_AUDIT_SEAL_KEY", settings.audit_seal_key)
+    if settings.operator_webhook_url is not None:
+        _check_operator_secret(findings, settings.operator_webhook_secret)
     if not findings.found:
         findings.add_ok("the settings have none")
+
+
+def _check_operator_secret(findings: Findings, reference: str) -> None:
+    name = "BUDKAVLE_OPERATOR_WEBHOOK_SECRET"
+    if not reference:
+        findings.add_problem(f"BUDKAVLE_OPERATOR_WEBHOOK_URL needs {name}", "set it; without it no worker starts")
+    elif _check_signing_key(findings, f"{name}: ", reference, "see how-to/operator-events.md"):
+        findings.add_ok(f"{name} is a secret")
 
 
 def check_webhook_secrets(findings: Findings, systems: Iterable[System]) -> None:
@@ -45,19 +55,24 @@ def check_webhook_secrets(findings: Findings, systems: Iterable[System]) -> None
     for system in systems:
         for reference in system.webhook_secrets:
             number += 1
-            name = f"system {system.id}: {reference}"
-            try:
-                key = read_signing_key(reference)
-            except ReceiverMisconfigured as exc:
-                findings.add_problem(f"system {system.id}: {exc}", "set it where the workers run, and check there")
-                continue
-            if len(key) < MIN_KEY_BYTES:
-                findings.add_problem(
-                    f"{name} has {len(key)} bytes, fewer than {MIN_KEY_BYTES}", "rotate it: see how-to/catalogue.md"
-                )
-            if reference.startswith("file:"):
-                check_permissions(findings, name, resolve_path(reference))
+            _check_signing_key(findings, f"system {system.id}: ", reference, "see how-to/catalogue.md")
     findings.add_ok(f"{number} webhook secrets in the catalogue")
+
+
+def _check_signing_key(findings: Findings, owner: str, reference: str, source: str) -> bool:
+    """Return whether a signing key can be resolved here and is strong enough."""
+    try:
+        key = read_signing_key(reference)
+    except ReceiverMisconfigured as exc:
+        findings.add_problem(f"{owner}{exc}", "set it where the workers run, and check there")
+        return False
+    if len(key) < MIN_KEY_BYTES:
+        findings.add_problem(
+            f"{owner}{reference} has {len(key)} bytes, fewer than {MIN_KEY_BYTES}", f"replace it: {source}"
+        )
+    if reference.startswith("file:"):
+        check_permissions(findings, f"{owner}{reference}", resolve_path(reference))
+    return len(key) >= MIN_KEY_BYTES
 
 
 def check_gateway_secrets(findings: Findings, systems: Iterable[System]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -18,8 +19,10 @@ from domain.deliveries import (
     Receiver,
     determine_state_after,
 )
+from persistence import operator_events
 from persistence.catalogue import read_headers, read_token_client
 from persistence.database import Database, to_json
+from persistence.operator_events import NewId
 from persistence.queue.receipts import replace_by_receipts
 from persistence.queue.sql import (
     CAN_BE_SETTLED,
@@ -78,14 +81,17 @@ async def release(database: Database, lease: Lease, numbers: Collection[int]) ->
     return await database.mark(_release, lease, sorted(numbers))
 
 
-async def settle(database: Database, lease: Lease, settled: Sequence[SettledAttempt]) -> set[int]:
+async def settle(
+    database: Database, lease: Lease, settled: Sequence[SettledAttempt], new_event_id: NewId | None = None
+) -> set[int]:
     """Store the outcomes of attempts, and the receipts of deliveries.
 
-    Return the deliveries that another transaction has locked; retry these.
+    Return the deliveries that another transaction has locked; retry these. With `new_event_id`, store events for
+    parked deliveries.
 
     Outcomes of deliveries that were deleted or are claimed by another holder by now are discarded.
     """
-    return await database.write(_settle, lease, settled)
+    return await database.write(_settle, lease, settled, new_event_id)
 
 
 # The first delivery of a key is never set aside, even while a later one is running, so it needs no other one to make it
@@ -139,7 +145,7 @@ from (
     from {{rows}}
 ) as given
 where deliveries.number = given.number and deliveries.number in ({CAN_BE_SETTLED})
-returning deliveries.number, subscription_id, key
+returning deliveries.number, subscription_id, key, system_id
 """)
 
 _STILL_HELD = build_for_each_dialect(
@@ -307,11 +313,14 @@ def _build_lease_parameters(lease: Lease, numbers: Iterable[int]) -> dict[str, A
 
 
 @queue_write
-def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[SettledAttempt]) -> set[int]:
+def _settle(
+    connection: sa.Connection, lease: Lease, settled: Sequence[SettledAttempt], new_event_id: NewId | None
+) -> set[int]:
     dialect = connection.dialect.name
     done = [(item.number, item.attempt, item.delivered) for item in settled if item.delivered is not None]
     failed = [item for item in settled if determine_state_after(item.outcome) is not None]
     written: list[Any] = []
+    parked: set[str] = set()
     if done:
         written += replace_by_receipts(connection, lease.holder, done)
     if failed:
@@ -319,13 +328,18 @@ def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[SettledAt
         numbers = to_json([item.number for item in failed])
         updated = connection.execute(_FAIL[dialect], {"rows": rows, "numbers": numbers, "holder": lease.holder}).all()
         _keep_attempts(connection, failed, {row.number for row in updated})
+        parked_numbers = {item.number for item in failed if item.outcome is AttemptOutcome.PARK}
+        parked = {str(UUID(str(row.system_id))) for row in updated if row.number in parked_numbers}
         written += updated
     let_next_go(connection, written, lease.now)
     missing = {item.number for item in settled} - {row.number for row in written}
-    if not missing:
-        return set()
-    parameters = {"numbers": to_json(sorted(missing)), "holder": lease.holder}
-    return set(connection.execute(_STILL_HELD[dialect], parameters).scalars())
+    locked: set[int] = set()
+    if missing:
+        parameters = {"numbers": to_json(sorted(missing)), "holder": lease.holder}
+        locked = set(connection.execute(_STILL_HELD[dialect], parameters).scalars())
+    if parked and new_event_id is not None:
+        operator_events.store_parked(connection, parked, lease.now, new_event_id)
+    return locked
 
 
 def let_next_go(connection: sa.Connection, removed: Iterable[Any], now: datetime) -> None:

@@ -83,6 +83,7 @@ BLOCKS = {
     ("docs/how-to/mock-open-e.md", "MOCK="): "tests/mock_open_e/server/test_application.py",
     ("docs/how-to/mock-open-e.md", "steps:"): "tests/mock_open_e/server/test_application.py",
     ("docs/how-to/mock-open-e.md", "test:"): "tests/mock_open_e/server/test_application.py",
+    ("docs/how-to/operator-events.md", "export"): "tests/budkavle/test_operator_events.py",
     ("docs/how-to/pgbouncer.md", "export"): OPERATOR,
     ("docs/how-to/postgresql.md", "export"): OPERATOR,
     ("docs/how-to/proxies.md", "budkavle serve"): OPERATOR,

@@ -20,6 +20,7 @@ from persistence.opening import open_database
 from tests.delivery.receiving import Recorder, build_base_url
 from tests.delivery.working import LIMITS, SECOND, StartPeer, deliver_due, read_deliveries, running_worker, subscribe
 from tests.factories import NOW
+from tests.handlers.messages import create_id
 from tests.persistence.catalogues import SYSTEM
 from tests.persistence.queues import publish
 from tests.persistence.row_counts import Statements
@@ -45,7 +46,7 @@ def never_polls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def build_command(now: datetime | None = None) -> Command:
-    return Command(SYSTEM, None, "operator", now or datetime.now(UTC), "request")
+    return Command(SYSTEM, None, "operator", now or datetime.now(UTC), "request", create_id())
 
 
 async def pause(database: Database, until: datetime | None = None, now: datetime | None = None) -> DeliveryPause:

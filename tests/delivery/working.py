@@ -40,10 +40,17 @@ async def subscribe(database: Database, *bases: str) -> None:
 
 @asynccontextmanager
 async def running_worker(
-    database: Database, holder: str = "worker", now: datetime = NOW, limits: Limits = LIMITS, **options: Any
+    database: Database,
+    holder: str = "worker",
+    now: datetime = NOW,
+    limits: Limits = LIMITS,
+    new_event_id: Callable[[], str] | None = None,
+    **options: Any,
 ) -> AsyncIterator[Worker]:
     calls = ReceiverClient(**options)
-    worker = Worker(database, calls, limits, holder=holder, now=lambda: now, chance=lambda: 0.5)
+    worker = Worker(
+        database, calls, limits, holder=holder, now=lambda: now, new_event_id=new_event_id, chance=lambda: 0.5
+    )
     try:
         yield worker
     finally:

@@ -107,7 +107,7 @@ def test_hent_beskeder_returns_the_pause_of_a_system_or_subscription(caller: Cal
     identity = Identity(1, find_org_code(caller), ALLOWED)
 
     def pause(identity: Identity | None, until: datetime | None) -> tuple[datetime | None, ...]:
-        command = Command(caller.system_id, identity, "operator", since, create_id())
+        command = Command(caller.system_id, identity, "operator", since, create_id(), create_id())
         run_with_database(caller.database_url, lambda database: delivery_pauses.pause(database, command, until))
         (item,) = list_deliveries(caller)
         assert item["status"] == "venter"

@@ -61,7 +61,7 @@ def test_get_metrics_reports_the_queue(database_url: str) -> None:
         await claims.settle(database, build_lease(), [build_settled(first, AttemptOutcome.PARK)])
         await sync(database, [build_entry(org_code=102)], SYSTEM_IDS[2])
         await publish(database, org_code=102)
-        command = Command(SYSTEM_IDS[2], None, "operator", NOW, "request")
+        command = Command(SYSTEM_IDS[2], None, "operator", NOW, "request", create_id())
         await delivery_pauses.pause(database, command, None)
 
     run_with_database(database_url, put)

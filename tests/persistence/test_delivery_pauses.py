@@ -19,6 +19,7 @@ from persistence.queue.due_deliveries import FEW, MOST_URGENT, Capacity, LookMem
 from persistence.queue.sql import to_hex
 from persistence.work import queue_read, short_write
 from tests.factories import NOW
+from tests.handlers.messages import create_id
 from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, build_entry, prepare, queue_deliveries, sync
 from tests.persistence.queues import SECOND, claim, publish
 
@@ -31,7 +32,7 @@ ROOM = Capacity(10, 10)
 
 
 def build_command(system_id: str = SYSTEM, identity: Identity | None = None, now: datetime = NOW) -> Command:
-    return Command(system_id, identity, "operator", now, "request")
+    return Command(system_id, identity, "operator", now, "request", create_id())
 
 
 async def pause(

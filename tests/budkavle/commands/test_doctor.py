@@ -137,7 +137,8 @@ def test_doctor_finds_no_problem_in_a_good_installation(
     monkeypatch.setenv("THE_SECRET", secret)
     subscribe(database_url, webhook_secrets=("env:THE_SECRET",), headers=(StaticHeader("X-Api-Key", "env:THE_SECRET"),))
     publish(database_url)
-    found = examine(invoke, database_url, **configured)
+    operator = {"operator_webhook_url": "https://operator.example/", "operator_webhook_secret": "env:THE_SECRET"}
+    found = examine(invoke, database_url, **configured | operator)
     if database_url.startswith("postgresql"):
         assert set(found["database"].pop("problem")) == UNSAFE
     assert list_faulty(found) == []
@@ -147,6 +148,7 @@ def test_doctor_finds_no_problem_in_a_good_installation(
     assert "the callback answers, and accepts the account" in found["open-e external"]["ok"]
     assert "the messageapi answers" in found["open-e internal"]["ok"]
     assert "1 secrets for gateways in the catalogue" in found["receivers"]["ok"]
+    assert "BUDKAVLE_OPERATOR_WEBHOOK_SECRET is a secret" in found["secrets"]["ok"]
     assert password not in str(found)
     assert secret not in str(found)
     # It sends and reads no message.
@@ -347,6 +349,24 @@ def test_doctor_reports_an_unusable_seal_key_and_a_low_descriptor_limit(
     assert list_faulty(found) == ["secrets", "machine"]
     assert "BUDKAVLE_AUDIT_SEAL_KEY: the key in" in found["secrets"]["problem"][0]
     assert "the limit of file descriptors is" in found["machine"]["warning"][0]
+
+
+def test_doctor_reports_secrets_of_operator_events_that_cannot_be_used(
+    sqlite_url: str, invoke: Invoke, authority: Authority, tmp_path: Path
+) -> None:
+    weak = tmp_path / "weak"
+    weak.write_text("whsec_c2hvcnQ=")
+    weak.chmod(0o600)
+    planted = {
+        "": "BUDKAVLE_OPERATOR_WEBHOOK_URL needs BUDKAVLE_OPERATOR_WEBHOOK_SECRET",
+        "env:NO_SUCH_SECRET": "BUDKAVLE_OPERATOR_WEBHOOK_SECRET: env:NO_SUCH_SECRET is not set",
+        f"file:{weak}": f"BUDKAVLE_OPERATOR_WEBHOOK_SECRET: file:{weak} has 5 bytes, fewer than 24",
+    }
+    for reference, text in planted.items():
+        settings = {"operator_webhook_url": "https://operator.example/", "operator_webhook_secret": reference}
+        assert list_problems(examine(invoke, sqlite_url, **settings), "secrets").startswith(text)
+    found = examine(invoke, sqlite_url, operator_webhook_ca=authority.issue().file)
+    assert "BUDKAVLE_OPERATOR_WEBHOOK_CA: " in list_problems(found, "certificates")
 
 
 def test_doctor_reports_traces_that_cannot_be_recorded(

@@ -1,0 +1,82 @@
+"""Send an event to the operator in a process that is killed at a line, once for each line that sending executes.
+
+Run as a program by `test_operator_events_killed.py`, with the URLs of the database and of the operator. The event of a
+process has the system of its number. Prints the number of killed processes.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from uuid import UUID
+
+from budkavle.ids import create_id
+from budkavle.operator_events import OperatorEvents
+from delivery.operator_webhook import OperatorClient
+from persistence import failing_systems
+from persistence.opening import open_database
+from tests.databases import run_with_database
+from tests.factories import NOW
+
+ROOT = Path(__file__).parents[2]
+WATCHED = {str(ROOT / path) for path in ("budkavle/operator_events.py", "delivery/operator_webhook.py")}
+
+
+def build_system_id(number: int) -> str:
+    return str(UUID(int=number))
+
+
+class Killer:
+    """Kills this process when it is about to execute the n-th different line of the watched files."""
+
+    def __init__(self, place: int) -> None:
+        self._place = place
+        self._seen: set[tuple[str, int]] = set()
+
+    def trace(self, frame: FrameType, event: str, _argument: object) -> Any:
+        if frame.f_code.co_filename not in WATCHED:
+            return None
+        if event == "line":
+            self._seen.add((frame.f_code.co_filename, frame.f_lineno))
+            if len(self._seen) >= self._place:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self.trace
+
+
+async def send(database_url: str, operator_url: str, place: int) -> None:
+    database = open_database(database_url)
+    client = OperatorClient(operator_url, "env:OPERATOR_SECRET", ca=None, allow_private=True)
+    events = OperatorEvents(database, client, {}, timedelta(minutes=15), lambda: NOW)
+    sys.settrace(Killer(place).trace)
+    sent = await events.run_once()
+    sys.settrace(None)
+    assert sent == 1
+
+
+def main() -> None:
+    database_url, operator_url = sys.argv[1:]
+    number = 0
+    while True:
+        number += 1
+        failing = {build_system_id(number): NOW}
+        run_with_database(
+            database_url,
+            lambda database, failing=failing: failing_systems.report_failing(database, failing, NOW, create_id),
+        )
+        child = os.fork()
+        if child == 0:
+            asyncio.run(send(database_url, operator_url, number))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if status != signal.SIGKILL:
+            break
+    assert status == 0, status
+    sys.stdout.write(f"{number - 1}\n")
+
+
+if __name__ == "__main__":
+    main()
