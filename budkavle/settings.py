@@ -24,13 +24,16 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.errors import BudkavleError
 from domain.publications import CallTimes, SettlingRules
-from domain.web_messages import OepInstance
+from domain.retention import DataKind, RetentionRule
+from domain.web_messages import MessageState, OepInstance
 from open_e.accounts import Account
 from openapi.server.limits import ConnectionLimits
 from persistence.waits import Waits
 
 PREFIX = "BUDKAVLE_"
 
+
+_FOR_EVER = "; 0: until it is deleted."
 
 LARGEST_BODY = 157_286_400
 """Bytes of the largest body that a contract allows."""
@@ -234,6 +237,22 @@ class Settings(BaseSettings):
     receipt_days: float = Field(
         90, gt=0, le=3650, description="Days that the receipt of a delivery is kept after the receiver accepted it."
     )
+    stored_external_days: float = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description=f"Days that a message without a case is kept whose `oepInstance` is `external`{_FOR_EVER}",
+    )
+    stored_internal_days: float = Field(0, ge=0, le=36_500, description=f"The same for `internal`{_FOR_EVER}")
+    published_external_days: float = Field(
+        0, ge=0, le=36_500, description=f"Days that a message on a case of the citizens' Open-E is kept{_FOR_EVER}"
+    )
+    published_internal_days: float = Field(
+        0, ge=0, le=36_500, description=f"Days that a message on a case of the staff's Open-E is kept{_FOR_EVER}"
+    )
+    parked_days: float = Field(
+        0, ge=0, le=36_500, description=f"Days that a parked delivery is kept after its last attempt{_FOR_EVER}"
+    )
     receipt_seal_minutes: float = Field(
         60, gt=0, le=10_080, description="Minutes after which a worker seals new receipts in the audit."
     )
@@ -359,6 +378,26 @@ class Settings(BaseSettings):
         """Return the rules by which messages in doubt are settled."""
         interval = timedelta(seconds=self.settle_interval)
         return SettlingRules(self.build_call_times(), ZoneInfo(self.open_e_time_zone), interval)
+
+    def build_retention_rules(self) -> list[RetentionRule]:
+        """Return the rules by which data is removed, in the order in which a run applies them."""
+        days = {
+            (MessageState.STORED, OepInstance.EXTERNAL): self.stored_external_days,
+            (MessageState.STORED, OepInstance.INTERNAL): self.stored_internal_days,
+            (MessageState.PUBLISHED, OepInstance.EXTERNAL): self.published_external_days,
+            (MessageState.PUBLISHED, OepInstance.INTERNAL): self.published_internal_days,
+        }
+        rules = [
+            RetentionRule(DataKind.MESSAGES, timedelta(days=number), state, instance)
+            for (state, instance), number in days.items()
+        ]
+        rules += [
+            RetentionRule(DataKind.PARKED_DELIVERIES, timedelta(days=self.parked_days)),
+            RetentionRule(DataKind.EVENTS, timedelta(hours=self.event_retention_hours)),
+            RetentionRule(DataKind.RECEIPTS, timedelta(days=self.receipt_days)),
+            RetentionRule(DataKind.IDEMPOTENCY_KEYS, timedelta(days=self.idempotency_days)),
+        ]
+        return [rule for rule in rules if rule.period]
 
     def build_accounts(self) -> dict[OepInstance, Account]:
         """Return the Open-E instances with a URL."""

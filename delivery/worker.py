@@ -32,8 +32,9 @@ from domain.deliveries import (
     retry_delay,
 )
 from domain.errors import StorageFailed
+from domain.retention import DataKind, RetentionRule
 from domain.tracing import SpanKind, Tracer, trace_work
-from persistence import delivery_pauses, operator_events
+from persistence import delivery_pauses, operator_events, retention
 from persistence.database import Database
 from persistence.queue import claims, due_deliveries, housekeeping, receipts, target_pauses
 from persistence.queue.claims import Lease, SettledAttempt
@@ -51,6 +52,8 @@ IDLE_POLL_SECONDS = 1.0
 HOUSEKEEPING_SECONDS = 30
 PRUNED_AT_ONCE = 1000
 """Old events that one transaction considers, and old receipts that it deletes."""
+RECEIPTS_INTERVAL = timedelta(minutes=10)
+"""Time between two removals of old receipts, each of which has an entry in the audit."""
 KEPT_PAGES = 10
 """Maximum transactions without any event to delete, per run."""
 PULLED_AT_ONCE = 500
@@ -126,6 +129,7 @@ class Worker:
         self._recovered: dict[Target, datetime] = {}
         # The last old event that was considered for deletion.
         self._pruned = FIRST_EVENT
+        self._receipts_due = FIRST_EVENT.created
         self._failures = 0
         self._backing_off: Counter[str] = Counter()
         self._woken = asyncio.Event()
@@ -412,10 +416,19 @@ class Worker:
                 return
             kept_pages += number == 0
 
-    async def _prune_receipts(self, before: datetime) -> None:
+    async def _prune_receipts(self, now: datetime) -> None:
         """Delete old receipts until there are none: a run must keep up with the deliveries of all workers."""
-        while await receipts.prune_receipts(self._database, before, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
-            pass
+        if now < self._receipts_due:
+            return
+        self._receipts_due = now + RECEIPTS_INTERVAL
+        rule = RetentionRule(DataKind.RECEIPTS, self._limits.receipt_retention)
+        removed, last = 0, PRUNED_AT_ONCE
+        try:
+            while last == PRUNED_AT_ONCE:
+                last = await receipts.prune_receipts(self._database, now - rule.period, PRUNED_AT_ONCE)
+                removed += last
+        finally:
+            await retention.record(self._database, {rule: removed}, now)
 
     async def _run_housekeeping(self) -> None:
         while True:
@@ -428,7 +441,7 @@ class Worker:
                 await self._end_delivery_pauses(now)
                 await self._prune_operator_events(now)
                 await self._prune_events(now - self._limits.event_retention)
-                await self._prune_receipts(now - self._limits.receipt_retention)
+                await self._prune_receipts(now)
             except StorageFailed as exc:
                 log.error("housekeeping_failed", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace adds nothing to the reason.
             except Exception:

@@ -30,7 +30,10 @@ RECEIPTS = "receipts"
 SIGNING = "signing"
 """The chain of statements that entries are signed from now on."""
 
-OTHER_CHAINS = (CATALOGUE, API_KEYS, WEB_MESSAGES, READS, RECEIPTS, SEALS, SIGNING, NO_SYSTEM)
+RETENTION = "retention"
+"""The chain of what was removed by age, erased or exported, without personal data."""
+
+OTHER_CHAINS = (CATALOGUE, API_KEYS, WEB_MESSAGES, READS, RECEIPTS, RETENTION, SEALS, SIGNING, NO_SYSTEM)
 """The chains that belong to no system."""
 
 FIRST_HASH = "0" * 64

@@ -8,9 +8,11 @@ import structlog
 
 from domain.errors import KeyInUse, KeyReused, StorageFailed
 from domain.idempotency_keys import IdempotencyKey, build_first_id, compute_fingerprint, parse_key
+from domain.retention import DataKind, RetentionRule
 from domain.web_messages import WebMessage
 from handlers.requests import Request
 from persistence import idempotency_keys as stored
+from persistence import retention
 from persistence.database import Database
 
 HEADER = "Idempotency-Key"
@@ -74,10 +76,15 @@ class ExpiredKeys:
 
     async def run_once(self) -> int:
         """Delete all expired keys. Return their number. Raises `StorageFailed`."""
-        first_id = build_first_id(self._now() - self._lifetime)
+        now = self._now()
+        first_id = build_first_id(now - self._lifetime)
         total = 0
-        while number := await stored.prune_expired(self._database, first_id):
-            total += number
+        try:
+            while number := await stored.prune_expired(self._database, first_id):
+                total += number
+        finally:
+            rule = RetentionRule(DataKind.IDEMPOTENCY_KEYS, self._lifetime)
+            await retention.record(self._database, {rule: total}, now)
         return total
 
     async def run_forever(self) -> None:

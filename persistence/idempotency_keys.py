@@ -8,7 +8,7 @@ from domain.idempotency_keys import IdempotencyKey, KeyedMessage
 from persistence.database import Database
 from persistence.prepared import PreparedStatement
 from persistence.tables import IS_UNSETTLED, IS_UNSETTLED_TRACE, idempotency_keys, publication_traces, web_messages
-from persistence.work import bulk_write, short_read, short_write
+from persistence.work import bulk_write, long_read, short_read, short_write
 
 EXPIRED_AT_ONCE = 500
 """Maximum keys that one transaction deletes."""
@@ -27,6 +27,11 @@ async def free_expired(database: Database, key: IdempotencyKey, first_id: str) -
 async def prune_expired(database: Database, first_id: str) -> int:
     """Delete at most `EXPIRED_AT_ONCE` keys as `free_expired` does. Return their number."""
     return await database.write(_prune_expired, first_id)
+
+
+async def count_expired(database: Database, first_id: str) -> int:
+    """Return the number of keys that `prune_expired` would delete until there are none."""
+    return await database.read(_count_expired, first_id)
 
 
 def free_keys(connection: sa.Connection, message_ids: Sequence[str]) -> None:
@@ -54,6 +59,7 @@ _PRUNE = idempotency_keys.delete().where(
         .limit(EXPIRED_AT_ONCE)
     )
 )
+_COUNT_EXPIRED = sa.select(sa.func.count()).select_from(idempotency_keys).where(_IS_EXPIRED, _IS_SETTLED)
 
 
 @short_read
@@ -73,3 +79,8 @@ def _free_expired(connection: sa.Connection, key: IdempotencyKey, first_id: str)
 @bulk_write
 def _prune_expired(connection: sa.Connection, first_id: str) -> int:
     return connection.execute(_PRUNE, {"first_id": first_id}).rowcount
+
+
+@long_read
+def _count_expired(connection: sa.Connection, first_id: str) -> int:
+    return connection.execute(_COUNT_EXPIRED, {"first_id": first_id}).scalar_one()

@@ -1,7 +1,7 @@
 """Store and read web messages. Callers can read only stored and published messages."""
 
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -432,25 +432,29 @@ def _drop_refused(connection: sa.Connection, message_id: str, sent: datetime | N
 
 @batched_transaction
 def _delete(connection: sa.Connection, items: Sequence[_Deletion]) -> list[bool]:
-    """Delete messages, on PostgreSQL in one statement, and append their entries while the chain is locked once."""
-    ids = sorted({item.message_id for item in items})
-    if connection.dialect.name == "postgresql":
-        rows = [DeletedMessage(str(row[0]), *row[1:]) for row in _DELETE_ALL.execute(connection, ids=ids)]
-    else:
-        rows = [DeletedMessage(*row) for id_ in ids for row in connection.execute(_DELETE, {"message_id": id_})]
-    deleted = {row.id: row for row in rows}
+    """Delete messages, and append their entries while the chain is locked once."""
+    deleted = {row.id: row for row in delete_readable(connection, {item.message_id for item in items})}
     entries, results = [], []
     for item in items:
         row = deleted.pop(item.message_id, None)
         results.append(row is not None)
-        if row is None:
-            continue
-        trace_published(connection, row)
-        if item.entry is not None:
+        if row is not None and item.entry is not None:
             entries.append(replace(item.entry, detail=_describe_deleted(row)))
     if entries:
         audit.append(connection, WEB_MESSAGES, audit.lock_chain(connection, WEB_MESSAGES), entries)
     return results
+
+
+def delete_readable(connection: sa.Connection, message_ids: Iterable[str]) -> list[DeletedMessage]:
+    """Delete those messages that callers can read, on PostgreSQL in one statement, and return what is known of them."""
+    ids = sorted(message_ids)
+    if connection.dialect.name == "postgresql":
+        rows = [DeletedMessage(str(row[0]), *row[1:]) for row in _DELETE_ALL.execute(connection, ids=ids)]
+    else:
+        rows = [DeletedMessage(*row) for id_ in ids for row in connection.execute(_DELETE, {"message_id": id_})]
+    for row in rows:
+        trace_published(connection, row)
+    return rows
 
 
 def _describe_deleted(row: DeletedMessage) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from domain.audit import (
     OTHER_CHAINS,
     READS,
     RECEIPTS,
+    RETENTION,
     SEALS,
     SIGNING,
     WEB_MESSAGES,
@@ -79,7 +80,7 @@ def audit() -> None:
     type=_Chain(),
     help=f"Only of this system; {CATALOGUE!r}: changes of the catalogue; {API_KEYS!r}: keys created and revoked; "
     f"{WEB_MESSAGES!r}: messages deleted or in doubt; {READS!r}: reads of messages; "
-    f"{RECEIPTS!r}: sealed receipts; "
+    f"{RECEIPTS!r}: sealed receipts; {RETENTION!r}: what was removed by age; "
     f"{SEALS!r}: seals; {SIGNING!r}: when signing began; "
     f"{NO_SYSTEM!r}: calls refused or without a system.",
 )

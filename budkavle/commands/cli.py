@@ -31,6 +31,7 @@ _MODULES = {
     "doctor": "budkavle.commands.doctor",
     "messages": "budkavle.commands.web_messages",
     "mock-open-e": "budkavle.commands.mock_open_e",
+    "purge": "budkavle.commands.purge",
     "receiver-check": "budkavle.commands.receiver_check",
 }
 """Modules of commands, imported when the command is used, so that other commands start quickly."""

@@ -15,6 +15,7 @@ from budkavle.audit_keys import check_audit_keys, open_configured_database
 from budkavle.clock import DatabaseClock, measure_clock
 from budkavle.commands.console import prepare_database
 from budkavle.issuers import Issuers, read_trusted_issuers
+from budkavle.retention import create_regular_purge
 from budkavle.service import build_server_config, create_body_budget, create_service
 from budkavle.service_manager import report_ready
 from budkavle.settings import Settings
@@ -55,6 +56,7 @@ async def _serve(
 ) -> None:
     async with _database(settings) as (database, clock), record_traces() as tracer:
         delivering = None
+        members = [*members, *create_regular_purge(settings, database, clock.now)]
         if with_worker:
             from budkavle.delivering import Delivering
             from budkavle.operator_events import create_operator_events
@@ -123,6 +125,7 @@ async def run_worker(settings: Settings, print_line: PrintLine) -> None:
                 create_receipt_sealing(settings, database, clock.now),
                 *create_regular_seals(settings, database, clock.now),
                 *create_operator_events(settings, database, delivering.worker.failed, clock.now),
+                *create_regular_purge(settings, database, clock.now),
             )
 
 

@@ -1,4 +1,4 @@
-"""`budkavle messages`: list, show and settle web messages that are in doubt."""
+"""`budkavle messages`: list, show and settle web messages that are in doubt, and delete others."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from budkavle.commands.console import load_command_settings, print_line, run_with_database, write_moment
 from budkavle.commands.operators import get_operator
 from budkavle.commands.option_types import Id
+from budkavle.commands.web_messages_deletion import delete
 from budkavle.documentation import list_documentation
 from domain.web_messages import UNSETTLED_STATES, MessageState
 
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
 MAX_OPEN_E_ID = 2**63 - 1
 
 
-@click.group(epilog=list_documentation("how-to/in-doubt-messages.md"))
+@click.group(epilog=list_documentation("how-to/in-doubt-messages.md", "how-to/remove-data.md"))
 def messages() -> None:
-    """List, show and settle web messages in doubt."""
+    """List, show and settle web messages in doubt; delete others."""
+
+
+messages.add_command(delete)
 
 
 @messages.command("list")

@@ -13,9 +13,12 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from budkavle.clock import now
 from delivery.signing import read_secret
 from domain.deliveries import AttemptOutcome, Reason
 from mock_open_e import MockOpenE
+from persistence import retention
+from persistence.retention import MessageSelection
 from tests.budkavle.commands.test_audit_seals import Seals
 from tests.budkavle.commands.test_deliveries import settle
 from tests.budkavle.commands.test_web_messages import store_unsettled_messages
@@ -24,6 +27,7 @@ from tests.budkavle.queues import list_queue, publish, subscribe
 from tests.budkavle.services import put_key
 from tests.catalogues import FINGERPRINT, SYSTEM_ID
 from tests.certificates import Authority
+from tests.databases import run_with_database
 from tests.mock_servers import running_mock
 from tests.pgbouncer import PASSWORD, pgbouncer_before
 from tests.postgresql import PostgresqlServer
@@ -212,6 +216,8 @@ def test_each_command_that_a_page_shows_runs(
     content = database.read_bytes()
     head = invoke(sqlite_url, "audit", "verify").stdout.split()[0]
     message_id = json.loads(invoke(sqlite_url, "messages", "list").stdout)["id"]
+    readable = run_with_database(sqlite_url, lambda opened: retention.find_messages(opened, MessageSelection(now())))
+    [(readable_id, _)] = readable.items
     values = {
         "ID": list_queue(sqlite_url)[0].id,
         "FILE": "catalogue.yaml",
@@ -224,6 +230,7 @@ def test_each_command_that_a_page_shows_runs(
     commands = {command for page in pages for command in list_budkavle_commands(page)}
     for command in sorted(commands):
         text = command.replace("--system ID", f"--system {SYSTEM_ID}").replace(" …", "")
+        text = text.replace("messages delete ID", f"messages delete {readable_id}")
         text = re.sub("^(messages .*)ID", rf"\g<1>{message_id}", text)
         words = [values.get(word, word) for word in shlex.split(text)]
         if words[0] in ENDLESS or words[0].startswith("-"):

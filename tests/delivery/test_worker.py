@@ -11,9 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from delivery.worker import KEPT_PAGES, PRUNED_AT_ONCE
+from domain.audit import RETENTION
 from domain.deliveries import DeliveryState, Reason
+from persistence import audit, tables
 from persistence import deliveries as queued
-from persistence import tables
 from persistence.database import Database
 from persistence.deliveries import TrialEvent
 from persistence.work import short_write
@@ -247,5 +248,8 @@ async def test_housekeeping_deletes_all_old_receipts(database: Database, peer: S
 
     await database.write(copy)
     async with running_worker(database) as worker:
-        await worker._prune_receipts(NOW - timedelta(days=90))
+        await worker._prune_receipts(NOW)
+        await worker._prune_receipts(NOW + timedelta(minutes=9))
     assert (await count_rows(database))["receipts"] == 1
+    [(_, recorded)] = await audit.list_page(database, after=0, limit=10, chain=RETENTION)
+    assert recorded.entry.detail == {"kind": "receipts", "days": 90, "removed": PRUNED_AT_ONCE + 1}

@@ -178,6 +178,7 @@ ARGUMENTS = {
     ("deliveries", "replay"): ("--all",),
     ("deliveries", "resume"): ("--system", str(uuid.UUID(int=1))),
     ("deliveries", "show"): (str(uuid.UUID(int=1)),),
+    ("messages", "delete"): (str(uuid.UUID(int=1)),),
     ("messages", "settle"): ("--all",),
     ("messages", "show"): (str(uuid.UUID(int=1)),),
     ("serve",): ("--port", "0"),

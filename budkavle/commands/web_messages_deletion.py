@@ -1,0 +1,130 @@
+"""`budkavle messages delete`: delete messages that callers can read, by id or by what they have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from budkavle.commands.console import print_line, run_with_database, write_moment
+from budkavle.commands.operators import get_operator
+from budkavle.commands.option_types import Id, Moment
+from domain.audit import WEB_MESSAGES, AuditEntry
+from domain.errors import NotFound
+from domain.web_messages import READABLE_STATES, MessageState, OepInstance
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from persistence.database import Database
+    from persistence.retention import MessageSelection
+
+
+@click.command()
+@click.argument("ids", metavar="[ID]...", type=Id(), nargs=-1)
+@click.option(
+    "--before",
+    type=Moment(),
+    help="Instead of ids, messages that became readable before this time; without an offset, Copenhagen time applies.",
+)
+@click.option(
+    "--state", type=click.Choice([str(state) for state in READABLE_STATES]), help="Only messages in this state."
+)
+@click.option(
+    "--instance",
+    type=click.Choice([str(instance) for instance in OepInstance]),
+    help="Only messages of this Open-E instance.",
+)
+@click.option("--yes", is_flag=True, help="Delete messages that are not given by id. Without it, only count them.")
+@click.option("--by", metavar="NAME", help="Your name for the audit log, instead of the user of the operating system.")
+def delete(
+    ids: tuple[str, ...],
+    before: datetime | None,
+    state: str | None,
+    instance: str | None,
+    by: str | None,
+    *,
+    yes: bool,
+) -> None:
+    """Permanently delete the messages with these IDs, or all that match. Messages in doubt are never deleted.
+
+    The exit code is 1 if a message does not exist or is in doubt, and without the confirmation by --yes.
+    """
+    if bool(ids) == any((before, state, instance)):
+        raise click.UsageError("give ids, or at least one of --before, --state and --instance")
+    operator = get_operator(by)
+    if ids:
+        missing = run_with_database(lambda database: delete_by_ids(database, ids, operator))
+        print_line(f"{len(ids) - len(missing)} deleted, {len(missing)} unchanged")
+        if missing:
+            click.echo("\n".join(["Unknown, or in doubt:", *missing]), err=True)
+            raise click.exceptions.Exit(1)
+        return
+
+    async def work(database: Database) -> int:
+        from budkavle import retention
+        from budkavle.clock import measure_clock
+        from persistence.retention import MessageSelection
+
+        selection = MessageSelection(
+            before or (await measure_clock(database)).now(),
+            None if state is None else MessageState(state),
+            None if instance is None else OepInstance(instance),
+        )
+        if not yes:
+            return await retention.count_messages(database, selection)
+        return await delete_selected(database, selection, operator)
+
+    number = run_with_database(work)
+    if not yes:
+        raise click.ClickException(f"{number} messages match and none was deleted: confirm it with --yes")
+    print_line(f"{number} deleted")
+
+
+async def delete_by_ids(database: Database, ids: tuple[str, ...], operator: str) -> list[str]:
+    """Delete messages, each with an entry in the audit. Return the ids of those that callers cannot read."""
+    from budkavle.clock import measure_clock
+    from budkavle.ids import create_id
+    from persistence import web_messages as stored
+
+    now, request_id, missing = (await measure_clock(database)).now(), create_id(), []
+    for id_ in dict.fromkeys(ids):
+        try:
+            await stored.delete(database, id_, _build_entry(operator, "deleted", now, request_id))
+        except NotFound:
+            missing.append(id_)
+    return missing
+
+
+async def delete_selected(database: Database, selection: MessageSelection, operator: str) -> int:
+    """Delete messages. Return their number, which the audit records also if an error ends the run."""
+    from budkavle import retention
+    from budkavle.clock import measure_clock
+    from budkavle.ids import create_id
+    from persistence import audit
+
+    now, request_id = (await measure_clock(database)).now(), create_id()
+    selected = {
+        "before": write_moment(selection.before),
+        "state": selection.state,
+        "oepInstance": selection.oep_instance,
+    }
+    detail: dict[str, Any] = {name: str(value) for name, value in selected.items() if value is not None}
+    # A command that is killed has this entry at least.
+    await audit.record(database, _build_entry(operator, "begun", now, request_id, detail))
+    number = 0
+    try:
+        async for deleted in retention.remove_messages(database, selection):
+            number += deleted
+    finally:
+        entry = _build_entry(operator, "deleted", now, request_id, detail | {"messages": number})
+        await audit.record(database, entry)
+    return number
+
+
+def _build_entry(
+    operator: str, outcome: str, now: datetime, request_id: str, detail: dict[str, Any] | None = None
+) -> AuditEntry:
+    return AuditEntry(
+        WEB_MESSAGES, "change", now, "messages delete", operator, outcome, request_id, {} if detail is None else detail
+    )

@@ -1,0 +1,63 @@
+"""How long data is kept. What is in doubt, under way or waiting is kept in any case (decision 0036)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from domain.audit import RETENTION, AuditEntry
+from domain.web_messages import MessageState, OepInstance
+
+OPERATION = "purge"
+
+
+class DataKind(StrEnum):
+    """A kind of data that is removed after a time."""
+
+    MESSAGES = "messages"
+    PARKED_DELIVERIES = "parkedDeliveries"
+    EVENTS = "events"
+    RECEIPTS = "receipts"
+    IDEMPOTENCY_KEYS = "idempotencyKeys"
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRule:
+    """The period for which data of a kind is kept; for messages, those of a state and an Open-E instance."""
+
+    kind: DataKind
+    period: timedelta
+    state: MessageState | None = None
+    oep_instance: OepInstance | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Return the rule as commands and the audit write it."""
+        group = {} if self.state is None else {"state": str(self.state), "oepInstance": str(self.oep_instance)}
+        return {"kind": str(self.kind), **group, "days": round(self.period / timedelta(days=1), 3)}
+
+
+def build_purge_entries(
+    removed: Mapping[RetentionRule, int], operator: str, now: datetime, request_id: str
+) -> list[AuditEntry]:
+    """Return one entry for each rule by which a run has removed something."""
+    return [
+        AuditEntry(
+            RETENTION, "change", now, OPERATION, operator, "removed", request_id, rule.describe() | {"removed": number}
+        )
+        for rule, number in removed.items()
+        if number
+    ]
+
+
+def split_by_size(sizes: Iterable[tuple[str, int]], most: int, most_bytes: int) -> list[list[str]]:
+    """Return the ids in groups of at most `most` ids and `most_bytes`; a larger one is a group of its own."""
+    groups: list[list[str]] = []
+    total = 0
+    for id_, size in sizes:
+        if not groups or len(groups[-1]) == most or total + size > most_bytes:
+            groups.append([])
+            total = 0
+        groups[-1].append(id_)
+        total += size
+    return groups
