@@ -38,13 +38,17 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EventStatus:
-    """The numbers of deliveries of an event by state, and the orgType and orgCode of the event."""
+    """The numbers of deliveries of an event by state, and the orgType and orgCode of the event.
+
+    `paused` is the part of `waiting` whose deliveries are paused.
+    """
 
     org_type: int
     org_code: int
     delivered: int
     waiting: int
     parked: int
+    paused: int = 0
 
 
 def is_too_large(body: Mapping[str, Any]) -> bool:

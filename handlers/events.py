@@ -46,15 +46,21 @@ async def opret_besked(request: Request) -> Response:
 
 
 async def hent_beskedstatus(request: Request) -> Response:
-    """Return how many messages of an event have been delivered, wait or are parked."""
+    """Return how many messages of an event have been delivered, wait, are parked, or wait for the end of a pause."""
     request.raise_violations()
     event_id = request.parameters["beskedId"].lower()
-    status = await stored.find_status(request.services.database, event_id)
+    status = await stored.find_status(request.services.database, event_id, request.services.now())
     # Callers must not learn which ids exist.
     if status is None or not request.caller.may_publish(status.org_type, status.org_code):
         raise EventNotFound
     return replies.ok(
-        {"beskedId": event_id, "leveret": status.delivered, "venter": status.waiting, "parkeret": status.parked}
+        {
+            "beskedId": event_id,
+            "leveret": status.delivered,
+            "venter": status.waiting,
+            "parkeret": status.parked,
+            "pauseret": status.paused,
+        }
     )
 
 

@@ -15,7 +15,7 @@ from contract_tests.rules.subscription_sets import NOT_VALID, entries
 pytestmark = pytest.mark.needs("publisher", "allowed")
 
 NO_EVENT = 150106
-NAMES = {"beskedId", "leveret", "venter", "parkeret"}
+NAMES = {"beskedId", "leveret", "venter", "parkeret", "pauseret"}
 UNKNOWN_ID = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
 
 
@@ -35,6 +35,7 @@ def test_status_has_the_fields_of_the_contract(api: Api) -> None:
     assert set(status) == NAMES, status
     assert status["beskedId"] == accepted["beskedId"], status
     assert count_all(status) == accepted["abonnementer"], f"{status} after {accepted}"
+    assert 0 <= status["pauseret"] <= status["venter"], f"paused messages are part of the waiting ones: {status}"
 
 
 @pytest.mark.needs("certificate", "system")

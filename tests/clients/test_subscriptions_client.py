@@ -108,7 +108,10 @@ def waiting_messages(call: Any, api: SubscriptionsApi) -> Any:
     accepted = api.generated.operation(PUBLISH).sync(client=api.publisher(), body=api.event(org_code=8))
     response = call(besked_id=accepted.besked_id)
     status = response.parsed
-    assert (status.besked_id, status.leveret, status.venter, status.parkeret) == (accepted.besked_id, 0, 1, 0)
+    assert (status.besked_id, status.leveret, status.venter, status.parkeret, status.pauseret) == (
+        accepted.besked_id,
+        *(0, 1, 0, 0),
+    )
     return response
 
 

@@ -146,6 +146,11 @@ OF_EVENT_STATUSES = {
     "a status with the systems": case(
         with_counts(lambda _: {"systemer": []}), "test_status_has_the_fields_of_the_contract", "systemer"
     ),
+    "more paused messages than waiting ones": case(
+        with_counts(lambda status: {"pauseret": status["venter"] + 1}),
+        "test_status_has_the_fields_of_the_contract",
+        "part of the waiting ones",
+    ),
     "a status without an id": case(
         with_counts(lambda _: {"beskedId": "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"}),
         "test_status_has_the_fields_of_the_contract",
@@ -172,7 +177,7 @@ OF_EVENT_STATUSES = {
         ids_as_requested, "test_event_is_found_by_its_id_in_any_case", "must be returned in lower case"
     ),
     "an unknown event without messages": case(
-        with_missing(200, {"beskedId": "x", "leveret": 0, "venter": 0, "parkeret": 0}),
+        with_missing(200, {"beskedId": "x", "leveret": 0, "venter": 0, "parkeret": 0, "pauseret": 0}),
         "test_unknown_event_is_not_found",
         "expected 404",
     ),

@@ -9,7 +9,8 @@ import pytest
 from conftest import PUBLISH_KEY
 from domain.api_keys import ApiKey, generate_key, hash_key
 from domain.deliveries import AttemptOutcome
-from persistence import api_keys
+from persistence import api_keys, delivery_pauses
+from persistence.delivery_pauses import Command
 from persistence.queue.housekeeping import FIRST_EVENT, prune_events
 from persistence.queue.receipts import prune_receipts
 from tests.catalogue_rows import ALLOWED
@@ -32,13 +33,14 @@ def get(caller: Caller, event_id: str, key: str = PUBLISH_KEY) -> httpx.Response
     return caller.service.client.get(f"/v1/besked/{event_id}", headers={"apikey": key})
 
 
-def read_status(caller: Caller, event_id: str) -> tuple[int, int, int]:
-    """Return the numbers of delivered, waiting and parked messages."""
+def read_status(caller: Caller, event_id: str, paused: int = 0) -> tuple[int, int, int]:
+    """Return the numbers of delivered, waiting and parked messages, after a check of that of paused ones."""
     response = get(caller, event_id)
     assert response.status_code == 200, response.text
     value: dict[str, Any] = response.json()
     assert value.pop("beskedId") == event_id.lower()
-    assert set(value) == {"leveret", "venter", "parkeret"}
+    assert set(value) == {"leveret", "venter", "parkeret", "pauseret"}
+    assert value["pauseret"] == paused
     return value["leveret"], value["venter"], value["parkeret"]
 
 
@@ -72,6 +74,18 @@ def test_parked_message_is_counted_as_parked(caller: Caller) -> None:
     event_id = publish(caller)
     settle_claimable(caller, AttemptOutcome.PARK, get_due_time())
     assert read_status(caller, event_id) == (0, 0, 1)
+
+
+def test_paused_message_is_counted_as_waiting_and_paused(caller: Caller) -> None:
+    subscribe(caller)
+    event_id = publish(caller)
+    command, end = (
+        Command(caller.system_id, None, "operator", get_due_time(), create_id(), create_id()) for _ in range(2)
+    )
+    run_with_database(caller.database_url, lambda database: delivery_pauses.pause(database, command, None))
+    assert read_status(caller, event_id, paused=1) == (0, 1, 0)
+    run_with_database(caller.database_url, lambda database: delivery_pauses.resume(database, end))
+    assert read_status(caller, event_id) == (0, 1, 0)
 
 
 def test_test_message_has_a_status(caller: Caller) -> None:

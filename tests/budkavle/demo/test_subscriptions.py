@@ -68,7 +68,7 @@ def test_demo_has_the_event_of_the_examples(database_url: str) -> None:
     event_id = spec["paths"]["/v1/besked/{beskedId}"]["get"]["parameters"][0]["example"]
     for _ in range(2):
         put(database_url)
-        status = run_with_database(database_url, lambda database: events.find_status(database, event_id))
+        status = run_with_database(database_url, lambda database: events.find_status(database, event_id, NOW))
         assert (status.waiting, status.delivered, status.parked) == (0, 0, 0)
 
 
