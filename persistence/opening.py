@@ -1,5 +1,7 @@
 """Open the database at a URL."""
 
+from pathlib import Path
+
 import sqlalchemy as sa
 
 from domain.audit_signatures import EntrySigner
@@ -18,15 +20,34 @@ def open_database(url: str, waits: Waits | None = None, signer: EntrySigner | No
         from persistence.postgresql.database import PostgresqlDatabase
 
         return PostgresqlDatabase(url, waits, signer)
+    path = _find_sqlite_path(url)
+    if path is None:
+        raise DatabaseUnusable(_UNUSABLE)
+    from persistence.sqlite.database import SqliteDatabase
+
+    return SqliteDatabase(path, signer)
+
+
+_UNUSABLE = "BUDKAVLE_DATABASE_URL must begin with sqlite:///PATH or postgresql://"
+
+
+def _find_sqlite_path(url: str) -> str | None:
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError) as exc:
         raise DatabaseUnusable("BUDKAVLE_DATABASE_URL is not a database URL") from exc
-    if parsed.drivername == "sqlite" and parsed.database not in {None, "", ":memory:"}:
-        from persistence.sqlite.database import SqliteDatabase
+    is_file = parsed.drivername == "sqlite" and parsed.database not in {None, "", ":memory:"}
+    return parsed.database if is_file else None
 
-        return SqliteDatabase(str(parsed.database), signer)
-    raise DatabaseUnusable("BUDKAVLE_DATABASE_URL must begin with sqlite:///PATH or postgresql://")
+
+def find_sqlite_file(url: str) -> Path | None:
+    """Return the path of the database file, or None for PostgreSQL. Raises `DatabaseUnusable` for any other URL."""
+    if url.partition("://")[0] in {"postgresql", "postgres"}:
+        return None
+    path = _find_sqlite_path(url)
+    if path is None:
+        raise DatabaseUnusable(_UNUSABLE)
+    return Path(path)
 
 
 def mask_password(url: str) -> str:

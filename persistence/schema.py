@@ -21,7 +21,7 @@ def upgrade(connection: sa.Connection) -> None:
     found = read_revision(connection)
     if found == _find_latest():
         return
-    _refuse_later(found)
+    refuse_later(found)
     import alembic.command
     import alembic.config
 
@@ -38,13 +38,14 @@ def check(connection: sa.Connection) -> None:
     found, wanted = read_revision(connection), _find_latest()
     if found == wanted:
         return
-    _refuse_later(found)
+    refuse_later(found)
     if found is None:
         raise DatabaseUnusable("the database has no tables of this program: run 'budkavle migrate'")
     raise DatabaseUnusable(f"the database is at version {found}, this program needs {wanted}: run 'budkavle migrate'")
 
 
-def _refuse_later(found: str | None) -> None:
+def refuse_later(found: str | None) -> None:
+    """Raise `DatabaseUnusable` for a version that is later than this program."""
     if found is not None and found not in _list_versions():
         raise DatabaseUnusable(
             f"the database is at version {found}, which is later than {_find_latest()} of this program: "

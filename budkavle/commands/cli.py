@@ -25,6 +25,7 @@ _MODULES = {
     "api-key": "budkavle.commands.api_keys",
     "apply": "budkavle.commands.apply",
     "audit": "budkavle.commands.audit",
+    "backup": "budkavle.commands.backups",
     "config": "budkavle.commands.config",
     "contract-check": "budkavle.commands.contract_check",
     "deliveries": "budkavle.commands.deliveries",
@@ -33,6 +34,7 @@ _MODULES = {
     "mock-open-e": "budkavle.commands.mock_open_e",
     "purge": "budkavle.commands.purge",
     "receiver-check": "budkavle.commands.receiver_check",
+    "restore": "budkavle.commands.backups",
 }
 """Modules of commands, imported when the command is used, so that other commands start quickly."""
 

@@ -33,6 +33,7 @@ from persistence.prepared import PreparedStatement
 from persistence.sqlite.errors import storage_errors
 from persistence.sqlite.file import SqliteFile
 from persistence.sqlite.file_lock import create_private, hold_file_lock
+from persistence.sqlite.use_lock import UseLock
 from persistence.sqlite.wake_pipe import WakePipe
 from persistence.work import Cost, Mark, Read, WorkFunction, Write, short_read, short_write
 
@@ -54,6 +55,7 @@ class SqliteDatabase:
     def __init__(self, path: str, signer: EntrySigner | None = None) -> None:
         self.locks = NamedLocks()
         self._path = Path(path)
+        self._use_lock = UseLock(self._path)
         url = sa.URL.create("sqlite", database=path)
         options: dict[str, Any] = {
             "hide_parameters": True,
@@ -77,6 +79,8 @@ class SqliteDatabase:
             # A checkpoint may run while the writer's thread writes.
             for size in (READER_THREADS, 2)
         )
+        for engine in (self._inline_engine, self._reader_engine, self._writer_engine):
+            sa.event.listen(engine, "do_connect", self._share_file)
         sa.event.listen(self._inline_engine, "connect", _set_up_inline)
         for engine in (self._reader_engine, self._writer_engine):
             sa.event.listen(engine, "connect", _set_up_thread)
@@ -152,6 +156,8 @@ class SqliteDatabase:
     async def migrate(self) -> None:
         def migrate_in_thread() -> None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            # Acquire it before the checks, because a restore replaces the file.
+            self._use_lock.share()
             create_private(Path(f"{self._path}.lock"))
             with fasteners.InterProcessLock(f"{self._path}.lock"):
                 self._check_not_emptied()
@@ -211,6 +217,7 @@ class SqliteDatabase:
             self._writer_engine.dispose()
             self._reader_threads.shutdown()
             self._writer_thread.shutdown()
+            self._use_lock.release()
 
     async def _send_wake(self) -> None:
         self._wake_pipe.send()
@@ -351,6 +358,9 @@ class SqliteDatabase:
         sa.event.listen(engine, "connect", _set_up_thread)
         engine.connect().close()
         new.rename(path)
+
+    def _share_file(self, *_arguments: object) -> None:
+        self._use_lock.share()
 
     def _connect(self) -> sa.Connection:
         connection = self._inline_engine.connect()

@@ -64,8 +64,8 @@ class SqliteFile:
         if self._is_overwritten:
             raise StorageFailed(
                 "file replaced",
-                f"{self._path} was overwritten by an older copy: stop all programs that use it, remove "
-                f"{self._path}-wal and {self._path}-shm, restore the copy once more, start again",
+                f"{self._path} was overwritten by an older copy: stop all programs that use it, restore the copy with "
+                "'budkavle restore', start again",
             )
         if is_replaced:
             raise StorageFailed("file replaced", f"{self._path} was removed, replaced or emptied: restart the program")

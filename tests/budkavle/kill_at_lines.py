@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import httpx
@@ -19,6 +18,7 @@ from budkavle.service import create_service
 from budkavle.settings import Settings
 from domain.api_keys import ApiKey, hash_key
 from tests.factories import NOW, build_case_body, build_message_body
+from tests.line_killer import Killer
 
 ROOT = Path(__file__).parents[2]
 WATCHED = {
@@ -46,25 +46,8 @@ def build_body(kind: str, number: int) -> dict[str, Any]:
     )
 
 
-class Killer:
-    """Kills this process when it is about to execute the n-th different line of the watched files."""
-
-    def __init__(self, place: int) -> None:
-        self._place = place
-        self._seen: set[tuple[str, int]] = set()
-
-    def trace(self, frame: FrameType, event: str, _argument: object) -> Any:
-        if frame.f_code.co_filename not in WATCHED:
-            return None
-        if event == "line":
-            self._seen.add((frame.f_code.co_filename, frame.f_lineno))
-            if len(self._seen) >= self._place:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return self.trace
-
-
 async def post(application: Any, kind: str, number: int) -> None:
-    killer = Killer(number)
+    killer = Killer(number, WATCHED)
     transport = httpx.ASGITransport(application)
     async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
         headers = {"apikey": "key", "Idempotency-Key": str(number)}

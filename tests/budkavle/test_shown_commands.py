@@ -43,6 +43,7 @@ from tests.shown_commands import (
 )
 
 OPERATOR = "tests/budkavle/test_shown_commands.py"
+BACKUPS = "tests/budkavle/commands/test_backups_under_load.py"
 INSTALL = "tests/test_install_commands.py"
 ENGINE = "needs a container engine; tests/deploy/test_installed.py executes the steps of the files without one"
 GUIDED = "tests/deploy/test_installed.py"
@@ -58,6 +59,10 @@ BLOCKS = {
     ("docs/how-to/accept-access-tokens.md", "openssl"): "tests/budkavle/test_issuers_pages.py",
     ("docs/how-to/audit.md", "openssl"): "tests/budkavle/commands/test_audit_export.py",
     ("docs/how-to/audit.md", "export AUDIT_SECRET"): "tests/budkavle/commands/test_audit_export.py",
+    ("docs/how-to/back-up-and-restore.md", "pg_dump"): BACKUPS,
+    ("docs/how-to/back-up-and-restore.md", "createdb"): BACKUPS,
+    ("docs/how-to/back-up-and-restore.md", "pg_basebackup"): BACKUPS,
+    ("docs/how-to/back-up-and-restore.md", "cp -a"): BACKUPS,
     ("docs/how-to/call-with-a-token.md", "TOKEN="): "tests/budkavle/test_issuers_pages.py",
     ("docs/how-to/catalogue.md", "echo"): OPERATOR,
     ("docs/how-to/containers.md", "docker build"): ENGINE,

@@ -173,6 +173,7 @@ ARGUMENTS = {
     ("apply",): (CATALOGUE,),
     ("audit", "reads"): ("--party", str(uuid.UUID(int=1))),
     ("audit", "seal"): ("seals.jsonl", "--key", "seal-key.pem"),
+    ("backup",): ("budkavle.backup",),
     ("deliveries", "drop"): ("--all", "--yes"),
     ("deliveries", "pause"): ("--system", str(uuid.UUID(int=1))),
     ("deliveries", "replay"): ("--all",),
@@ -181,6 +182,7 @@ ARGUMENTS = {
     ("messages", "delete"): (str(uuid.UUID(int=1)),),
     ("messages", "settle"): ("--all",),
     ("messages", "show"): (str(uuid.UUID(int=1)),),
+    ("restore",): ("budkavle.backup",),
     ("serve",): ("--port", "0"),
 }
 """Arguments with which the commands that need some are tried."""
@@ -192,6 +194,9 @@ WITHOUT_DATABASE = {
     ("doctor",),
     ("mock-open-e",),
     ("receiver-check",),
+    # Tests of their own try them.
+    ("backup",),
+    ("restore",),
 }
 COMMANDS = [(*path, *ARGUMENTS.get(path, ())) for path in LEAF_COMMANDS if path not in WITHOUT_DATABASE]
 RUNNING = [("serve", "--port", "0"), ("worker",)]

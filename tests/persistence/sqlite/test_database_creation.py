@@ -144,7 +144,7 @@ async def test_killed_first_start_can_be_repeated(tmp_path: Path) -> None:
     with running(*python(DIE)) as process:
         process.write_line(f"sqlite:///{path}")
         assert process.wait() == -signal.SIGKILL
-    assert list_names(tmp_path) == ["b.db.lock", "b.db.new"]
+    assert list_names(tmp_path) == ["b.db.lock", "b.db.new", "b.db.use.lock"]
     await check_new(path)
 
 

@@ -1,0 +1,72 @@
+"""`budkavle backup` and `budkavle restore`: copies of a SQLite database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from budkavle.commands.console import load_command_settings, print_line
+from budkavle.documentation import find_docs_dir, list_documentation
+
+if TYPE_CHECKING:
+    from budkavle.settings import Settings
+
+_PAGE = "how-to/back-up-and-restore.md"
+_FILE = click.Path(path_type=Path)
+
+
+class _IsPostgresql(click.ClickException):
+    """The command is for SQLite only."""
+
+    exit_code = 2
+
+    def __init__(self, tools: str) -> None:
+        super().__init__(f"the database is PostgreSQL: use {tools}, as {find_docs_dir() / _PAGE} shows")
+
+
+@click.command(epilog=list_documentation(_PAGE))
+@click.argument("file", type=_FILE)
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+def backup(file: Path, *, force: bool) -> None:
+    """Write a copy of the SQLite database to FILE while programs use it.
+
+    The copy shows one moment, and is checked. FILE appears when it is complete, and only its owner can read it. A
+    database of an earlier version is copied as it is. For PostgreSQL, the exit code is 2.
+    """
+    from persistence.opening import open_database
+    from persistence.sqlite.backups import write_backup
+
+    settings = load_command_settings()
+    path = _find_database_file(settings, "pg_dump or pg_basebackup")
+    open_database(settings.database_url.get_secret_value()).check_exists()
+    written = write_backup(path, file, may_replace=force)
+    print_line(f"ok: {file} has {written.size} bytes at version {written.revision}")
+
+
+@click.command(epilog=list_documentation(_PAGE))
+@click.argument("file", type=_FILE)
+def restore(file: Path) -> None:
+    """Replace the SQLite database by the backup FILE.
+
+    Stop all programs first: the command refuses to replace a database that one of them has open, and refuses a damaged
+    backup, or one of a later version than this program. The former database is kept under the name that is printed.
+    For PostgreSQL, the exit code is 2.
+    """
+    from budkavle.clock import now
+    from persistence.sqlite.backups import restore_backup
+
+    path = _find_database_file(load_command_settings(), "pg_restore or point-in-time recovery")
+    restored, kept = restore_backup(file, path, now())
+    former = "there was no former one" if kept is None else f"the former one is {kept}"
+    print_line(f"ok: {path} has {restored.size} bytes at version {restored.revision}; {former}")
+
+
+def _find_database_file(settings: Settings, tools: str) -> Path:
+    from persistence.opening import find_sqlite_file
+
+    path = find_sqlite_file(settings.database_url.get_secret_value())
+    if path is None:
+        raise _IsPostgresql(tools)
+    return path
