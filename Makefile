@@ -11,7 +11,7 @@ DEMO_ISSUER ?= http://127.0.0.1:8083/issuer/token
 BIN := $(VENV)/bin
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
-SBOM := $(BIN)/cyclonedx-py requirements --output-format JSON --spec-version 1.6 --output-reproducible --validate
+SBOM := $(VENV)/sbom/bin/cyclonedx-py requirements --output-format JSON --spec-version 1.6 --output-reproducible --validate
 
 .DEFAULT_GOAL := help
 
@@ -35,7 +35,7 @@ install: $(VENV)/.runtime ## Set up .venv from the locked requirements, includin
 
 # Tests start hundreds of programs, which would compile all modules again if the environment disabled bytecode files.
 # Test processes often wait for programs and timeouts, so there are two more processes than processors.
-test: $(VENV)/.docs ## Run all tests, on SQLite and PostgreSQL
+test: $(VENV)/.docs $(VENV)/.sbom ## Run all tests, on SQLite and PostgreSQL
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q --dist loadfile \
 		--numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --maxprocesses 4
 
@@ -80,7 +80,7 @@ wheel: $(VENV)/.dev ## Build the wheels, of Budkavle and of the mock Open-E, int
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist mock_open_e
 
-sbom: $(VENV)/.dev ## Write bills of materials (CycloneDX) of Budkavle and of the mock Open-E into dist/
+sbom: $(VENV)/.sbom ## Write bills of materials (CycloneDX) of Budkavle and of the mock Open-E into dist/
 	mkdir -p dist
 	$(SBOM) --pyproject pyproject.toml --output-file dist/budkavle.cdx.json requirements/runtime.txt
 	$(SBOM) --pyproject mock_open_e/pyproject.toml --output-file dist/mock-open-e.cdx.json requirements/mock.txt
@@ -89,9 +89,10 @@ lock: $(VENV)/.dev ## Lock the requirements again, with hashes
 	$(LOCK) -o requirements/runtime.txt pyproject.toml
 	$(LOCK) --extra build --extra contract -c requirements/runtime.txt -o requirements/contract.txt pyproject.toml
 	$(LOCK) --extra otel -c requirements/contract.txt -o requirements/otel.txt pyproject.toml
-	$(LOCK) --extra build --extra contract --extra otel --extra test --extra check --extra sbom -c requirements/contract.txt -c requirements/otel.txt -o requirements/dev.txt pyproject.toml
-	$(LOCK) --extra build --extra contract --extra otel --extra test --extra check --extra sbom --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
+	$(LOCK) --extra build --extra contract --extra otel --extra test --extra check -c requirements/contract.txt -c requirements/otel.txt -o requirements/dev.txt pyproject.toml
+	$(LOCK) --extra build --extra contract --extra otel --extra test --extra check --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 	$(LOCK) -c requirements/dev.txt -o requirements/docs.txt requirements/docs.in
+	$(LOCK) -o requirements/sbom.txt requirements/sbom.in
 	$(LOCK) -c requirements/contract.txt -o requirements/build.txt requirements/build.in
 	$(LOCK) --extra server -c requirements/runtime.txt -o requirements/mock.txt mock_open_e/pyproject.toml
 	$(LOCK) -o tests/clients/python_server/requirements.txt tests/clients/python_server/requirements.in
@@ -132,3 +133,10 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.dev
 
 $(VENV)/.docs: requirements/docs.txt $(VENV)/.dev
 	$(call set_up,-r requirements/docs.txt)
+
+# cyclonedx-bom has an environment of its own: it requires optional libraries of jsonschema. With them every program of
+# the tests would start a second later, and check formats that the installed service does not check.
+$(VENV)/.sbom: requirements/sbom.txt | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/sbom
+	$(VENV)/sbom/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/sbom.txt
+	touch $@
