@@ -200,6 +200,11 @@ def _window(length: int) -> tuple[int, int]:
 def _extend_match(text: str, place: int, word: str, at: int, size: int) -> tuple[int, int]:
     """Return the start and end of the longest part of a word around a match."""
     first, last, start, end = place, place + size, at, at + size
+    # Most texts repeat the whole secret. Comparing it at once takes a hundredth of the time.
+    if start > 0 and text.endswith(word[:start], 0, first):
+        first, start = first - start, 0
+    if text.startswith(word[end:], last):
+        last, end = last + len(word) - end, len(word)
     while start > 0 and first > 0 and text[first - 1] == word[start - 1]:
         first, start = first - 1, start - 1
     while end < len(word) and last < len(text) and text[last] == word[end]:

@@ -48,10 +48,15 @@ WAYS: dict[str, Callable[[str], str]] = {
 }
 
 
-def list_parts(secret: str) -> set[str]:
-    """Return the parts of a secret that must not remain: every part longer than a half."""
-    size = len(secret) // 2 + 1
-    return {secret[at : at + size].lower() for at in range(len(secret) - size + 1)}
+def reveals(text: str, secret: str) -> bool:
+    """Return whether a text in lower case contains a part of a secret that is longer than a half."""
+    secret = secret.lower()
+    size, step = len(secret) // 2 + 1, max(len(secret) // 4, 1)
+    # Each such part contains a whole quarter. Searching the quarters first takes a hundredth of the time.
+    quarters = (secret[at : at + step] for at in range(0, len(secret) - step + 1, step))
+    return any(quarter in text for quarter in quarters) and any(
+        secret[at : at + size] in text for at in range(len(secret) - size + 1)
+    )
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
@@ -115,4 +120,4 @@ def assert_clean(server: Server, folder: Path, printed: str) -> None:
         for secret in (MESSAGES_KEY, PUBLISH_KEY, certificate):
             forms = (secret, *(WAYS[way](secret) for way in ("hexadecimal", "base64", "JSON, every character")))
             for form in forms:
-                assert not any(part in small for part in list_parts(form)), (name, form)
+                assert not reveals(small, form), (name, form)
