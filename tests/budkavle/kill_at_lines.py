@@ -5,6 +5,7 @@ of its own, which are its number. Prints the number of killed processes.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -46,6 +47,14 @@ def build_body(kind: str, number: int) -> dict[str, Any]:
     )
 
 
+async def prepare(application: Any) -> None:
+    """Let the service prepare its operations, with a request that needs no database."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://test") as client:
+        response = await client.get("/unknown")
+        assert response.status_code == 404, response.text
+    assert threading.active_count() == 1, "A child of fork has one thread"
+
+
 async def post(application: Any, kind: str, number: int) -> None:
     killer = Killer(number, WATCHED)
     transport = httpx.ASGITransport(application)
@@ -62,6 +71,8 @@ def main() -> None:
     kind = sys.argv[1]
     key = ApiKey(hash_key(b"key"), "tests", ("messages",), NOW)
     application = create_service(Settings(), extra_keys=(key,))
+    asyncio.run(prepare(application))
+    gc.freeze()
     number = 0
     while True:
         number += 1
