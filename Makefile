@@ -34,10 +34,10 @@ contract-check: install ## Check the demo of `make run`, which runs in another t
 install: $(VENV)/.runtime ## Set up .venv from the locked requirements, including those of contract-check
 
 # Tests start hundreds of programs, which would compile all modules again if the environment disabled bytecode files.
-# Test processes often wait for programs and timeouts, so there are two more processes than processors.
+# Test processes often wait for programs and timeouts, so there are three more processes than processors.
 test: $(VENV)/.docs $(VENV)/.sbom ## Run all tests, on SQLite and PostgreSQL
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q --dist loadfile \
-		--numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --maxprocesses 4
+		--numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 3)) --maxprocesses 5
 
 check: $(VENV)/.dev docs ## Format, lint, types, imports, contracts, documentation
 	$(BIN)/ruff format --check .
