@@ -25,20 +25,47 @@ _PAGE = """<!DOCTYPE html>
 <div id="swagger-ui"></div>
 <script src="/docs/static/swagger-ui-bundle.js"></script>
 <script>
-const useNewKeys = (response) => {{
-  const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
-  const key = bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  if (response.url.endsWith("/openapi.json")) response.text = response.text.replaceAll("{example_key}", key);
+const createKey = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const prepareExamples = (node, schemas) => {{
+  if (node === null || typeof node !== "object") return;
+  if (node.in === "header" && node.name === "Idempotency-Key") node.example = createKey();
+  if (node.in === "query" && node.name === "after") delete node.example;
+  const form = node["multipart/form-data"];
+  if (form && form.examples) {{
+    const resolve = (schema) => (schema.$ref ? schemas[schema.$ref.split("/").pop()] : schema);
+    const {{ properties }} = resolve(form.schema);
+    for (const [name, example] of Object.entries(Object.values(form.examples)[0].value))
+      if (!Array.isArray(example)) properties[name] = {{ ...resolve(properties[name]), example }};
+  }}
+  for (const child of Object.values(node)) prepareExamples(child, schemas);
+}};
+const prepareContract = (response) => {{
+  if (!response.url.endsWith("/openapi.json")) return response;
+  const contract = JSON.parse(response.text);
+  prepareExamples(contract, contract.components.schemas);
+  response.text = JSON.stringify(contract);
   return response;
 }};
+const removeEmptyParts = (request) => {{
+  if (request.body instanceof FormData)
+    for (const [name, value] of [...request.body]) if (value === "") request.body.delete(name);
+  return request;
+}};
 SwaggerUIBundle({{
-  url: "/docs/{name}/openapi.json", dom_id: "#swagger-ui", deepLinking: true, responseInterceptor: useNewKeys
+  url: "/docs/{name}/openapi.json", dom_id: "#swagger-ui", deepLinking: true,
+  responseInterceptor: prepareContract, requestInterceptor: removeEmptyParts
 }});
 </script>
 </body>
 </html>
 """
-"""The page of a contract. Each load has its own example of an idempotency key: a fixed one is used after one call."""
+"""The page of a contract, which changes the values that forms contain at first.
+
+Each load has its own idempotency key, since a fixed one is used after one call. A cursor is left out. The JSON of a
+multipart form is that of its example, and parts without a file are not sent: Swagger UI generates JSON from the schema,
+and sends an empty part.
+"""
 
 _INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -61,10 +88,9 @@ def build_docs_routes(spec_dir: Path, specs: Mapping[str, Any]) -> list[BaseRout
     routes: list[BaseRoute] = []
     for name, spec in specs.items():
         title = html.escape(spec["info"]["title"])
-        key = spec["components"].get("parameters", {}).get("IdempotencyKey", {}).get("example", "-")
         source = (spec_dir / f"{name}.yaml").read_bytes()
         routes += [
-            _create_page_route(f"/docs/{name}", _PAGE.format(title=title, name=name, example_key=key)),
+            _create_page_route(f"/docs/{name}", _PAGE.format(title=title, name=name)),
             _create_file_route(f"/docs/{name}/openapi.yaml", source, "application/yaml"),
             _create_file_route(f"/docs/{name}/openapi.json", replies.to_json(spec), replies.JSON),
         ]
