@@ -3,8 +3,8 @@
 Each database has one service, worker and client; all run concurrently. Each client sends about 35 requests per second:
 it posts messages (some with files, some with a case), gets, lists and deletes them, syncs subscriptions and publishes
 events, which the worker delivers. Some requests are rejected, and `/metrics` is scraped. The number of rows grows, but
-the size of each response does not. The resident set is sampled every 10 seconds; the growth is the slope of the
-regression line of a window.
+the size of each response does not. A tenth of the requests have an access token, half of them one that was never used
+before. The resident set is sampled every 10 seconds; the growth is the slope of the regression line of a window.
 
 Run: python -m benchmarks.memory_over_time [--minutes 12] [--windows 4] [--database SQLite]. The exit code is 1 if the
 service grows faster than the target in the last window, or if a request fails.
@@ -18,12 +18,12 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -34,6 +34,7 @@ from benchmarks import queue_stage, systems
 from benchmarks.large_bodies import read_resident_mb
 from benchmarks.stage import DATABASES, Program, Stage, open_e_settings, run_command
 from benchmarks.systems import SYSTEM_IDS
+from benchmarks.tokens import BenchmarkIssuer
 from budkavle.demo.subscriptions import CLIENT_CERT, FINGERPRINT
 from persistence.database import Database
 
@@ -61,6 +62,7 @@ class Subject:
     service: Program
     worker: Program
     keys: dict[str, str]
+    issuer: BenchmarkIssuer
     seconds: list[float] = field(default_factory=list)
     memory: dict[str, list[float]] = field(default_factory=lambda: {"service": [], "worker": []})
     statuses: Counter[str] = field(default_factory=Counter)
@@ -79,10 +81,11 @@ def main() -> None:
     parser.add_argument("--database", choices=DATABASES, action="append")
     arguments = parser.parse_args()
     print(f"### Memory under {PER_SECOND} mixed requests per second\n", flush=True)
-    with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
+    with Stage() as stage, tempfile.TemporaryDirectory(prefix="budkavle-") as folder:
         mock = stage.start_mock_open_e()
         receiver = queue_stage.start_receiver(stage, Path(folder) / "log")
-        subjects = [_start(stage, kind, mock, receiver.program) for kind in arguments.database or DATABASES]
+        kinds = arguments.database or DATABASES
+        subjects = [_start(stage, kind, mock, receiver.program, Path(folder)) for kind in kinds]
         uvloop.run(_load(subjects, arguments.minutes * 60))
         arrived = receiver.count()
         tracebacks = sum(subject.service.count_tracebacks() + subject.worker.count_tracebacks() for subject in subjects)
@@ -94,14 +97,15 @@ def main() -> None:
     sys.exit(1 if missed or tracebacks else 0)
 
 
-def _start(stage: Stage, kind: str, mock: Program, receiver: Program) -> Subject:
+def _start(stage: Stage, kind: str, mock: Program, receiver: Program, folder: Path) -> Subject:
     url = stage.create_database(kind)
-    service = stage.start_service(url, trusted_proxies="127.0.0.1", **open_e_settings(mock))
+    issuer = BenchmarkIssuer()
+    issuers = issuer.write_files(Path(tempfile.mkdtemp(dir=folder)))
+    service = stage.start_service(url, trusted_proxies="127.0.0.1", issuers=issuers, **open_e_settings(mock))
     queue_stage.run(url, lambda database: _prepare(database, receiver.url))
     publish_key = run_command(["api-key", "create", "publisher", "--scope", "publish"], service.settings).strip()
-    return Subject(
-        kind, service, queue_stage.start_worker(stage, url), {"messages": service.key, "publish": publish_key}
-    )
+    keys = {"messages": service.key, "publish": publish_key}
+    return Subject(kind, service, queue_stage.start_worker(stage, url), keys, issuer)
 
 
 async def _prepare(database: Database, receiver: str) -> None:
@@ -124,7 +128,7 @@ async def _send(subject: Subject, ends: float) -> None:
     running: set[asyncio.Task[None]] = set()
     client = _Client(subject)
     start = time.monotonic()
-    async with aiohttp.ClientSession(subject.service.url, headers={"apikey": subject.keys["messages"]}) as session:
+    async with aiohttp.ClientSession(subject.service.url) as session:
         for number, call in enumerate(client.iterate_calls()):
             due = start + number / PER_SECOND
             if due >= ends:
@@ -142,7 +146,9 @@ class _Client:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._certificate = {"Client-Cert": CLIENT_CERT}
+        self._caller = {"apikey": subject.keys["messages"]}
         self._publisher = {"apikey": subject.keys["publish"]}
+        self._token = _bear(subject.issuer.create_token())
         self._messages: deque[str] = deque(maxlen=KEPT)
         self._files: deque[str] = deque(maxlen=KEPT)
         self._file = os.urandom(FILE_BYTES)
@@ -155,7 +161,8 @@ class _Client:
                 yield "POST", "/webmessages", {"json": self._build_message(key)}
                 yield "GET", self._get_latest(), {}
                 yield "GET", f"/webmessages/external-references/errandNumber/{key}", {}
-                yield "GET", self._get_latest(), {}
+                token = self._token if place % 2 else _bear(self._subject.issuer.create_token())
+                yield "GET", self._get_latest(), {"headers": token}
                 yield "POST", "/v1/besked", {"json": _build_event(place), "headers": self._publisher}
             for place in range(4):
                 key = f"{number}-file-{place}"
@@ -170,8 +177,10 @@ class _Client:
             yield "POST", "/v1/abonnement/sync", {"json": _build_subscriptions(number), "headers": self._certificate}
             yield "GET", f"/v1/abonnement?systemIdentifier={SYSTEM}", {"headers": self._certificate}
             yield "GET", f"/v1/abonnement/beskeder?systemIdentifier={SYSTEM}", {"headers": self._certificate}
-            # Rejected requests: unknown keys (a new one each time), no key, violations, unknown path.
+            # Rejected requests: unknown keys and bad tokens (a new one each time), no key, violations, unknown path.
             yield "GET", self._get_latest(), {"headers": {"apikey": f"unknown-{uuid4()}"}}
+            bad = _bear(f"{self._subject.issuer.create_token()}A")
+            yield "GET", self._get_latest(), {"headers": bad}
             yield "POST", "/webmessages", {"json": {"message": "", "unknown": number}}
             yield (
                 "POST",
@@ -185,7 +194,7 @@ class _Client:
         """Send a request and remember the created resource."""
         method, path, arguments = call
         try:
-            async with session.request(method, path, **arguments) as response:
+            async with session.request(method, path, **{"headers": self._caller, **arguments}) as response:
                 await response.read()
                 self._subject.statuses[f"{response.status // 100}xx"] += 1
                 location = response.headers.get("Location")
@@ -209,6 +218,10 @@ class _Client:
         form.add_field("message", json.dumps(self._build_message(key)), content_type="application/json")
         form.add_field("attachments", self._file, filename="a.bin", content_type="application/octet-stream")
         return form
+
+
+def _bear(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _build_party(number: int) -> str:
