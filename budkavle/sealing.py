@@ -30,7 +30,7 @@ from budkavle.background import BackgroundWork
 from budkavle.ids import create_id
 from budkavle.receipt_sealing import seal_receipts, set_seal_due
 from budkavle.settings import Settings, SettingsUnusable
-from domain.audit import SEALS, AuditEntry
+from domain.audit import NO_CALLER, SEALS, AuditEntry
 from domain.errors import BudkavleError, StorageFailed
 from domain.seals import (
     NO_SEAL,
@@ -49,9 +49,6 @@ log = structlog.get_logger("budkavle.sealing")
 
 CHECK_INTERVAL = timedelta(minutes=1)
 """Maximum time between two looks whether a seal is due."""
-
-NO_CALLER = "-"
-"""The caller in the audit: operators use no certificate."""
 
 
 class SealRefused(BudkavleError):
@@ -109,6 +106,7 @@ async def seal_audit(
     *,
     is_new: bool = False,
     min_age: timedelta | None = None,
+    operator: str = NO_CALLER,
 ) -> Seal:
     """Append a seal to a file, and record it in the audit. Return the seal, or the last one if it is not `min_age` old.
 
@@ -132,7 +130,7 @@ async def seal_audit(
         await asyncio.to_thread(_append, file, path, text, key.sign(text.encode()))
     # Record it afterwards: a seal that was recorded but not stored would look as if it had been removed.
     detail = {"number": seal.number, "hash": hash_seal(text), "key": key_id}
-    await audit.record(database, AuditEntry(SEALS, "change", now, "seal", NO_CALLER, "sealed", create_id(), detail))
+    await audit.record(database, AuditEntry(SEALS, "change", now, "seal", operator, "sealed", create_id(), detail))
     return seal
 
 

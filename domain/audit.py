@@ -16,7 +16,7 @@ CATALOGUE = "catalogue"
 """The chain of changes that operators make."""
 
 API_KEYS = "api-keys"
-"""The chain of API keys that were created and revoked."""
+"""The chain of API keys that were created and revoked, or that expired."""
 
 SEALS = "seals"
 """The chain of seals, each recorded after it was stored."""
@@ -35,6 +35,9 @@ RETENTION = "retention"
 
 OTHER_CHAINS = (CATALOGUE, API_KEYS, WEB_MESSAGES, READS, RECEIPTS, RETENTION, SEALS, SIGNING, NO_SYSTEM)
 """The chains that belong to no system."""
+
+NO_CALLER = "-"
+"""The caller of an entry that the service wrote by itself, and of operators in entries of older versions."""
 
 FIRST_HASH = "0" * 64
 """The previous hash of the first entry of a chain."""

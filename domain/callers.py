@@ -68,6 +68,15 @@ def build_certificate_caller(fingerprint: str) -> Caller:
     return Caller(CallerKind.CERTIFICATE, f"sha256:{fingerprint}", certificate=fingerprint)
 
 
+def check_caller_name(name: str) -> None:
+    """Raise `ValueError` unless a new key or an operator may have this name, which no other caller has in the audit."""
+    if not name.strip() or not name.isprintable():
+        raise ValueError("must not be blank, or contain line breaks or control characters")
+    # `%23` is in the names of keys that were created earlier with `#`.
+    if "#" in name or "%23" in name or name.startswith(("sha256:", "ip:")) or name in {"-", "*"}:
+        raise ValueError("must not be - or *, contain # or %23, or begin with sha256: or ip: as other callers do")
+
+
 def parse_scope(text: str) -> frozenset[str]:
     """Return the scopes that a scope includes: `messages` includes reading and writing, every other one itself.
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from domain.api_keys import ApiKey
-from domain.audit import API_KEYS, AuditEntry, ChainHead
+from domain.audit import API_KEYS, NO_CALLER, AuditEntry, ChainHead
 from domain.audit_state import describe_key
 from domain.errors import Conflict, NotFound
 from persistence import audit
@@ -15,14 +15,11 @@ from persistence.database import Database
 from persistence.tables import api_keys as table
 from persistence.work import short_read, short_write
 
-NO_CALLER = "-"
-"""The caller in the audit: operators use no certificate."""
 
-
-async def create(database: Database, key: ApiKey, request_id: str = "-") -> None:
+async def create(database: Database, key: ApiKey, request_id: str = "-", operator: str = NO_CALLER) -> None:
     """Store a key. Raises `Conflict` if a key with the same name is not revoked."""
     try:
-        await database.write(_insert, key, request_id)
+        await database.write(_insert, key, request_id, operator)
     except sa.exc.IntegrityError as exc:
         raise Conflict(f"a key named '{key.name}' is in use; revoke it first") from exc
 
@@ -37,9 +34,11 @@ async def list_all(database: Database) -> list[ApiKey]:
     return await database.read(_list)
 
 
-async def revoke(database: Database, name: str, now: datetime, request_id: str = "-") -> None:
+async def revoke(
+    database: Database, name: str, now: datetime, request_id: str = "-", operator: str = NO_CALLER
+) -> None:
     """Revoke the key with this name that is not revoked. Raises `NotFound` if there is none."""
-    await database.write(_revoke, name, now, request_id)
+    await database.write(_revoke, name, now, request_id, operator)
 
 
 async def record_first(database: Database, now: datetime, request_id: str) -> None:
@@ -51,7 +50,7 @@ _FIND = table.select().where(table.c.key_hash == sa.bindparam("key_hash"), table
 
 
 @short_write
-def _insert(connection: sa.Connection, key: ApiKey, request_id: str) -> None:
+def _insert(connection: sa.Connection, key: ApiKey, request_id: str, operator: str) -> None:
     head = _lock_chain(connection, key.created, request_id)
     connection.execute(
         table.insert().values(
@@ -62,7 +61,7 @@ def _insert(connection: sa.Connection, key: ApiKey, request_id: str) -> None:
             expires=key.expires,
         )
     )
-    _append(connection, head, _Recorded("created", [key], key.created, request_id))
+    _append(connection, head, _Recorded("created", [key], key.created, request_id, operator))
 
 
 @short_read
@@ -83,14 +82,14 @@ def list_keys(connection: sa.Connection) -> list[ApiKey]:
 
 
 @short_write
-def _revoke(connection: sa.Connection, name: str, now: datetime, request_id: str) -> None:
+def _revoke(connection: sa.Connection, name: str, now: datetime, request_id: str, operator: str) -> None:
     head = _lock_chain(connection, now, request_id)
     statement = table.update().where(table.c.name == name, table.c.revoked.is_(None)).values(revoked=now)
     revoked = [_to_api_key(row) for row in connection.execute(statement.returning(table)).mappings()]
     if not revoked:
         # Roll back: a chain without entries would be invalid.
         raise NotFound(f"no key named '{name}' is in use")
-    _append(connection, head, _Recorded("revoked", revoked, now, request_id))
+    _append(connection, head, _Recorded("revoked", revoked, now, request_id, operator))
 
 
 @short_write
@@ -108,6 +107,7 @@ class _Recorded:
     keys: Sequence[ApiKey]
     time: datetime
     request_id: str
+    caller: str = NO_CALLER
 
 
 def _lock_chain(connection: sa.Connection, now: datetime, request_id: str) -> ChainHead:
@@ -128,7 +128,7 @@ def _append(connection: sa.Connection, head: ChainHead, recorded: _Recorded) -> 
         kind="change",
         time=recorded.time,
         operation="api-key",
-        caller=NO_CALLER,
+        caller=recorded.caller,
         outcome=recorded.outcome,
         request_id=recorded.request_id,
         detail={member: [describe_key(key) for key in recorded.keys]},

@@ -15,9 +15,9 @@ from persistence.tables import audit_entries
 from persistence.work import long_read, short_read, short_write
 
 
-async def start(database: Database, now: datetime, request_id: str) -> int:
+async def start(database: Database, now: datetime, request_id: str, operator: str) -> int:
     """Append an entry that states that all later entries are signed. Return the number of chains until then."""
-    return await database.write(_start, now, request_id)
+    return await database.write(_start, now, request_id, operator)
 
 
 async def find_signing(database: Database, signers: Sequence[EntrySigner]) -> tuple[bool, Signing | None]:
@@ -54,11 +54,11 @@ _SIGNATURES = (
 
 
 @short_write
-def _start(connection: sa.Connection, now: datetime, request_id: str) -> int:
+def _start(connection: sa.Connection, now: datetime, request_id: str, operator: str) -> int:
     head = audit.lock_chain(connection, SIGNING)
     heads = {name: each for name, each in read_chain_heads(connection).items() if each.length}
     detail = Signing(heads).describe()
-    entry = AuditEntry(SIGNING, "change", now, "startSigning", "-", "started", request_id, detail)
+    entry = AuditEntry(SIGNING, "change", now, "startSigning", operator, "started", request_id, detail)
     audit.append(connection, SIGNING, head, [entry])
     return len(heads)
 

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from domain.audit import CATALOGUE, AuditEntry
+from domain.audit import CATALOGUE, NO_CALLER, AuditEntry
 from domain.catalogue import (
     ALLOWED,
     MESSAGE_TYPE,
@@ -48,9 +48,6 @@ from persistence.work import large_read, large_write
 OPERATION = "apply"
 """The operation of these entries in the audit log."""
 
-NO_CALLER = "-"
-"""The caller in the audit log: operators use no certificate."""
-
 
 class CatalogueInUse(BudkavleError):
     """Subscriptions still need removed parts of the catalogue; nothing was changed."""
@@ -69,6 +66,7 @@ class Apply:
     request_id: str
     is_dry_run: bool = False
     is_pruning: bool = False
+    operator: str = NO_CALLER
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +189,7 @@ def _build_entry(call: Apply, chain: str, kind: str, outcome: str, detail: dict[
         kind=kind,
         time=call.now,
         operation=OPERATION,
-        caller=NO_CALLER,
+        caller=call.operator,
         outcome=outcome,
         request_id=call.request_id,
         detail=detail,

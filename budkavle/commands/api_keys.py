@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from budkavle.commands.console import run_with_database, write_moment
+from budkavle.commands.operators import operator_option
 from budkavle.commands.option_types import MAX_DAYS, Expiry, Scope
-from domain.api_keys import ApiKey, check_name, generate_key, hash_key
+from domain.api_keys import ApiKey, generate_key, hash_key
+from domain.callers import check_caller_name
 
 if TYPE_CHECKING:
     from persistence.database import Database
@@ -35,14 +37,15 @@ def api_key() -> None:
     type=Expiry(),
     help="The key is valid for this number of days, or until this time; without an offset it is Copenhagen time.",
 )
-def create_api_key(name: str, scopes: tuple[str, ...], expires: timedelta | datetime | None) -> None:
+@operator_option
+def create_api_key(name: str, scopes: tuple[str, ...], expires: timedelta | datetime | None, operator: str) -> None:
     """Create a key and print it. It cannot be printed again."""
     from budkavle.clock import measure_clock
     from budkavle.ids import create_id
     from persistence import api_keys
 
     try:
-        check_name(name)
+        check_caller_name(name)
     except ValueError as exc:
         raise click.BadParameter(str(exc), param_hint="NAME") from exc
     key = generate_key()
@@ -54,7 +57,7 @@ def create_api_key(name: str, scopes: tuple[str, ...], expires: timedelta | date
         if end is not None and not now < end <= now + timedelta(days=MAX_DAYS):
             raise click.BadParameter(f"must be in the future, and within {MAX_DAYS} days", param_hint="--expires")
         stored = ApiKey(hash_key(key.encode()), name, tuple(sorted(set(scopes))), now, expires=end)
-        await api_keys.create(database, stored, create_id())
+        await api_keys.create(database, stored, create_id(), operator)
 
     run_with_database(create, may_create=True)
     click.echo(key)
@@ -75,7 +78,8 @@ def list_api_keys() -> None:
 
 @api_key.command("revoke")
 @click.argument("name")
-def revoke_api_key(name: str) -> None:
+@operator_option
+def revoke_api_key(name: str, operator: str) -> None:
     """Revoke a key. Running services reject it within a second."""
     from budkavle.clock import measure_clock
     from budkavle.ids import create_id
@@ -83,6 +87,6 @@ def revoke_api_key(name: str) -> None:
 
     async def revoke(database: "Database") -> None:
         clock = await measure_clock(database)
-        await api_keys.revoke(database, name, clock.now(), create_id())
+        await api_keys.revoke(database, name, clock.now(), create_id(), operator)
 
     run_with_database(revoke)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from budkavle.commands.console import run_with_database
+from budkavle.commands.operators import operator_option
 from budkavle.documentation import list_documentation
 from domain.catalogue import ALLOWED
 from domain.errors import BudkavleError
@@ -40,7 +41,8 @@ class StillNeeded(BudkavleError):
     "--prune", is_flag=True, help="Also remove subscriptions that need removed entries, with their deliveries."
 )
 @click.option("--check", is_flag=True, help="Resolve every reference of FILE on this machine and change nothing.")
-def apply(file: Path, *, dry_run: bool, prune: bool, check: bool) -> None:
+@operator_option
+def apply(file: Path, operator: str, *, dry_run: bool, prune: bool, check: bool) -> None:
     """Replace the catalogue by that of FILE, in one transaction, and print the changes.
 
     FILE is YAML: systems, messageTypes, allowedSubscriptions and webMessageEvent. Entries that are not in FILE are
@@ -60,7 +62,7 @@ def apply(file: Path, *, dry_run: bool, prune: bool, check: bool) -> None:
         return
     wanted = read_catalogue(file)
     applied = run_with_database(
-        lambda database: apply_catalogue(database, wanted, is_dry_run=dry_run, is_pruning=prune),
+        lambda database: apply_catalogue(database, wanted, operator, is_dry_run=dry_run, is_pruning=prune),
         may_create=not dry_run,
     )
     for line in list_changes(applied):
@@ -70,7 +72,7 @@ def apply(file: Path, *, dry_run: bool, prune: bool, check: bool) -> None:
 
 
 async def apply_catalogue(
-    database: Database, wanted: Catalogue, *, is_dry_run: bool = False, is_pruning: bool = False
+    database: Database, wanted: Catalogue, operator: str, *, is_dry_run: bool = False, is_pruning: bool = False
 ) -> Applied:
     """Apply a catalogue. Raises `StillNeeded`, which is audited, if subscriptions need parts that would be removed."""
     from budkavle.clock import measure_clock
@@ -78,7 +80,9 @@ async def apply_catalogue(
     from persistence import audit, catalogue
 
     clock = await measure_clock(database)
-    call = catalogue.Apply(wanted, clock.now(), create_id(), is_dry_run=is_dry_run, is_pruning=is_pruning)
+    call = catalogue.Apply(
+        wanted, clock.now(), create_id(), is_dry_run=is_dry_run, is_pruning=is_pruning, operator=operator
+    )
     try:
         return await catalogue.apply(database, call)
     except catalogue.CatalogueInUse as exc:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from budkavle.commands.console import load_command_settings, print_line, run_with_database, write_moment
+from budkavle.commands.operators import operator_option
 from budkavle.commands.option_types import Moment
 from budkavle.documentation import list_documentation
 from domain.audit import (
@@ -108,7 +109,8 @@ def export(system: str | None) -> None:
     help="A PEM file with an Ed25519 private key, instead of BUDKAVLE_AUDIT_SEAL_KEY.",
 )
 @click.option("--new-file", is_flag=True, help="Continue in a file without seals.")
-def seal(file: Path | None, key: Path | None, *, new_file: bool) -> None:
+@operator_option
+def seal(file: Path | None, key: Path | None, operator: str, *, new_file: bool) -> None:
     """Sign the last hash of each chain, and append this seal to FILE, by default BUDKAVLE_AUDIT_SEAL_FILE.
 
     Keep a copy of FILE in a place that users of the database cannot change. `verify --seals` then detects entries that
@@ -118,17 +120,22 @@ def seal(file: Path | None, key: Path | None, *, new_file: bool) -> None:
     path, key_path = file or settings.audit_seal_file, key or settings.audit_seal_key
     if path is None or key_path is None:
         raise click.UsageError("give FILE and --key, or set BUDKAVLE_AUDIT_SEAL_FILE and BUDKAVLE_AUDIT_SEAL_KEY")
-    click.echo(run_with_database(lambda database: append_seal(database, key_path, path, is_new=new_file), settings))
+    click.echo(
+        run_with_database(lambda database: append_seal(database, key_path, path, operator, is_new=new_file), settings)
+    )
 
 
 @audit.command("start-signing")
-def start_signing() -> None:
+@operator_option
+def start_signing(operator: str) -> None:
     """Record that all entries are signed from now on, with the first key of BUDKAVLE_AUDIT_KEY.
 
     Start it once all processes have the key: `verify --signatures` then reports every later entry without a signature.
     """
     settings = load_command_settings()
-    click.echo(run_with_database(lambda database: append_signing(database, settings), settings, checks_key=False))
+    click.echo(
+        run_with_database(lambda database: append_signing(database, settings, operator), settings, checks_key=False)
+    )
 
 
 @audit.command("verify")
@@ -270,13 +277,15 @@ async def export_entries(database: Database, chain: str | None, page: int = PAGE
             print_line(json.dumps(line))
 
 
-async def append_seal(database: Database, key_path: Path, path: Path, *, is_new: bool) -> str:
+async def append_seal(database: Database, key_path: Path, path: Path, operator: str, *, is_new: bool) -> str:
     """Append a seal to a file and return a line about it."""
     from budkavle.clock import measure_clock
     from budkavle.sealing import read_private_key, seal_audit
 
     clock = await measure_clock(database)
-    written = await seal_audit(database, read_private_key(key_path), path, clock.now(), is_new=is_new)
+    written = await seal_audit(
+        database, read_private_key(key_path), path, clock.now(), is_new=is_new, operator=operator
+    )
     return f"ok: seal {written.number} of {len(written.chains)} chains"
 
 
@@ -321,7 +330,7 @@ async def verify_state(database: Database) -> None:
         raise BudkavleError("\n".join(["the audit does not match the state:", *found[:MAX_DIFFERENCES], *more]))
 
 
-async def append_signing(database: Database, settings: Settings) -> str:
+async def append_signing(database: Database, settings: Settings, operator: str) -> str:
     """Record that entries are signed from now on, and return a line about it. Raises `UsageError` without a key."""
     from budkavle.clock import measure_clock
     from budkavle.ids import create_id
@@ -330,7 +339,7 @@ async def append_signing(database: Database, settings: Settings) -> str:
     if not settings.audit_key:
         raise click.UsageError("set BUDKAVLE_AUDIT_KEY")
     clock = await measure_clock(database)
-    number = await audit_signatures.start(database, clock.now(), create_id())
+    number = await audit_signatures.start(database, clock.now(), create_id(), operator)
     return f"ok: new entries are signed, also those of the {number} present chains"
 
 

@@ -12,6 +12,7 @@ from budkavle.commands.console import print_line, run_with_database, write_momen
 from budkavle.commands.deliveries_pauses import describe_pause, pause, paused, resume
 from budkavle.commands.deliveries_receipts import DELIVERED, print_receipt, print_receipts
 from budkavle.commands.deliveries_selection import Action, Selection, run_action, select
+from budkavle.commands.operators import operator_option
 from budkavle.commands.option_types import Id, Moment
 from budkavle.documentation import list_documentation
 from domain.deliveries import DeliveryState, Obstacle, Reason
@@ -128,12 +129,14 @@ def show(delivery_id: str) -> None:
 @_SINCE
 @_REASON
 @_ALL
+@operator_option
 def replay(
     ids: tuple[str, ...],
     system: str | None,
     state: str | None,
     since: datetime | None,
     reason: str | None,
+    operator: str,
     *,
     is_all: bool,
 ) -> None:
@@ -146,7 +149,7 @@ def replay(
 
     selection = _build_selection(system, state or str(DeliveryState.PARKED), since, reason)
     _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
-    _change("replay", "replayed", stored.replay, ids, selection)
+    _change("replay", "replayed", stored.replay, ids, selection, operator)
 
 
 @deliveries.command("drop")
@@ -157,12 +160,14 @@ def replay(
 @_REASON
 @_ALL
 @click.option("--yes", is_flag=True, help="Required to drop deliveries that are not given by id.")
+@operator_option
 def drop(
     ids: tuple[str, ...],
     system: str | None,
     state: str | None,
     since: datetime | None,
     reason: str | None,
+    operator: str,
     *,
     is_all: bool,
     yes: bool,
@@ -173,7 +178,7 @@ def drop(
     _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
     if not ids and not yes:
         raise click.UsageError("this permanently drops all matching deliveries: confirm it with --yes")
-    _change("drop", "dropped", stored.drop, ids, _build_selection(system, state, since, reason))
+    _change("drop", "dropped", stored.drop, ids, _build_selection(system, state, since, reason), operator)
 
 
 async def print_list(database: Database, selection: Selection, limit: int) -> None:
@@ -220,14 +225,21 @@ def _check_what(ids: tuple[str, ...], *, is_all: bool, is_narrowed: bool) -> Non
         raise click.UsageError("give delivery ids, a filter, or --all")
 
 
-def _change(name: str, participle: str, change: ChangeDeliveries, ids: tuple[str, ...], selection: Selection) -> None:
+def _change(
+    name: str,
+    participle: str,
+    change: ChangeDeliveries,
+    ids: tuple[str, ...],
+    selection: Selection,
+    operator: str,
+) -> None:
     from budkavle.clock import measure_clock
     from budkavle.ids import create_id
     from persistence import deliveries as stored
 
     async def work(database: Database) -> tuple[int, list[str], dict[str, NotReplayed]]:
         clock = await measure_clock(database)
-        action = Action(name, participle, clock.now, create_id(), change)
+        action = Action(name, participle, clock.now, create_id(), change, operator)
         changed, unchanged = await run_action(database, action, list(dict.fromkeys(ids)) or selection)
         return changed, unchanged, await stored.list_not_replayed(database, unchanged, clock.now()) if ids else {}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from budkavle.commands.console import print_line, run_with_database, write_moment
-from budkavle.commands.operators import get_operator
+from budkavle.commands.operators import operator_option
 from budkavle.commands.option_types import End, Id, SubscriptionIdentity
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ _SUBSCRIPTION = click.option(
     help="The pause ends at this time, or after 90s, 30m, 2h or 3d; without an offset, Copenhagen time applies. By "
     "default it ends with `deliveries resume`.",
 )
-def pause(system: str, subscription: Identity | None, until: datetime | timedelta | None) -> None:
+@operator_option
+def pause(system: str, subscription: Identity | None, until: datetime | timedelta | None, operator: str) -> None:
     """Pause deliveries to a system or to one subscription: none is attempted or lost until the pause ends.
 
     Attempts that have begun may still end. A second command changes the end of the pause.
@@ -47,7 +48,7 @@ def pause(system: str, subscription: Identity | None, until: datetime | timedelt
     from persistence import delivery_pauses
 
     async def work(database: Database) -> DeliveryPause:
-        command = await _build_command(database, system, subscription)
+        command = await _build_command(database, system, subscription, operator)
         end = command.now + until if isinstance(until, timedelta) else until
         if end is not None and end <= command.now:
             raise click.UsageError(f"--until must be after the current time, {write_moment(command.now)}")
@@ -59,12 +60,13 @@ def pause(system: str, subscription: Identity | None, until: datetime | timedelt
 @click.command("resume")
 @_SYSTEM
 @_SUBSCRIPTION
-def resume(system: str, subscription: Identity | None) -> None:
+@operator_option
+def resume(system: str, subscription: Identity | None, operator: str) -> None:
     """End a pause, and wake the workers. Other pauses of the system remain and are printed."""
     from persistence import delivery_pauses
 
     async def work(database: Database) -> list[DeliveryPause]:
-        command = await _build_command(database, system, subscription)
+        command = await _build_command(database, system, subscription, operator)
         remaining = await delivery_pauses.resume(database, command)
         await database.wake_workers()
         return remaining
@@ -98,13 +100,13 @@ def describe_pause(pause: DeliveryPause | None) -> dict[str, Any]:
     return {"pausedSince": write_moment(pause.since), "pausedUntil": until, "pausedBy": pause.operator}
 
 
-async def _build_command(database: Database, system_id: str, identity: Identity | None) -> Command:
+async def _build_command(database: Database, system_id: str, identity: Identity | None, operator: str) -> Command:
     from budkavle.clock import measure_clock
     from budkavle.ids import create_id
     from persistence.delivery_pauses import Command
 
     clock = await measure_clock(database)
-    return Command(system_id, identity, get_operator(), clock.now(), create_id(), create_id())
+    return Command(system_id, identity, operator, clock.now(), create_id(), create_id())
 
 
 def _render_json(pause: DeliveryPause) -> str:

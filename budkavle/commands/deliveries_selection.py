@@ -55,7 +55,7 @@ class Selection:
 class Action:
     """An operation on deliveries: its name, the participle for changed deliveries, and the function that changes them.
 
-    `request_id` identifies this run in the audit log.
+    `request_id` identifies this run in the audit log, and `operator` is who ordered it.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Action:
     now: Callable[[], datetime]
     request_id: str
     change: ChangeDeliveries
+    operator: str
 
 
 async def select(database: Database, selection: Selection) -> AsyncIterator[list[QueuedDelivery]]:
@@ -118,8 +119,7 @@ async def _record(database: Database, action: Action, done: Counter[str]) -> Non
             kind="call",
             time=action.now(),
             operation=f"deliveries {action.name}",
-            # Commands do not authenticate: any person with access to this database may run them.
-            caller="-",
+            caller=action.operator,
             outcome="changed",
             request_id=action.request_id,
             detail={"deliveries": number},

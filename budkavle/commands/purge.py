@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from budkavle.commands.console import load_command_settings, print_line, run_with_database
-from budkavle.commands.operators import get_operator
+from budkavle.commands.operators import operator_option
 from budkavle.documentation import list_documentation
 
 if TYPE_CHECKING:
@@ -20,15 +20,14 @@ if TYPE_CHECKING:
 
 @click.command(epilog=list_documentation("how-to/remove-data.md"))
 @click.option("--dry-run", is_flag=True, help="Only print how much would be removed.")
-@click.option("--by", metavar="NAME", help="Your name for the audit log, instead of the user of the operating system.")
-def purge(by: str | None, *, dry_run: bool) -> None:
+@operator_option
+def purge(operator: str, *, dry_run: bool) -> None:
     """Remove data that is older than the settings say, and print the number of each kind, one line of JSON each.
 
     Workers and servers do the same regularly. Messages in doubt, and deliveries that wait or are under way, are kept.
     """
     settings = load_command_settings()
     rules = settings.build_retention_rules()
-    operator = get_operator(by)
 
     async def work(database: Database) -> Counter[RetentionRule]:
         from budkavle import retention

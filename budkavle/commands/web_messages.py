@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from budkavle.commands.console import load_command_settings, print_line, run_with_database, write_moment
-from budkavle.commands.operators import get_operator
+from budkavle.commands.operators import operator_option
 from budkavle.commands.option_types import Id
 from budkavle.commands.web_messages_deletion import delete
 from budkavle.documentation import list_documentation
@@ -100,11 +100,11 @@ def show(message_id: str, *, content: bool) -> None:
     help="With --published: the messageID of the message in Open-E.",
 )
 @click.option("--all", "is_all", is_flag=True, help="Ask Open-E now about all messages in doubt.")
-@click.option("--by", metavar="NAME", help="Your name for the audit log, instead of the user of the operating system.")
+@operator_option
 def settle(
     message_id: str | None,
     open_e_id: int | None,
-    by: str | None,
+    operator: str,
     *,
     published: bool,
     not_published: bool,
@@ -123,7 +123,6 @@ def settle(
     from budkavle.commands import web_messages_settling as settling
 
     settings = load_command_settings()
-    operator = get_operator(by)
 
     async def work(database: Database) -> bool:
         from budkavle.clock import measure_clock

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from budkavle.commands.console import print_line, run_with_database, write_moment
-from budkavle.commands.operators import get_operator
+from budkavle.commands.operators import operator_option
 from budkavle.commands.option_types import Id, Moment
 from domain.audit import WEB_MESSAGES, AuditEntry
 from domain.errors import NotFound
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     help="Only messages of this Open-E instance.",
 )
 @click.option("--yes", is_flag=True, help="Delete messages that are not given by id. Without it, only count them.")
-@click.option("--by", metavar="NAME", help="Your name for the audit log, instead of the user of the operating system.")
+@operator_option
 def delete(
     ids: tuple[str, ...],
     before: datetime | None,
     state: str | None,
     instance: str | None,
-    by: str | None,
+    operator: str,
     *,
     yes: bool,
 ) -> None:
@@ -52,7 +52,6 @@ def delete(
     """
     if bool(ids) == any((before, state, instance)):
         raise click.UsageError("give ids, or at least one of --before, --state and --instance")
-    operator = get_operator(by)
     if ids:
         missing = run_with_database(lambda database: delete_by_ids(database, ids, operator))
         print_line(f"{len(ids) - len(missing)} deleted, {len(missing)} unchanged")

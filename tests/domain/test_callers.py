@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.callers import ANONYMOUS, Caller, CallerKind, parse_scope
+from domain.callers import ANONYMOUS, Caller, CallerKind, check_caller_name, parse_scope
 
 
 def build_caller(*scopes: str) -> Caller:
@@ -119,3 +119,17 @@ def test_parse_scope_raises_only_value_errors(text: str) -> None:
             assert parse_scope(candidate) == {candidate}
         except ValueError:
             continue
+
+
+@pytest.mark.parametrize("name", ["case-system", "a:b", "åke 'quoted'", "https://issuer.example", "SHA256"])
+def test_check_caller_name_accepts_names(name: str) -> None:
+    check_caller_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", "a\nb", "\x00", "https://issuer.example#client", "#", "sha256:ab", "ip:192.0.2.1", "-", "*", "a%23b"],
+)
+def test_check_caller_name_rejects_names_of_other_callers_and_blank_ones(name: str) -> None:
+    with pytest.raises(ValueError, match="must not"):
+        check_caller_name(name)

@@ -1,5 +1,6 @@
 """`budkavle deliveries`: list undelivered deliveries, replay them and drop them."""
 
+import getpass
 import json
 from collections import Counter
 from datetime import datetime, timedelta
@@ -78,7 +79,9 @@ def read_audit(url: str, invoke: Invoke) -> list[tuple[str, str, int]]:
     assert invoke(url, "audit", "verify").exit_code == 0
     lines = map(json.loads, invoke(url, "audit", "list").stdout.splitlines())
     entries = [line for line in lines if line["operation"].startswith("deliveries ")]
-    assert all((line["kind"], line["outcome"], line["caller"]) == ("call", "changed", "-") for line in entries)
+    assert all(
+        (line["kind"], line["outcome"], line["caller"]) == ("call", "changed", getpass.getuser()) for line in entries
+    )
     assert len({line["requestId"] for line in entries}) <= 1
     return [(line["chain"], line["operation"], line["detail"]["deliveries"]) for line in entries]
 

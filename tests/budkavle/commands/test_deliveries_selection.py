@@ -28,7 +28,7 @@ def many(database_url: str) -> str:
 
 
 def build_action(do: Any) -> Action:
-    return Action("drop", "dropped", lambda: NOW, "request", do)
+    return Action("drop", "dropped", lambda: NOW, "request", do, "asa")
 
 
 def read_audit_entries(url: str) -> list[AuditEntry]:

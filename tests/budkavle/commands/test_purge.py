@@ -82,7 +82,7 @@ def count(url: str) -> dict[str, int]:
 
 
 def test_purge_removes_old_data_and_records_numbers(filled: str, invoke: Invoke) -> None:
-    result = invoke(filled, "purge", "--by", "Åsa", **SETTINGS)
+    result = invoke(filled, "purge", "--as", "Åsa", **SETTINGS)
     assert (result.exit_code, result.stderr) == (0, "")
     assert read_kinds(result.stdout, "removed") == REMOVED
     remaining = count(filled)

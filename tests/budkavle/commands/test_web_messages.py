@@ -239,7 +239,7 @@ def test_messages_show_shows_a_published_message(database_url: str, invoke: Invo
 def test_messages_settle_published_makes_a_message_readable(database_url: str, invoke: Invoke) -> None:
     message_id = put_in_doubt(database_url, to_case(), key=KEY)
     result = invoke(
-        database_url, "messages", "settle", message_id, "--published", "--open-e-id", "12", "--by", "Åsa Ek"
+        database_url, "messages", "settle", message_id, "--published", "--open-e-id", "12", "--as", "Åsa Ek"
     )
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == f"{message_id}: published; callers can read it now\n"

@@ -51,7 +51,7 @@ def list_entries(url: str) -> list[tuple[str, str, str, dict[str, Any]]]:
 
 
 def test_messages_delete_deletes_by_ids(filled: str, invoke: Invoke) -> None:
-    result = invoke(filled, "messages", "delete", STORED, PUBLISHED, "--by", "Åsa")
+    result = invoke(filled, "messages", "delete", STORED, PUBLISHED, "--as", "Åsa")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "2 deleted, 0 unchanged\n", "")
     assert count_messages(filled) == 2
     case = {"flowInstanceId": 7}
@@ -82,7 +82,7 @@ def test_messages_delete_keeps_what_is_in_doubt(filled: str, invoke: Invoke, mes
 def test_messages_delete_deletes_what_matches(
     filled: str, invoke: Invoke, options: tuple[str, ...], detail: dict[str, Any], number: int
 ) -> None:
-    result = invoke(filled, "messages", "delete", *options, "--yes", "--by", "Åsa")
+    result = invoke(filled, "messages", "delete", *options, "--yes", "--as", "Åsa")
     assert (result.exit_code, result.stdout, result.stderr) == (0, f"{number} deleted\n", "")
     assert count_messages(filled) == 4 - number
     before = {"before": f"{options[1]}T00:00:00.000+01:00"}
