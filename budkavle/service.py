@@ -22,6 +22,7 @@ from budkavle.specs import find_spec_dir
 from delivery.worker import Worker
 from domain.api_keys import ApiKey
 from domain.tracing import Tracer
+from handlers.api_keys import KeyRecords
 from handlers.application import create_application
 from handlers.contracts import CONTRACTS, WEB_MESSAGES
 from handlers.idempotency_keys import ExpiredKeys
@@ -74,6 +75,7 @@ def create_service(
         on_readable=partial(wake_worker, is_certain=False),
     )
     issuers = issuers or Issuers(settings, clock)
+    key_records = KeyRecords(store, now=clock, new_id=create_id)
     read_interval = timedelta(minutes=settings.audit_read_minutes)
     read_tally = ReadTally(store, now=clock, interval=read_interval) if read_interval else None
     services = Services(
@@ -98,15 +100,18 @@ def create_service(
 
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
-        pruning = asyncio.create_task(ExpiredKeys(store, lifetime=services.key_lifetime, now=clock).run_forever())
+        expired_keys = ExpiredKeys(store, lifetime=services.key_lifetime, now=clock)
+        regular = [asyncio.create_task(each.run_forever()) for each in (expired_keys, key_records)]
         if WEB_MESSAGES in contracts:
             settler.start()
         issuers.start_fetches()
         yield
         issuers.stop_fetches()
         await settler.close()
-        pruning.cancel()
-        await asyncio.wait([pruning])
+        for task in regular:
+            task.cancel()
+        await asyncio.wait(regular)
+        await key_records.close()
         await outcomes.close()
         await services.refusals.close()
         if read_tally is not None:
@@ -119,7 +124,7 @@ def create_service(
     return create_application(
         find_spec_dir(),
         services,
-        ApiKeys(store, clock, extra_keys),
+        ApiKeys(store, clock, extra_keys, key_records.note_use),
         trusted_proxies=settings.trusted_proxies,
         lifespan=lifespan,
         contracts=contracts,

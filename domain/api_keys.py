@@ -19,6 +19,8 @@ class ApiKey:
     created: datetime
     revoked: datetime | None = None
     expires: datetime | None = None
+    last_used: datetime | None = None
+    """Accurate to about an hour."""
 
     def is_expired(self, now: datetime) -> bool:
         """Return whether the key has expired."""

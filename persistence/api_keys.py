@@ -1,8 +1,8 @@
-"""Store API keys and find them by hash. The audit records which were created and revoked."""
+"""Store API keys and find them by hash. The audit records which were created and revoked, and which expired."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -13,7 +13,10 @@ from domain.errors import Conflict, NotFound
 from persistence import audit
 from persistence.database import Database
 from persistence.tables import api_keys as table
-from persistence.work import short_read, short_write
+from persistence.work import bulk_write, short_read, short_write
+
+USE_RESOLUTION = timedelta(hours=1)
+"""Minimum time between two stored uses of a key."""
 
 
 async def create(database: Database, key: ApiKey, request_id: str = "-", operator: str = NO_CALLER) -> None:
@@ -44,6 +47,18 @@ async def revoke(
 async def record_first(database: Database, now: datetime, request_id: str) -> None:
     """Record the keys of versions that recorded none, if no key has been recorded yet."""
     await database.write(_record_first, now, request_id)
+
+
+async def record_uses(database: Database, uses: Mapping[str, datetime]) -> None:
+    """Store when keys were used, by hash. A use that is at most `USE_RESOLUTION` after the stored one is ignored."""
+    await database.write(_record_uses, uses)
+
+
+async def record_expired(database: Database, now: datetime, request_id: str) -> int:
+    """Record in the audit each key that has expired and was not revoked, once. Return their number."""
+    if not await database.read(_has_unrecorded, now):
+        return 0
+    return await database.write(_record_expired, now, request_id)
 
 
 _FIND = table.select().where(table.c.key_hash == sa.bindparam("key_hash"), table.c.revoked.is_(None))
@@ -99,6 +114,45 @@ def _record_first(connection: sa.Connection, now: datetime, request_id: str) -> 
         _lock_chain(connection, now, request_id)
 
 
+_RECORD_USE = (
+    table.update()
+    .where(
+        table.c.key_hash == sa.bindparam("used_hash"),
+        sa.or_(table.c.last_used.is_(None), table.c.last_used < sa.bindparam("before", type_=table.c.last_used.type)),
+    )
+    .values(last_used=sa.bindparam("used"))
+)
+
+
+@bulk_write
+def _record_uses(connection: sa.Connection, uses: Mapping[str, datetime]) -> None:
+    # In one order, so that two processes cannot lock each other's rows.
+    connection.execute(
+        _RECORD_USE,
+        [{"used_hash": each, "used": uses[each], "before": uses[each] - USE_RESOLUTION} for each in sorted(uses)],
+    )
+
+
+def _is_unrecorded(now: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.expires <= now, table.c.revoked.is_(None), table.c.expiry_recorded.is_(None))
+
+
+@short_read
+def _has_unrecorded(connection: sa.Connection, now: datetime) -> bool:
+    return connection.execute(sa.select(sa.literal(1)).where(_is_unrecorded(now)).limit(1)).first() is not None
+
+
+@short_write
+def _record_expired(connection: sa.Connection, now: datetime, request_id: str) -> int:
+    head = _lock_chain(connection, now, request_id)
+    statement = table.update().where(_is_unrecorded(now)).values(expiry_recorded=now)
+    expired = [_to_api_key(row) for row in connection.execute(statement.returning(table)).mappings()]
+    if expired:
+        # Otherwise another process has recorded them.
+        _append(connection, head, _Recorded("expired", expired, now, request_id))
+    return len(expired)
+
+
 @dataclass(frozen=True, slots=True)
 class _Recorded:
     """The keys of an entry of the audit, and what happened to them."""
@@ -121,8 +175,8 @@ def _lock_chain(connection: sa.Connection, now: datetime, request_id: str) -> Ch
 
 
 def _append(connection: sa.Connection, head: ChainHead, recorded: _Recorded) -> None:
-    # Only keys that are revoked have another effect than that they are in use from now on.
-    member = "revoked" if recorded.outcome == "revoked" else "created"
+    # Keys that are revoked or expired are not in use from now on; all others are.
+    member = recorded.outcome if recorded.outcome in {"revoked", "expired"} else "created"
     entry = AuditEntry(
         chain=API_KEYS,
         kind="change",
@@ -144,4 +198,5 @@ def _to_api_key(row: sa.RowMapping) -> ApiKey:
         created=row["created"],
         revoked=row["revoked"],
         expires=row["expires"],
+        last_used=row["last_used"],
     )

@@ -192,6 +192,10 @@ api_keys = sa.Table(
     sa.Column("created", UtcDateTime, nullable=False),
     sa.Column("revoked", UtcDateTime),
     sa.Column("expires", UtcDateTime),
+    # Accurate to about an hour, since no request writes it.
+    sa.Column("last_used", UtcDateTime),
+    # When the audit recorded that the key had expired.
+    sa.Column("expiry_recorded", UtcDateTime),
     sa.Index(
         "uq_api_keys_name_in_use",
         "name",

@@ -70,7 +70,7 @@ def list_api_keys() -> None:
 
     for key in run_with_database(api_keys.list_all):
         line = {"name": key.name, "scopes": key.scopes, "created": write_moment(key.created)}
-        for field, moment in (("expires", key.expires), ("revoked", key.revoked)):
+        for field, moment in (("expires", key.expires), ("lastUsed", key.last_used), ("revoked", key.revoked)):
             if moment is not None:
                 line[field] = write_moment(moment)
         click.echo(json.dumps(line, ensure_ascii=False))

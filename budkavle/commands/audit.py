@@ -79,7 +79,7 @@ def audit() -> None:
 @click.option(
     "--system",
     type=_Chain(),
-    help=f"Only of this system; {CATALOGUE!r}: changes of the catalogue; {API_KEYS!r}: keys created and revoked; "
+    help=f"Only of this system; {CATALOGUE!r}: changes of the catalogue; {API_KEYS!r}: keys created, revoked and expired; "
     f"{WEB_MESSAGES!r}: messages deleted or in doubt; {READS!r}: reads of messages; "
     f"{RECEIPTS!r}: sealed receipts; {RETENTION!r}: what was removed by age; "
     f"{SEALS!r}: seals; {SIGNING!r}: when signing began; "

@@ -43,8 +43,16 @@ _KEY_NEEDED = "A valid key in the header apikey is needed"
 class ApiKeys:
     """Finds the callers of API keys by the hash of the key, with a cache of one second."""
 
-    def __init__(self, database: Database, now: Callable[[], datetime], extra_keys: Sequence[ApiKey] = ()) -> None:
+    def __init__(
+        self,
+        database: Database,
+        now: Callable[[], datetime],
+        extra_keys: Sequence[ApiKey] = (),
+        note_use: Callable[[str], None] | None = None,
+    ) -> None:
+        """`note_use` receives the hash of each valid stored key that is looked up: about once a second while in use."""
         self._database = database
+        self._note_use = note_use
         self._now = now
         self._extra = {key.key_hash: key.build_caller() for key in extra_keys}
         self._cache: dict[str, tuple[float, Caller | RefusalReason]] = {}
@@ -77,6 +85,8 @@ class ApiKeys:
             found = RefusalReason.EXPIRED_KEY
         else:
             found = stored.build_caller()
+            if self._note_use is not None:
+                self._note_use(key_hash)
         if len(self._cache) >= MAX_CACHED:
             self._cache.clear()
         self._cache[key_hash] = (begun + CACHE_SECONDS, found)

@@ -2,19 +2,23 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from domain.api_keys import ApiKey, generate_key, hash_key
+from domain.audit import API_KEYS, NO_CALLER
+from domain.audit_state import describe_key
 from domain.errors import Conflict, NotFound
-from persistence import api_keys, audit
+from persistence import api_keys, audit, audit_state
+from persistence.api_keys import USE_RESOLUTION
 from persistence.database import Database
 from tests.factories import NOW
 
 pytestmark = pytest.mark.anyio
 
 LATER = NOW + timedelta(seconds=1)
+MOMENT = timedelta(milliseconds=1)
 
 
 def build_api_key(name: str = "caller", *scopes: str) -> ApiKey:
@@ -100,3 +104,39 @@ async def test_chain_of_keys_is_created_with_its_first_entry(database: Database)
         await api_keys.revoke(database, "caller", NOW)
     await api_keys.record_first(database, NOW, "-")
     assert await audit.verify(database) == ({}, None)
+
+
+async def test_record_uses_stores_at_most_one_use_in_an_hour(database: Database) -> None:
+    keys = [build_api_key("a"), build_api_key("b"), build_api_key("c")]
+    for key in keys:
+        await api_keys.create(database, key)
+    first, second, _ = (key.key_hash for key in keys)
+
+    async def list_uses() -> list[datetime | None]:
+        return [key.last_used for key in await api_keys.list_all(database)]
+
+    assert await list_uses() == [None, None, None]
+    await api_keys.record_uses(database, {first: LATER, second: NOW, hash_key(b"unknown"): NOW})
+    assert await list_uses() == [LATER, NOW, None]
+    await api_keys.record_uses(database, {first: LATER + USE_RESOLUTION, second: NOW + USE_RESOLUTION + MOMENT})
+    assert await list_uses() == [LATER, NOW + USE_RESOLUTION + MOMENT, None]
+    await api_keys.record_uses(database, {second: NOW})
+    assert await list_uses() == [LATER, NOW + USE_RESOLUTION + MOMENT, None]
+
+
+async def test_expiry_is_recorded_once_although_processes_do_so_at_once(database: Database) -> None:
+    expiring = replace(build_api_key("expiring"), expires=LATER)
+    revoked = replace(build_api_key("revoked"), expires=LATER)
+    for key in (expiring, revoked, replace(build_api_key("later"), expires=LATER + MOMENT), build_api_key("endless")):
+        await api_keys.create(database, key)
+    await api_keys.revoke(database, "revoked", NOW)
+    assert await api_keys.record_expired(database, LATER - MOMENT, "early") == 0
+    numbers = await asyncio.gather(*(api_keys.record_expired(database, LATER, "expiry") for _ in range(5)))
+    assert sorted(numbers) == [0, 0, 0, 0, 1]
+    entries = [each.entry for _, each in await audit.list_page(database, after=0, limit=100, chain=API_KEYS)]
+    (entry,) = (each for each in entries if each.outcome == "expired")
+    assert (entry.caller, entry.time, entry.request_id) == (NO_CALLER, LATER, "expiry")
+    assert entry.detail == {"expired": [describe_key(expiring)]}
+    # The expired key keeps its name until it is revoked.
+    await api_keys.revoke(database, "expiring", LATER)
+    assert await audit_state.list_differences(database) == []

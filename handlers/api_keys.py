@@ -1,0 +1,61 @@
+"""Record in the background when API keys were last used, and which of them expired."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from domain.errors import StorageFailed
+from persistence import api_keys
+from persistence.database import Database
+
+INTERVAL_SECONDS = 60
+
+log = structlog.get_logger("budkavle.audit")
+
+
+class KeyRecords:
+    """The uses of API keys in one process. Requests only note them, and few of these are written."""
+
+    def __init__(self, database: Database, *, now: Callable[[], datetime], new_id: Callable[[], str]) -> None:
+        self._database = database
+        self._now = now
+        self._new_id = new_id
+        self._noted: dict[str, datetime] = {}
+        self._written: dict[str, datetime] = {}
+
+    def note_use(self, key_hash: str) -> None:
+        """Remember that a key was used now."""
+        self._noted[key_hash] = self._now()
+
+    async def run_once(self) -> None:
+        """Store the uses of keys whose last stored use is older, and audit the expired keys. Raises `StorageFailed`."""
+        noted, now = dict(self._noted), self._now()
+        self._written = {each: used for each, used in self._written.items() if used > now - api_keys.USE_RESOLUTION}
+        uses = {each: used for each, used in noted.items() if each not in self._written}
+        if uses:
+            await api_keys.record_uses(self._database, uses)
+            self._written |= uses
+        # Keep what was noted meanwhile.
+        self._noted = {each: used for each, used in self._noted.items() if noted.get(each) != used}
+        await api_keys.record_expired(self._database, now, self._new_id())
+
+    async def run_forever(self) -> None:
+        """Record every `INTERVAL_SECONDS`. Failures are logged."""
+        while True:
+            await self._run_or_log()
+            await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def close(self) -> None:
+        """Record what was noted since the last run."""
+        await self._run_or_log()
+
+    async def _run_or_log(self) -> None:
+        try:
+            await self.run_once()
+        except StorageFailed as exc:
+            log.warning("api_keys_not_recorded", reason=exc.reason, detail=exc.explanation or None)
+        except Exception:
+            # The next run must happen all the same.
+            log.exception("api_keys_record_failed")
