@@ -7,6 +7,7 @@ from typing import Any
 
 from domain.api_keys import ApiKey
 from domain.catalogue import Catalogue, Item, list_parts
+from domain.delivery_pauses import DeliveryPause
 from domain.subscriptions import Identity, Subscription
 
 CHANGED = "changed"
@@ -21,6 +22,7 @@ class RecordedChange:
     kind: str
     request_id: str
     detail: Mapping[str, Any]
+    caller: str = ""
 
 
 def describe_key(key: ApiKey) -> dict[str, Any]:
@@ -88,9 +90,40 @@ def compare_keys(entries: Iterable[RecordedChange], stored: Iterable[ApiKey]) ->
     return _compare(recorded, in_use, lambda name: f"API key {(in_use.get(name) or recorded[name])['name']!r}")
 
 
+def compare_pauses(entries: Iterable[RecordedChange], stored: Iterable[DeliveryPause], now: datetime) -> list[str]:
+    """Return the differences between the pauses of a system that are in force and the commands in its chain.
+
+    A pause that ends by itself has no entry at its end, and may be stored for a while afterwards.
+    """
+    recorded: dict[Identity | None, tuple[datetime | None, str]] = {}
+    for entry in entries:
+        subscription = entry.detail["subscription"]
+        identity = None if subscription is None else Identity(*subscription)
+        recorded.pop(identity, None)
+        if "until" in entry.detail:
+            until = entry.detail["until"]
+            recorded[identity] = None if until is None else datetime.fromisoformat(until), entry.caller
+    pauses = {each.identity: (each.until and _truncate(each.until), each.operator) for each in stored}
+    recorded, pauses = (
+        {identity: pause for identity, pause in each.items() if pause[0] is None or pause[0] > now}
+        for each in (recorded, pauses)
+    )
+    return _compare(recorded, pauses, _describe_pause)
+
+
+def _truncate(time: datetime) -> datetime:
+    """Return the time with the precision of the audit."""
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def _describe_pause(identity: Identity | None) -> str:
+    return "the pause" if identity is None else f"the pause of subscription {'/'.join(map(str, identity))}"
+
+
 def _compare(recorded: Mapping[Any, Any], stored: Mapping[Any, Any], describe: Any) -> list[str]:
     found = []
-    for key in sorted({*recorded, *stored}):
+    # The key of the pause of a whole system is None.
+    for key in sorted({*recorded, *stored}, key=lambda key: key or ()):
         if key not in recorded:
             found.append(f"{describe(key)} is not in the audit")
         elif key not in stored:

@@ -18,6 +18,9 @@ from persistence.tables import delivery_pauses as table
 from persistence.tables import subscriptions, systems
 from persistence.work import short_read, short_write
 
+PAUSE, RESUME = "deliveries pause", "deliveries resume"
+"""The operations of the commands in the audit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -54,7 +57,7 @@ async def resume(database: Database, command: Command) -> list[DeliveryPause]:
 
 async def list_pauses(database: Database, now: datetime, system_id: str | None = None) -> list[DeliveryPause]:
     """Return the pauses that are in force, by system and subscription."""
-    return await database.read(_list, now, system_id)
+    return await database.read(list_in_force, now, system_id)
 
 
 async def remove_ended(database: Database, now: datetime, new_id: NewId | None = None) -> list[DeliveryPause]:
@@ -97,7 +100,7 @@ def _pause(connection: sa.Connection, command: Command, until: datetime | None) 
         },
     )
     detail = {"until": None if until is None else until.isoformat(timespec="milliseconds")}
-    audit.append(connection, command.system_id, head, [_build_entry(command, "deliveries pause", detail)])
+    audit.append(connection, command.system_id, head, [_build_entry(command, PAUSE, detail)])
     event = _build_event(OperatorEventType.PAUSED, ordered, command.now, command.event_id)
     operator_events.store(connection, [event])
     return ordered
@@ -111,14 +114,15 @@ def _resume(connection: sa.Connection, command: Command) -> list[DeliveryPause]:
     if not ended:
         # Roll back: a chain without entries would be invalid.
         raise NotFound(f"{_describe(command)} is not paused")
-    audit.append(connection, command.system_id, head, [_build_entry(command, "deliveries resume", {})])
+    audit.append(connection, command.system_id, head, [_build_entry(command, RESUME, {})])
     event = _build_event(OperatorEventType.RESUMED, ended[0], command.now, command.event_id)
     operator_events.store(connection, [event])
-    return _list(connection, command.now, command.system_id)
+    return list_in_force(connection, command.now, command.system_id)
 
 
 @short_read
-def _list(connection: sa.Connection, now: datetime, system_id: str | None) -> list[DeliveryPause]:
+def list_in_force(connection: sa.Connection, now: datetime, system_id: str | None) -> list[DeliveryPause]:
+    """Do the work of `list_pauses`."""
     select = table.select().where(is_in_force(table, now)).order_by(*_ORDER)
     if system_id is not None:
         select = select.where(table.c.system_id == system_id)

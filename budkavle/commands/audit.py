@@ -79,8 +79,8 @@ def audit() -> None:
 @click.option(
     "--system",
     type=_Chain(),
-    help=f"Only of this system; {CATALOGUE!r}: changes of the catalogue; {API_KEYS!r}: keys created, revoked and expired; "
-    f"{WEB_MESSAGES!r}: messages deleted or in doubt; {READS!r}: reads of messages; "
+    help=f"Only of this system; {CATALOGUE!r}: changes of the catalogue; {API_KEYS!r}: keys created, revoked and "
+    f"expired; {WEB_MESSAGES!r}: messages deleted or in doubt; {READS!r}: reads of messages; "
     f"{RECEIPTS!r}: sealed receipts; {RETENTION!r}: what was removed by age; "
     f"{SEALS!r}: seals; {SIGNING!r}: when signing began; "
     f"{NO_SYSTEM!r}: calls refused or without a system.",
@@ -153,7 +153,7 @@ def start_signing(operator: str) -> None:
 @click.option(
     "--state",
     is_flag=True,
-    help="Also compare the catalogue, subscriptions and API keys with the changes in the audit.",
+    help="Also compare the catalogue, subscriptions, pauses and API keys with the changes in the audit.",
 )
 @click.option(
     "--signatures", is_flag=True, help="Also verify the signatures of entries, with the keys of BUDKAVLE_AUDIT_KEY."
@@ -322,9 +322,10 @@ async def verify_entries(
 
 async def verify_state(database: Database) -> None:
     """Raise an error with the differences between what is stored and what the audit says, unless there are none."""
+    from budkavle.clock import measure_clock
     from persistence import audit_state
 
-    found = await audit_state.list_differences(database)
+    found = await audit_state.list_differences(database, (await measure_clock(database)).now())
     if found:
         more = [f"and {len(found) - MAX_DIFFERENCES} more"] if len(found) > MAX_DIFFERENCES else []
         raise BudkavleError("\n".join(["the audit does not match the state:", *found[:MAX_DIFFERENCES], *more]))

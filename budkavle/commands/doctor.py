@@ -25,9 +25,9 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red", "skipped": "br
 def doctor(*, as_json: bool) -> None:
     """Check the installation, and say what to do about each problem. It changes nothing.
 
-    Settings, database, migrations, clock, queue, messages in doubt, receivers, both Open-E, secrets, certificates,
-    issuers and limits of the machine are checked concurrently, within ten seconds. Run it where the service or a worker
-    runs, as the same user and with the same environment. Exit code: 0 if there is no problem, 1 if there is one.
+    Settings, database, migrations, clock, queue, messages in doubt, audit, receivers, both Open-E, secrets,
+    certificates, issuers and limits of the machine are checked concurrently, within ten seconds. Run it where the
+    service or a worker runs, as the same user and with the same environment. Exit code: 0 if there is no problem, 1 if there is one.
     """
     import asyncio
 

@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+from budkavle.audit_keys import read_signers
 from budkavle.clock import MAX_DIFFERENCE, SLOWEST_SECONDS, read_machine_clock
 from budkavle.doctor.findings import CheckSkipped, Findings
-from budkavle.settings import Settings
+from budkavle.settings import Settings, SettingsUnusable
 from domain.catalogue import Catalogue
 from domain.deliveries import DeliveryState
 from domain.errors import BudkavleError
 from handlers.metrics import count_in_doubt
-from persistence import catalogue
+from persistence import audit_signatures, catalogue
 from persistence.database import Database, DatabaseUnusable
 from persistence.queue.depth import count_blocked, list_depths
 
@@ -152,6 +153,27 @@ class DatabaseChecks:
             findings.add_problem(text, "search the log for read_back_failed; 'budkavle messages list' shows them")
         else:
             findings.add_ok(text)
+
+    async def check_audit(self, findings: Findings) -> None:
+        """Check that this process can sign entries of the audit if they must be signed."""
+        await self._wait_for_tables()
+        try:
+            signers = read_signers(self._settings)
+        except SettingsUnusable as exc:
+            raise CheckSkipped("BUDKAVLE_AUDIT_KEY cannot be used") from exc
+        is_signed, signing = await audit_signatures.find_signing(self._database, signers)
+        if is_signed and signing is None:
+            findings.add_problem(
+                "the entries of the audit are signed, and BUDKAVLE_AUDIT_KEY has none of their keys",
+                "set it as for the other processes: none starts or writes without it",
+            )
+        elif signers and not is_signed:
+            findings.add_warning(
+                "BUDKAVLE_AUDIT_KEY is set, and entries without a signature are not reported",
+                "run 'budkavle audit start-signing' once all processes have the key",
+            )
+        else:
+            findings.add_ok("entries are signed" if is_signed else "entries need no signatures")
 
     async def _ask(self) -> None:
         """Raise the error of a database that does not answer. Concurrent checks share one attempt."""

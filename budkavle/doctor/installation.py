@@ -24,7 +24,7 @@ from persistence.waits import Waits
 DATABASE_SECONDS = 3.0
 """Timeout of each wait for the database."""
 
-NEED_DATABASE = ("migrations", "clock", "queue", "messages", "receivers")
+NEED_DATABASE = ("migrations", "clock", "queue", "messages", "audit", "receivers")
 
 
 async def check_installation() -> list[Finding]:
@@ -67,6 +67,7 @@ def _list_database_checks(settings: Settings, database: Database) -> dict[str, C
         "clock": checks.check_clock,
         "queue": checks.check_queue,
         "messages": checks.check_messages,
+        "audit": checks.check_audit,
         "receivers": partial(_check_receivers, checks=checks),
     }
 

@@ -15,7 +15,7 @@ MIN_KEY_BYTES = 24
 
 
 def check_setting_secrets(findings: Findings, settings: Settings) -> None:
-    """Check the accounts for Open-E, the key of the seals, and the secret of operator events."""
+    """Check the accounts for Open-E, the keys of the audit and of its seals, and the secret of operator events."""
     for instance, account in settings.build_accounts().items():
         variable = f"BUDKAVLE_OPEN_E_{instance.name}"
         if bool(account.username) != bool(account.password):
@@ -27,6 +27,18 @@ def check_setting_secrets(findings: Findings, settings: Settings) -> None:
         url = urlsplit(account.url)
         if account.username and url.scheme == "http" and url.hostname not in {"127.0.0.1", "::1", "localhost"}:
             findings.add_warning(f"{variable}_URL sends a password without TLS", "use https://")
+    _check_audit_keys(findings, settings)
+    if settings.operator_webhook_url is not None:
+        _check_operator_secret(findings, settings.operator_webhook_secret)
+    if not findings.found:
+        findings.add_ok("the settings have none")
+
+
+def _check_audit_keys(findings: Findings, settings: Settings) -> None:
+    for reference in settings.audit_key:
+        place = "for every process that writes to the audit"
+        if _check_signing_key(findings, "BUDKAVLE_AUDIT_KEY: ", reference, "see how-to/audit.md", place):
+            findings.add_ok(f"BUDKAVLE_AUDIT_KEY: {reference} is a secret")
     if settings.audit_seal_key is not None:
         try:
             read_private_key(settings.audit_seal_key)
@@ -35,10 +47,6 @@ def check_setting_secrets(findings: Findings, settings: Settings) -> None:
         else:
             findings.add_ok("BUDKAVLE_AUDIT_SEAL_KEY is readable")
         check_permissions(findings, "BUDKAVLE_AUDIT_SEAL_KEY", settings.audit_seal_key)
-    if settings.operator_webhook_url is not None:
-        _check_operator_secret(findings, settings.operator_webhook_secret)
-    if not findings.found:
-        findings.add_ok("the settings have none")
 
 
 def _check_operator_secret(findings: Findings, reference: str) -> None:
@@ -59,12 +67,14 @@ def check_webhook_secrets(findings: Findings, systems: Iterable[System]) -> None
     findings.add_ok(f"{number} webhook secrets in the catalogue")
 
 
-def _check_signing_key(findings: Findings, owner: str, reference: str, source: str) -> bool:
+def _check_signing_key(
+    findings: Findings, owner: str, reference: str, source: str, place: str = "where the workers run, and check there"
+) -> bool:
     """Return whether a signing key can be resolved here and is strong enough."""
     try:
         key = read_signing_key(reference)
     except ReceiverMisconfigured as exc:
-        findings.add_problem(f"{owner}{exc}", "set it where the workers run, and check there")
+        findings.add_problem(f"{owner}{exc}", f"set it {place}")
         return False
     if len(key) < MIN_KEY_BYTES:
         findings.add_problem(

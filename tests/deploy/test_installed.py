@@ -199,6 +199,9 @@ def test_guide_installs_and_starts_the_units(with_database: Machine) -> None:
         headers = {"apikey": re.findall(r"\S{20,}", shown)[0]}
         response = httpx.post(f"{url}/webmessages", json=build_message_body(), headers=headers, trust_env=False)
         assert response.status_code == 201
+        checked = machine.run(f"{read_block(GUIDE, 'budkavle-admin doctor').strip()} || true")
+        assert re.search("^ok +queue ", checked, re.MULTILINE), checked
+        assert re.search("^ok +migrations ", checked, re.MULTILINE), checked
         machine.run(dict(read_unit("budkavle"))["ExecReload"], MAINPID=str(service.pid))
         for process in (service, worker):
             process.send(signal.SIGTERM)

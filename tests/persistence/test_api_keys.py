@@ -139,4 +139,4 @@ async def test_expiry_is_recorded_once_although_processes_do_so_at_once(database
     assert entry.detail == {"expired": [describe_key(expiring)]}
     # The expired key keeps its name until it is revoked.
     await api_keys.revoke(database, "expiring", LATER)
-    assert await audit_state.list_differences(database) == []
+    assert await audit_state.list_differences(database, LATER) == []

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from budkavle.ids import create_id
 from domain.audit import API_KEYS, CATALOGUE, NO_SYSTEM, SEALS
 from domain.callers import build_certificate_caller
 from domain.catalogue import WebMessageEvent
-from domain.subscriptions import Entry
-from persistence import api_keys, audit_state, catalogue, subscriptions
+from domain.subscriptions import Entry, Identity
+from persistence import api_keys, audit_state, catalogue, delivery_pauses, subscriptions
 from persistence.catalogue import Apply
 from persistence.database import Database
+from persistence.delivery_pauses import Command
 from persistence.subscriptions import SyncCall
 from tests import catalogues
 from tests.budkavle.commands.audit_insider import Row, rewrite_audit
@@ -270,6 +272,53 @@ def test_state_detects_a_revoked_key_that_is_in_use_again(sealed: Seals) -> None
     assert "API key 'sealed' is not in the audit" in sealed.verify("--state")
 
 
+PAUSES = {
+    "removed": ("delete from delivery_pauses where org_type is null", "the pause is in the audit, but is not stored"),
+    "endless": (
+        "update delivery_pauses set until = null where org_type = 1",
+        "the pause of subscription 1/101/202 differs",
+    ),
+    "of another operator": ("update delivery_pauses set operator = 'x' where org_type is null", "the pause differs"),
+    "added": (
+        """insert into delivery_pauses (system_id, org_type, org_code, entity_type, since, operator)
+        select system_id, 2, 102, 203, since, operator from delivery_pauses where org_type = 1""",
+        "the pause of subscription 2/102/203 is not in the audit",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAUSES)
+def test_state_detects_pauses_that_were_changed_without_an_entry(sealed: Seals, invoke: Invoke, name: str) -> None:
+    statement, reason = PAUSES[name]
+    system = ("--system", SYSTEM_ID)
+    for options in (("--until", "1h"), (), ("--subscription", "1/101/202", "--until", "3d")):
+        assert invoke(sealed.url, "deliveries", "pause", *system, *options).exit_code == 0
+    assert sealed.verify("--state").startswith("ok: ")
+    run_with_database(sealed.url, lambda database: execute(database, statement))
+    assert f"'{SYSTEM_ID}': {reason}" in sealed.verify("--state")
+
+
+def test_state_accepts_pauses_that_ended(sealed: Seals) -> None:
+    begun = now()
+    subscription = Identity(1, 101, 202)
+
+    def command(identity: Identity | None) -> Command:
+        return Command(SYSTEM_ID, identity, "asa", begun, create_id(), create_id())
+
+    async def pause(database: Database) -> None:
+        await delivery_pauses.pause(database, command(None), None)
+        await delivery_pauses.resume(database, command(None))
+        await delivery_pauses.pause(database, command(subscription), begun + timedelta(seconds=1))
+        moments = [begun, begun + timedelta(seconds=1), begun + timedelta(hours=1)]
+        assert [await audit_state.list_differences(database, moment) for moment in moments] == [[], [], []]
+        await delivery_pauses.remove_ended(database, moments[-1])
+        assert await audit_state.list_differences(database, moments[-1]) == []
+        [difference] = await audit_state.list_differences(database, begun)
+        assert difference.endswith("the pause of subscription 1/101/202 is in the audit, but is not stored")
+
+    run_with_database(sealed.url, pause)
+
+
 def test_state_follows_every_kind_of_change(sealed: Seals) -> None:
     """Entries that are added, updated and deleted, with an end, by syncs and by an apply that prunes them."""
     system = catalogues.build_system(
@@ -287,7 +336,7 @@ def test_state_follows_every_kind_of_change(sealed: Seals) -> None:
             entries = [Entry(0, 1, code, 202, f"/{len(rows)}", START, end) for code, end in rows]
             for system_id in (SYSTEM_ID, OTHER_ID):
                 await subscriptions.sync(database, SyncCall(system_id, entries, now(), caller, create_id()))
-            assert await audit_state.list_differences(database) == []
+            assert await audit_state.list_differences(database, now()) == []
         event = WebMessageEvent(1, 101, 203)
         for wanted in (
             catalogues.build_catalogue(system, event=event),
@@ -295,7 +344,7 @@ def test_state_follows_every_kind_of_change(sealed: Seals) -> None:
             catalogues.EMPTY,
         ):
             await catalogue.apply(database, Apply(wanted, now(), create_id(), is_pruning=True))
-            assert await audit_state.list_differences(database) == []
+            assert await audit_state.list_differences(database, now()) == []
 
     run_with_database(sealed.url, change)
     assert sealed.verify("--state").startswith("ok: ")

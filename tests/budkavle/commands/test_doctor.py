@@ -38,6 +38,7 @@ CHECKS = [
     "clock",
     "queue",
     "messages",
+    "audit",
     "receivers",
     "open-e external",
     "open-e internal",
@@ -46,7 +47,7 @@ CHECKS = [
     "issuers",
     "machine",
 ]
-NEED_DATABASE = CHECKS[2:7]
+NEED_DATABASE = CHECKS[2:8]
 
 
 @pytest.fixture(autouse=True)
@@ -205,7 +206,7 @@ def test_doctor_reports_tables_of_another_version(
     for url, text in urls.items():
         found = examine(invoke, url)
         assert text in found["migrations"]["problem"][0]
-        assert list_faulty(found) == ["database", "migrations", "queue", "messages", "receivers"]
+        assert list_faulty(found) == ["database", "migrations", "queue", "messages", "audit", "receivers"]
         assert found["queue"] == {"skipped": ["the tables are not those of this version"]}
 
 
@@ -349,6 +350,42 @@ def test_doctor_reports_an_unusable_seal_key_and_a_low_descriptor_limit(
     assert list_faulty(found) == ["secrets", "machine"]
     assert "BUDKAVLE_AUDIT_SEAL_KEY: the key in" in found["secrets"]["problem"][0]
     assert "the limit of file descriptors is" in found["machine"]["warning"][0]
+
+
+def test_doctor_reports_audit_keys_that_cannot_be_used(sqlite_url: str, invoke: Invoke, tmp_path: Path) -> None:
+    weak, open_to_all = tmp_path / "weak", tmp_path / "open"
+    weak.write_text("whsec_c2hvcnQ=")
+    weak.chmod(0o600)
+    open_to_all.write_text("A" * 32)
+    open_to_all.chmod(0o644)
+    planted = {
+        "env:NO_SUCH_KEY": "BUDKAVLE_AUDIT_KEY: env:NO_SUCH_KEY is not set",
+        f"file:{tmp_path}/missing": f"BUDKAVLE_AUDIT_KEY: file:{tmp_path}/missing",
+        f"file:{weak}": f"BUDKAVLE_AUDIT_KEY: file:{weak} has 5 bytes, fewer than 24",
+    }
+    for reference, text in planted.items():
+        found = examine(invoke, sqlite_url, audit_key=reference)
+        assert found["secrets"]["problem"][0].startswith(text)
+    found = examine(invoke, sqlite_url, audit_key=f"file:{open_to_all}")
+    assert f"every user of this machine can use {open_to_all}" in found["secrets"]["warning"][0]
+
+
+def test_doctor_reports_an_audit_that_this_process_cannot_sign(
+    sqlite_url: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("KEY", "OTHERKEY"):
+        monkeypatch.setenv(name, (name * 32)[:32])
+    found = examine(invoke, sqlite_url, audit_key="env:KEY")
+    assert "BUDKAVLE_AUDIT_KEY is set, and entries without" in list_problems(found, "audit", "warning")
+    assert invoke(sqlite_url, "audit", "start-signing", audit_key="env:KEY").exit_code == 0
+    assert list_faulty(examine(invoke, sqlite_url, audit_key="env:OTHERKEY, env:KEY")) == []
+    for key in ("", "env:OTHERKEY"):
+        assert "BUDKAVLE_AUDIT_KEY has none of their keys" in list_problems(
+            examine(invoke, sqlite_url, audit_key=key), "audit"
+        )
+    assert examine(invoke, sqlite_url, audit_key="env:MISSING")["audit"] == {
+        "skipped": ["BUDKAVLE_AUDIT_KEY cannot be used"]
+    }
 
 
 def test_doctor_reports_secrets_of_operator_events_that_cannot_be_used(
