@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 import structlog
+from prometheus_client import Gauge
 
 from domain.errors import StorageFailed
 from domain.message_reads import KEY_BYTES, ReadCounts, Subject, list_subjects
@@ -20,6 +21,12 @@ from persistence import message_reads
 from persistence.database import Database
 
 log = structlog.get_logger("budkavle.audit")
+
+_unrecorded = Gauge(
+    "budkavle_unrecorded_reads",
+    "Counted reads of web messages that the audit could not record so far.",
+    multiprocess_mode="livesum",
+)
 
 MAX_SUBJECTS = 500
 """Subjects and operations of one caller after which its counts are recorded. Bounds the size of an entry."""
@@ -96,6 +103,7 @@ class ReadTally:
             # The next interval must be recorded all the same.
             log.exception("reads_not_recorded", reads=self._count_kept())
         del self._complete[:-MAX_KEPT]
+        _unrecorded.set(self._count_kept())
 
     def _count_kept(self) -> int:
         return sum(counts.numbers.total() for counts in self._complete)

@@ -27,7 +27,8 @@ def doctor(*, as_json: bool) -> None:
 
     Settings, database, migrations, clock, queue, messages in doubt, audit, receivers, both Open-E, secrets,
     certificates, issuers and limits of the machine are checked concurrently, within ten seconds. Run it where the
-    service or a worker runs, as the same user and with the same environment. Exit code: 0 if there is no problem, 1 if there is one.
+    service or a worker runs, as the same user and with the same environment. Exit code: 0 if there is no problem, 1 if
+    there is one.
     """
     import asyncio
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 import structlog
+from prometheus_client import REGISTRY
 
 from domain.audit import READS, AuditEntry
 from domain.errors import StorageFailed
@@ -120,6 +121,11 @@ async def test_counts_that_cannot_be_recorded_are_logged_and_bounded(database: D
         await tally.close()
     assert {(line["event"], line["reads"]) for line in lines} == {("reads_not_recorded", MAX_KEPT + 5)}
     assert len(tally._complete) == MAX_KEPT
+    assert REGISTRY.get_sample_value("budkavle_unrecorded_reads") == MAX_KEPT
+    await execute(database, "alter table away rename to chains")
+    tally.count("caller", GET, [build_web_message()])
+    await tally.close()
+    assert REGISTRY.get_sample_value("budkavle_unrecorded_reads") == 0
 
 
 async def test_counts_are_recorded_after_an_unexpected_error(
