@@ -57,7 +57,10 @@ OTHERS = {
     "mock-open-e",
     "serve",
     "worker",
-    # It changes tables, and no data; the database records its version (decision 0040).
+    # They copy whole databases, with the audit as it is (decision 0040).
+    "backup",
+    "restore",
+    # It changes tables, and no data; the database records its version.
     "migrate",
 }
 
