@@ -14,7 +14,7 @@ from budkavle.settings import Settings
 from domain.errors import StorageFailed
 from domain.idempotency_keys import build_first_id
 from domain.retention import DataKind, RetentionRule, split_by_size
-from persistence import idempotency_keys
+from persistence import idempotency_keys, message_reads
 from persistence import retention as stored
 from persistence.database import Database
 from persistence.queue import housekeeping, receipts
@@ -41,6 +41,7 @@ async def purge(
     The audit records the numbers also if an error ends the run. By default a regular run has no operator.
     """
     removed: Counter[RetentionRule] = Counter()
+    await message_reads.forget_destroyed(database, now)
     try:
         for rule in rules:
             async for number in _remove(database, rule, now):
@@ -69,7 +70,10 @@ async def count_messages(database: Database, selection: MessageSelection) -> int
 
 
 class RegularPurge(BackgroundWork):
-    """Removes old messages and parked deliveries regularly, in a process next to its servers."""
+    """Removes old messages and parked deliveries regularly, in a process next to its servers.
+
+    Without rules, it only removes what remains of erased persons.
+    """
 
     def __init__(self, database: Database, rules: Sequence[RetentionRule], now: Callable[[], datetime]) -> None:
         super().__init__()
@@ -93,10 +97,10 @@ class RegularPurge(BackgroundWork):
             await asyncio.sleep(INTERVAL.total_seconds())
 
 
-def create_regular_purge(settings: Settings, database: Database, now: Callable[[], datetime]) -> list[RegularPurge]:
-    """Return the regular removal that the settings require, or none."""
+def create_regular_purge(settings: Settings, database: Database, now: Callable[[], datetime]) -> RegularPurge:
+    """Return the regular removal that the settings require."""
     rules = [rule for rule in settings.build_retention_rules() if rule.kind in REGULAR]
-    return [RegularPurge(database, rules, now)] if rules else []
+    return RegularPurge(database, rules, now)
 
 
 def _remove(database: Database, rule: RetentionRule, now: datetime) -> AsyncIterator[int]:

@@ -130,6 +130,12 @@ class Database(Protocol):
     async def read_facts(self) -> DatabaseFacts:
         """Return the state of the database, for operators. Raises `StorageFailed`."""
 
+    async def free_deleted_bytes(self) -> bool:
+        """Remove all copies of deleted data from the files. Return False if that was not possible now.
+
+        Writers wait meanwhile.
+        """
+
     async def close(self) -> None:
         """Close all connections."""
 

@@ -80,7 +80,7 @@ async def drop(database: Database, ids: Collection[str], now: datetime) -> set[s
     Returns the ids of the deleted deliveries. Deliveries that another transaction has locked are skipped. An attempt
     that is running may still arrive.
     """
-    return await database.write(_drop, ids, now)
+    return await database.write(drop_stored, ids, now)
 
 
 async def publish_test(database: Database, trial: TrialEvent) -> None:
@@ -271,7 +271,8 @@ def _select_given_ids(connection: sa.Connection, ids: Collection[str]) -> sa.Tex
 
 
 @write_with_cost(_estimate_cost_of_ids)
-def _drop(connection: sa.Connection, ids: Collection[str], now: datetime) -> set[str]:
+def drop_stored(connection: sa.Connection, ids: Collection[str], now: datetime) -> set[str]:
+    """Do the work of `drop`, within other work."""
     deleted = connection.execute(_DROP[connection.dialect.name], {"ids": to_json(list(ids))}).all()
     let_next_go(connection, deleted, now)
     return {row.id for row in deleted}

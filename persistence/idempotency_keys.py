@@ -39,6 +39,11 @@ def free_keys(connection: sa.Connection, message_ids: Sequence[str]) -> None:
     connection.execute(_FREE, {"message_ids": list(message_ids)})
 
 
+def forget_contents(connection: sa.Connection, message_ids: Sequence[str]) -> None:
+    """Replace the hashes of contents by zeros: a repetition with the key is rejected as one with other content."""
+    connection.execute(_FORGET_CONTENTS, {"message_ids": list(message_ids), "zeros": bytes(32)})
+
+
 _IS_KEY = idempotency_keys.c.hash == sa.bindparam("hash")
 # A deleted message whose outcome is not known has left a trace.
 _IS_SETTLED = ~sa.or_(
@@ -49,6 +54,11 @@ _SELECT = PreparedStatement(
     sa.select(idempotency_keys.c.message_id, idempotency_keys.c.fingerprint, _IS_SETTLED).where(_IS_KEY)
 )
 _FREE = idempotency_keys.delete().where(idempotency_keys.c.message_id.in_(sa.bindparam("message_ids", expanding=True)))
+_FORGET_CONTENTS = (
+    idempotency_keys.update()
+    .where(idempotency_keys.c.message_id.in_(sa.bindparam("message_ids", expanding=True)))
+    .values(fingerprint=sa.bindparam("zeros"))
+)
 _IS_EXPIRED = idempotency_keys.c.message_id < sa.bindparam("first_id")
 _FREE_EXPIRED = idempotency_keys.delete().where(_IS_KEY, _IS_EXPIRED, _IS_SETTLED)
 _PRUNE = idempotency_keys.delete().where(

@@ -47,6 +47,11 @@ async def destroy_key(database: Database, party_id: str, now: datetime) -> None:
     await database.write(destroy_stored_key, party_id, now)
 
 
+async def forget_destroyed(database: Database, now: datetime) -> None:
+    """Remove what remains of keys that were destroyed `DESTROYED_FOR` ago."""
+    await database.write(_forget_destroyed, now)
+
+
 async def list_recorded(
     database: Database, subject: Subject, since: datetime | None = None, until: datetime | None = None
 ) -> list[RecordedReads]:
@@ -122,6 +127,11 @@ def _build_entry(counts: ReadCounts, keys: Mapping[Subject, bytes], now: datetim
 
 _FORGET = read_keys.delete().where(read_keys.c.destroyed < sa.bindparam("before"))
 _SELECT = sa.select(read_keys).where(read_keys.c.subject.in_(sa.bindparam("subjects", expanding=True)))
+
+
+@short_write
+def _forget_destroyed(connection: sa.Connection, now: datetime) -> None:
+    connection.execute(_FORGET, {"before": now - DESTROYED_FOR})
 
 
 @short_write

@@ -152,9 +152,18 @@ _REMOVE_CLAIMS = settlements_table.delete().where(_s.due < sa.bindparam("before"
 
 @long_write
 def _delete_in_doubt(connection: sa.Connection, message_id: str, before: datetime, entry: AuditEntry) -> bool:
-    row = connection.execute(_IN_DOUBT_BY_ID, {"message_id": message_id, "before": before}).first()
+    row = replace_by_trace(connection, message_id, before)
     if row is None:
         return False
+    _append(connection, entry, row)
+    return True
+
+
+def replace_by_trace(connection: sa.Connection, message_id: str, before: datetime) -> Row | None:
+    """Replace a message in doubt by hashes of its content. Return its row, or None if it is not in doubt."""
+    row = connection.execute(_IN_DOUBT_BY_ID, {"message_id": message_id, "before": before}).first()
+    if row is None:
+        return None
     fingerprint = fingerprint_sent(row.message, list_file_sizes(row), row.sender_user_id)
     connection.execute(DELETE_UNSETTLED, {"message_id": message_id})
     values = {"message_id": message_id, "oep_instance": row.oep_instance, "flow_instance_id": row.flow_instance_id}
@@ -164,8 +173,7 @@ def _delete_in_doubt(connection: sa.Connection, message_id: str, before: datetim
         "fingerprint": [fingerprint.exact, fingerprint.reduced, fingerprint.sender],
     }
     connection.execute(traces_table.insert(), values)
-    _append(connection, entry, row)
-    return True
+    return row
 
 
 @short_write

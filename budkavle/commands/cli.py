@@ -32,6 +32,7 @@ _MODULES = {
     "doctor": "budkavle.commands.doctor",
     "messages": "budkavle.commands.web_messages",
     "mock-open-e": "budkavle.commands.mock_open_e",
+    "person": "budkavle.commands.person",
     "purge": "budkavle.commands.purge",
     "receiver-check": "budkavle.commands.receiver_check",
     "restore": "budkavle.commands.backups",

@@ -56,7 +56,7 @@ async def _serve(
 ) -> None:
     async with _database(settings) as (database, clock), record_traces() as tracer:
         delivering = None
-        members = [*members, *create_regular_purge(settings, database, clock.now)]
+        members = [*members, create_regular_purge(settings, database, clock.now)]
         if with_worker:
             from budkavle.delivering import Delivering
             from budkavle.operator_events import create_operator_events
@@ -125,7 +125,7 @@ async def run_worker(settings: Settings, print_line: PrintLine) -> None:
                 create_receipt_sealing(settings, database, clock.now),
                 *create_regular_seals(settings, database, clock.now),
                 *create_operator_events(settings, database, delivering.worker.failed, clock.now),
-                *create_regular_purge(settings, database, clock.now),
+                create_regular_purge(settings, database, clock.now),
             )
 
 

@@ -268,6 +268,10 @@ class PostgresqlDatabase:
         # The first connection has found out whether there is a pooler.
         return replace(facts, place=str(self._connector.server), pooler=self._connector.server.pooler)
 
+    async def free_deleted_bytes(self) -> bool:
+        """Return False: the server overwrites deleted rows after its next vacuum, and recycles its log."""
+        return False
+
     async def close(self) -> None:
         await self._notifier.close()
         opened = [*self._former_modes, self._modes]

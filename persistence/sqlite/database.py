@@ -204,6 +204,23 @@ class SqliteDatabase:
 
         return await self._read_in_thread(read)
 
+    async def free_deleted_bytes(self) -> bool:
+        # SQLite overwrites deleted rows, but may leave copies of rows that it moved between pages before. And the log
+        # has pages from before the deletion until it is truncated.
+        def rewrite() -> bool:
+            with self._writer_engine.connect() as connection:
+                connection.exec_driver_sql("VACUUM")
+                is_busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+                return not is_busy
+
+        self._file.check()
+        async with self._write_lock:
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._writer_thread, rewrite)
+            except sa.exc.OperationalError:
+                # Another process writes or reads for long, or the disk has no space for a second copy.
+                return False
+
     async def close(self) -> None:
         await self._notifier.close()
         if self._advancing is not None:

@@ -183,6 +183,8 @@ ARGUMENTS = {
     ("messages", "settle"): ("--all",),
     ("messages", "show"): (str(uuid.UUID(int=1)),),
     ("restore",): ("budkavle.backup",),
+    ("person", "erase"): (str(uuid.UUID(int=1)), "--yes"),
+    ("person", "export"): (str(uuid.UUID(int=1)),),
     ("serve",): ("--port", "0"),
 }
 """Arguments with which the commands that need some are tried."""

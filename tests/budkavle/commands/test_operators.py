@@ -33,6 +33,8 @@ CHANGING = {
     "deliveries resume",
     "messages delete",
     "messages settle",
+    "person erase",
+    "person export",
     "purge",
 }
 OTHERS = {

@@ -1,6 +1,7 @@
 """`budkavle purge`, and the regular removal by servers and workers."""
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from domain.deliveries import AttemptOutcome
 from domain.errors import StorageFailed
 from domain.idempotency_keys import build_first_id
 from domain.web_messages import ExternalReference
-from persistence import audit
+from persistence import audit, message_reads
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.queue import claims
@@ -21,7 +22,7 @@ from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import subscribe
 from tests.budkavle.services import running_program
 from tests.databases import run_with_database
-from tests.factories import NOW, build_web_message, idempotency_key
+from tests.factories import NOW, PARTY_ID, build_web_message, idempotency_key
 from tests.persistence.queues import build_lease, build_settled, claim, publish
 from tests.persistence.rows import count_rows, execute
 from tests.waiting import block_until
@@ -127,7 +128,7 @@ def test_regular_purge_removes_what_the_settings_say(filled: str) -> None:
     settings = read_settings(**{name: float(value) for name, value in SETTINGS.items()})
 
     async def run(database: Database) -> dict[str, int]:
-        [regular] = retention.create_regular_purge(settings, database, now)
+        regular = retention.create_regular_purge(settings, database, now)
         await regular.run_once()
         return await count_rows(database)
 
@@ -145,11 +146,17 @@ def test_serve_removes_old_messages(filled: str) -> None:
     assert [caller for _, caller, _, _ in list_entries(filled)] == ["-", "-"]
 
 
-def test_regular_purge_does_not_run_without_a_setting(database_url: str) -> None:
-    async def create(database: Database) -> Any:
-        return retention.create_regular_purge(read_settings(), database, now)
+def test_regular_purge_without_settings_forgets_erased_persons_alone(filled: str) -> None:
+    before = count(filled)
 
-    assert run_with_database(database_url, create) == []
+    async def run(database: Database, moment: datetime) -> None:
+        await retention.create_regular_purge(read_settings(), database, lambda: moment).run_once()
+
+    run_with_database(filled, lambda database: message_reads.destroy_key(database, PARTY_ID, NOW))
+    run_with_database(filled, lambda database: run(database, NOW + timedelta(days=2)))
+    assert count(filled) == before | {"read_keys": 1}
+    run_with_database(filled, lambda database: run(database, NOW + timedelta(days=2, seconds=1)))
+    assert count(filled) == before
 
 
 def test_purge_records_what_it_removed_before_an_error(filled: str) -> None:
