@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from budkavle.commands.console import load_command_settings, print_line
+from budkavle.commands.console import load_command_settings, print_line, run_with_database
+from budkavle.commands.operators import operator_option
 from budkavle.documentation import find_docs_dir, list_documentation
 
 if TYPE_CHECKING:
     from budkavle.settings import Settings
+    from persistence.database import Database
 
 _PAGE = "how-to/back-up-and-restore.md"
 _FILE = click.Path(path_type=Path)
@@ -47,20 +49,33 @@ def backup(file: Path, *, force: bool) -> None:
 
 @click.command(epilog=list_documentation(_PAGE))
 @click.argument("file", type=_FILE)
-def restore(file: Path) -> None:
+@operator_option
+def restore(file: Path, operator: str) -> None:
     """Replace the SQLite database by the backup FILE.
 
     Stop all programs first: the command refuses to replace a database that one of them has open, and refuses a damaged
     backup, or one of a later version than this program. The former database is kept under the name that is printed.
-    For PostgreSQL, the exit code is 2.
+    The restored one is migrated, and its audit records the restore. For PostgreSQL, the exit code is 2.
     """
     from budkavle.clock import now
+    from budkavle.ids import create_id
+    from domain.audit import NO_SYSTEM, AuditEntry
+    from persistence import audit
     from persistence.sqlite.backups import restore_backup
 
-    path = _find_database_file(load_command_settings(), "pg_restore or point-in-time recovery")
+    settings = load_command_settings()
+    path = _find_database_file(settings, "pg_restore or point-in-time recovery")
     restored, kept = restore_backup(file, path, now())
     former = "there was no former one" if kept is None else f"the former one is {kept}"
     print_line(f"ok: {path} has {restored.size} bytes at version {restored.revision}; {former}")
+
+    async def record(database: Database) -> None:
+        detail = {"version": restored.revision, "bytes": restored.size, "former": kept and kept.name}
+        await audit.record(
+            database, AuditEntry(NO_SYSTEM, "call", now(), "restore", operator, "restored", create_id(), detail)
+        )
+
+    run_with_database(record, settings)
 
 
 def _find_database_file(settings: Settings, tools: str) -> Path:

@@ -1,5 +1,6 @@
 """`budkavle backup` and `budkavle restore`."""
 
+import json
 import re
 import signal
 import uuid
@@ -20,7 +21,7 @@ def test_backup_and_restore_print_what_they_did(sqlite_url: str, invoke: Invoke,
     assert (result.exit_code, result.stderr) == (0, "")
     version = re.fullmatch(rf"ok: {backup} has {backup.stat().st_size} bytes at version (\d{{4}})\n", result.stdout)[1]
     invoke(sqlite_url, *create, "after")
-    result = invoke(sqlite_url, "restore", str(backup))
+    result = invoke(sqlite_url, "restore", str(backup), "--as", "Åsa Ek")
     assert (result.exit_code, result.stderr) == (0, "")
     kept = re.fullmatch(
         rf"ok: {tmp_path}/test.db has \d+ bytes at version {version}; the former one is (\S+)\n", result.stdout
@@ -29,6 +30,9 @@ def test_backup_and_restore_print_what_they_did(sqlite_url: str, invoke: Invoke,
     assert ['"before"' in text for text in keys] == [True, True]
     assert ['"after"' in text for text in keys] == [False, True]
     assert invoke(sqlite_url, "audit", "verify", "--state").exit_code == 0
+    (entry,) = map(json.loads, invoke(sqlite_url, "audit", "list", "--system", "-").stdout.splitlines())
+    assert (entry["operation"], entry["caller"], entry["outcome"]) == ("restore", "Åsa Ek", "restored")
+    assert entry["detail"] == {"version": version, "bytes": backup.stat().st_size, "former": Path(kept).name}
 
 
 def test_backup_refuses_an_existing_file(sqlite_url: str, invoke: Invoke, tmp_path: Path) -> None:

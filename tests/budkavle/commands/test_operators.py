@@ -36,6 +36,7 @@ CHANGING = {
     "person erase",
     "person export",
     "purge",
+    "restore",
 }
 OTHERS = {
     # Commands that read.
@@ -44,6 +45,7 @@ OTHERS = {
     "audit list",
     "audit reads",
     "audit verify",
+    "backup",
     "config show",
     "contract-check",
     "deliveries export",
@@ -59,9 +61,6 @@ OTHERS = {
     "mock-open-e",
     "serve",
     "worker",
-    # They copy whole databases, with the audit as it is (decision 0040).
-    "backup",
-    "restore",
     # It changes tables, and no data; the database records its version.
     "migrate",
 }
