@@ -115,6 +115,12 @@ class Database(Protocol):
     async def migrate(self) -> None:
         """Run missing migrations. Several processes may call this concurrently."""
 
+    async def downgrade(self, revision: str) -> None:
+        """Undo the migrations after a revision, with the data that only later versions store.
+
+        Raises `DatabaseUnusable` if there is no such revision, or if the database is not at a later one.
+        """
+
     async def check_health(self) -> None:
         """Raise `StorageFailed` unless the database responds and accepts writes. Uses no pooled connection."""
 

@@ -175,7 +175,17 @@ def dev(port: int, mock_port: int, receiver_port: int) -> None:
     serving.run(run.run_dev(settings, mock_port, receiver_port, print_line))
 
 
-@main.command()
-def migrate() -> None:
-    """Migrate the database to this version. Several processes may do so at once."""
-    run_with_database(lambda database: database.migrate(), migrated=False, may_create=True)
+@main.command(epilog=list_documentation("how-to/upgrade.md"))
+@click.option("--down-to", metavar="VERSION", help="Undo the migrations after this one instead; needs --yes.")
+@click.option("--yes", "is_certain", is_flag=True, help="Remove the data that only later versions store.")
+def migrate(down_to: str | None, *, is_certain: bool) -> None:
+    """Migrate the database to this version. Several processes may do so at once.
+
+    On PostgreSQL, a migration waits at most two seconds for a lock, and is repeated while other transactions hold it.
+    """
+    if down_to is None:
+        run_with_database(lambda database: database.migrate(), migrated=False, may_create=True)
+        return
+    if not is_certain:
+        raise click.UsageError("--down-to removes the data that only later versions store: stop them, and add --yes")
+    run_with_database(lambda database: database.downgrade(down_to), migrated=False)

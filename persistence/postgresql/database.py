@@ -3,6 +3,7 @@
 import asyncio
 import random
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -12,11 +13,12 @@ from typing import ParamSpec, TypeVar, assert_never
 
 import asyncpg
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from domain.audit_signatures import EntrySigner
-from domain.errors import StorageFailed
+from domain.errors import StorageBlocked, StorageFailed
 from persistence import schema
 from persistence.batches import Batcher
 from persistence.database import SIGNER_OPTION, DatabaseFacts, DatabaseUnusable, NamedLocks
@@ -40,6 +42,8 @@ from persistence.work import Cost, Mark, Read, WorkFunction, Write, short_read
 P = ParamSpec("P")
 T = TypeVar("T")
 
+log = structlog.get_logger("budkavle.database")
+
 MARKS_POOL_SIZE = 2
 """Connections for marks, per process."""
 
@@ -60,6 +64,15 @@ _MIGRATION_LOCK = 0x6275646B61766C65
 
 MIGRATION_SECONDS = 3600
 """Timeout of one statement of a migration."""
+
+MIGRATION_LOCK_SECONDS = 2.0
+"""Maximum wait of a migration for a lock of a table. Meanwhile all other work on the table queues behind it."""
+
+MIGRATION_RETRY_SECONDS = (1.0, 15.0)
+"""The first and the longest pause after a migration that waited in vain, in which the work behind it is done."""
+
+BLOCKED_SECONDS = 600.0
+"""Time for which a migration is retried while other transactions hold its locks."""
 
 _NOT_FOR_QUEUE = ("enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_seqscan", "jit")
 _QUEUE_PLANNER = {**dict.fromkeys(_NOT_FOR_QUEUE, "off"), "random_page_cost": "0.1"}
@@ -247,7 +260,26 @@ class PostgresqlDatabase:
 
     async def migrate(self) -> None:
         await self.read(_check_encoding)
-        await self._run(lambda modes: modes.migration, False, _migrate)
+        # Each migration has a transaction of its own, so that no table is locked during the others.
+        while await self._change_tables(lambda connection: schema.upgrade(connection, steps=1)):
+            pass
+
+    async def downgrade(self, revision: str) -> None:
+        await self._change_tables(lambda connection: schema.downgrade(connection, revision))
+
+    async def _change_tables(self, change: Callable[[sa.Connection], T]) -> T:
+        """Run migrations in one transaction, and return the result. Retry them while they are blocked."""
+        deadline = time.monotonic() + BLOCKED_SECONDS
+        pause, longest = MIGRATION_RETRY_SECONDS
+        while True:
+            try:
+                return await self._run(lambda modes: modes.migration, False, _lock_and_change_tables, change)
+            except StorageBlocked as exc:
+                if time.monotonic() + pause > deadline:
+                    raise StorageBlocked(exc.reason, f"{_BLOCKED}: {exc.explanation}") from exc
+                log.warning("migration_blocked", reason=exc.reason, retry_seconds=pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
 
     async def check_version(self) -> None:
         await self.read(_check_encoding)
@@ -394,15 +426,20 @@ def _count_statement(connection: sa.Connection, *_others: object) -> None:
         progress.statements += 1
 
 
-def _migrate(connection: sa.Connection) -> None:
+def _lock_and_change_tables(connection: sa.Connection, change: Callable[[sa.Connection], T]) -> T:
     # The lock is held until the transaction ends, so a second process waits and then finds nothing to do. This wait has
     # no timeout. Table locks have one, because all other work on a table queues behind a waiting lock.
-    limit = connection.execute(sa.text("select current_setting('lock_timeout')")).scalar_one()
-    set_limit = sa.text("select set_config('lock_timeout', :limit, true)")
-    connection.execute(set_limit, {"limit": "0"})
+    connection.execute(_SET_LOCK_TIMEOUT, {"limit": "0"})
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-    connection.execute(set_limit, {"limit": limit})
-    schema.upgrade(connection)
+    connection.execute(_SET_LOCK_TIMEOUT, {"limit": f"{MIGRATION_LOCK_SECONDS * 1000:.0f}"})
+    return change(connection)
+
+
+_SET_LOCK_TIMEOUT = sa.text("select set_config('lock_timeout', :limit, true)")
+_BLOCKED = (
+    f"a migration was blocked for {BLOCKED_SECONDS:.0f} seconds: end long transactions, which pg_stat_activity lists, "
+    "and run 'budkavle migrate' again"
+)
 
 
 @short_read

@@ -154,7 +154,14 @@ class SqliteDatabase:
             )
 
     async def migrate(self) -> None:
-        def migrate_in_thread() -> None:
+        await self._change_tables(schema.upgrade)
+
+    async def downgrade(self, revision: str) -> None:
+        self.check_exists()
+        await self._change_tables(lambda connection: schema.downgrade(connection, revision))
+
+    async def _change_tables(self, change: Callable[[sa.Connection], T]) -> T:
+        def change_in_thread() -> T:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # Acquire it before the checks, because a restore replaces the file.
             self._use_lock.share()
@@ -170,11 +177,12 @@ class SqliteDatabase:
                     connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
                     # One transaction: if the process dies in the middle, the old tables remain.
                     _BEGIN.execute(connection)
-                    schema.upgrade(connection)
+                    result = change(connection)
                     connection.commit()
+                    return result
 
         with storage_errors():
-            await asyncio.get_running_loop().run_in_executor(self._writer_thread, migrate_in_thread)
+            return await asyncio.get_running_loop().run_in_executor(self._writer_thread, change_in_thread)
 
     async def check_health(self) -> None:
         self._file.check()

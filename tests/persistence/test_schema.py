@@ -14,9 +14,11 @@ import pytest
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from structlog.testing import capture_logs
 
 from budkavle.receipt_sealing import seal_receipts
 from domain.idempotency_keys import IdempotencyKey, KeyedMessage
+from openapi.observation.logs import set_up_logs
 from persistence import idempotency_keys, schema, tables
 from persistence import web_messages as stored
 from persistence.database import Database, DatabaseUnusable
@@ -303,11 +305,26 @@ def test_migrate_makes_a_database_usable_and_is_idempotent(empty_url: str) -> No
     run_with_database(empty_url, scenario)
 
 
-async def test_newer_database_is_refused_with_an_explanation(database: Database) -> None:
-    await execute(database, "update alembic_version set version_num = '9999'")
+@pytest.mark.parametrize("oldest", ["'9998'", "null"])
+async def test_later_database_that_does_not_support_this_version_is_refused(database: Database, oldest: str) -> None:
+    await execute(database, f"update alembic_version set version_num = '9999', oldest = {oldest}")
     for call in (database.check_version, database.migrate):
         with pytest.raises(DatabaseUnusable, match="the database is at version 9999"):
             await call()
+
+
+async def test_later_database_that_supports_this_version_is_used_as_it_is(database: Database) -> None:
+    """Processes of the previous version start while the new one replaces them."""
+    await execute(database, "update alembic_version set version_num = '9999'")
+    set_up_logs("json", "warning")
+    with capture_logs() as lines:
+        await database.check_version()
+        await database.migrate()
+    set_up_logs("json", "error")
+    assert [line["event"] for line in lines] == ["database_is_later"] * 2
+    with pytest.raises(DatabaseUnusable, match="the database is at version 9999"):
+        await database.downgrade("0017")
+    assert await database.read(short_read(schema.read_revision)) == "9999"
 
 
 def test_migrate_may_run_concurrently(empty_url: str) -> None:

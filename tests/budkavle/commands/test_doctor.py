@@ -195,7 +195,9 @@ def test_doctor_reports_tables_of_another_version(
 ) -> None:
     @short_write
     def set_version(connection: sa.Connection, number: str) -> None:
-        connection.execute(sa.text("update alembic_version set version_num = :number"), {"number": number})
+        connection.execute(
+            sa.text("update alembic_version set version_num = :number, oldest = :number"), {"number": number}
+        )
 
     empty = postgresql_server.create_empty(f"empty_{uuid.uuid4().hex}")
     urls = {empty: "no tables of this program -> run 'budkavle migrate'"}

@@ -182,7 +182,7 @@ async def test_errors_contain_the_cause_and_the_remedy(
 async def test_later_database_requires_a_later_program(url: str) -> None:
     @short_write
     def move_on(connection: sa.Connection) -> None:
-        connection.execute(sa.text("update alembic_version set version_num = '9999'"))
+        connection.execute(sa.text("update alembic_version set version_num = '9999', oldest = '9999'"))
 
     async with opened(url) as database:
         await database.write(move_on)
