@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import AnyHttpUrl, SecretStr
 
-from budkavle.settings import PREFIX, Settings, find_unknown_variables, read_usable_settings
+from budkavle.settings import PREFIX, Settings, UnknownVariable, find_unknown_variables, read_usable_settings
 from persistence.database import DatabaseUnusable
 from persistence.opening import mask_password
 
@@ -35,15 +35,16 @@ class EffectiveSetting:
 
 @dataclass(frozen=True, slots=True)
 class EffectiveSettings:
-    """All settings, and unknown variables, each with the most similar known one."""
+    """All settings, and the variables that are none."""
 
     settings: tuple[EffectiveSetting, ...]
-    unknown: Mapping[str, str | None]
+    unknown: tuple[UnknownVariable, ...]
 
     @property
     def is_usable(self) -> bool:
         """Return whether programs start with these settings."""
-        return not self.unknown and all(each.fault is None for each in self.settings)
+        is_misspelt = any(each.is_misspelt for each in self.unknown)
+        return not is_misspelt and all(each.fault is None for each in self.settings)
 
 
 def read_effective_settings(**options: object) -> EffectiveSettings:

@@ -44,7 +44,7 @@ _REPORTS_UNKNOWN_VARIABLES = {"config", "doctor"}
 
 
 class _Commands(click.Group):
-    """Reports an expected error in one line without a traceback, and rejects unknown variables before any command."""
+    """Reports an expected error in one line without a traceback, and rejects misspelt settings before any command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *_MODULES})
@@ -87,12 +87,13 @@ def _disable_collections() -> Iterator[None]:
 
 
 def _check_environment() -> None:
-    """Raise `SettingsUnusable` for environment variables with the prefix of settings that are no settings."""
+    """Raise `SettingsUnusable` for misspelt settings, and print a warning for each variable that is ignored."""
     names = [name for name, value in os.environ.items() if value and name.upper().startswith("BUDKAVLE_")]
     if names:
         from budkavle.settings import check_variables
 
-        check_variables(names)
+        for name in check_variables(names):
+            click.echo(f"Warning: {name} is no setting of this version, and ignored", err=True)
 
 
 @click.group(

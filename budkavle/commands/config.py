@@ -31,7 +31,8 @@ def show(*, as_json: bool, concurrency: int | None, **given: str | int | None) -
     """Show every setting with its value and origin: default, environment or option.
 
     Passwords are masked. The options are those of `serve` and `worker`. Exit code: 0 if programs start with these
-    settings, 1 if a value is invalid or a variable is unknown.
+    settings, 1 if a value is invalid or a variable is misspelt. Other unknown variables are ignored: they may be
+    settings of a later version.
     """
     from budkavle.effective_settings import read_effective_settings
 
@@ -46,7 +47,9 @@ def show(*, as_json: bool, concurrency: int | None, **given: str | int | None) -
 
 
 def _to_json(found: EffectiveSettings) -> dict[str, object]:
-    unknown = [{"variable": variable, "similar": similar} for variable, similar in found.unknown.items()]
+    unknown = [
+        {"variable": each.name, "similar": each.similar, "ignored": not each.is_misspelt} for each in found.unknown
+    ]
     return {"settings": [asdict(each) for each in found.settings], "unknown": unknown}
 
 
@@ -55,9 +58,12 @@ def _render(found: EffectiveSettings) -> Iterator[str]:
     width = max(len(each.variable) for each in found.settings)
     for each in found.settings:
         yield f"{each.variable:{width}}  {each.origin:11}  {_render_value(each)}".rstrip()
-    for variable, similar in found.unknown.items():
-        advice = f" (did you mean {similar}?)" if similar else ""
-        yield click.style(f"{variable:{width}}  environment  is not a setting{advice}", fg="red")
+    for unknown in found.unknown:
+        if unknown.is_misspelt:
+            text = click.style(f"is not a setting (did you mean {unknown.similar}?)", fg="red")
+        else:
+            text = click.style("is no setting of this version, and ignored", fg="yellow")
+        yield f"{unknown.name:{width}}  environment  {text}"
 
 
 def _render_value(each: EffectiveSetting) -> str:

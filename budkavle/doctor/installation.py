@@ -75,9 +75,14 @@ def _list_database_checks(settings: Settings, database: Database) -> dict[str, C
 async def _check_settings(findings: Findings, faults: Mapping[str, str]) -> None:
     for name, fault in faults.items():
         findings.add_problem(f"{PREFIX}{name.upper()}: {fault}", "correct it: programs do not start with it")
-    for variable, similar in find_unknown_variables(name for name, value in os.environ.items() if value).items():
-        advice = f"did you mean {similar}?" if similar else "remove it: programs do not start with it"
-        findings.add_problem(f"{variable} is not a setting", advice)
+    for unknown in find_unknown_variables(name for name, value in os.environ.items() if value):
+        if unknown.is_misspelt:
+            findings.add_problem(f"{unknown.name} is not a setting", f"did you mean {unknown.similar}?")
+        else:
+            findings.add_warning(
+                f"{unknown.name} is no setting of this version, and ignored",
+                "remove it, unless it is for another version",
+            )
     if not findings.found:
         findings.add_ok("all variables are valid")
 

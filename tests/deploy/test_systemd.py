@@ -74,5 +74,5 @@ def test_units_allow_the_time_of_a_stop() -> None:
 def test_example_of_the_environment_has_only_settings() -> None:
     text = (UNITS / "budkavle.env").read_text()
     variables = re.findall(r"^#?(\w+)=\S+$", text, re.MULTILINE)
-    check_variables(variables)
+    assert check_variables(variables) == []
     assert len(variables) == len(re.findall(r"^#?BUDKAVLE_", text, re.MULTILINE)) >= 8

@@ -335,7 +335,7 @@ def test_help_and_version_need_no_configuration(invoke: Invoke) -> None:
 @pytest.mark.parametrize(
     "path", [path for path in LEAF_COMMANDS if path[0] not in _REPORTS_UNKNOWN_VARIABLES], ids=" ".join
 )
-def test_command_rejects_an_unknown_variable(
+def test_command_rejects_a_misspelt_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -343,11 +343,17 @@ def test_command_rejects_an_unknown_variable(
     result = CliRunner().invoke(main, path, env=environment)
     assert result.exit_code == 1
     assert result.stderr == (
-        "Error: unknown settings: BUDKAVLE_HSOT is not a setting (did you mean BUDKAVLE_HOST?); "
+        "Error: misspelt settings: BUDKAVLE_HSOT is not a setting (did you mean BUDKAVLE_HOST?); "
         "BUDKAVLE_PROT is not a setting (did you mean BUDKAVLE_PORT?)\n"
     )
     assert list(tmp_path.iterdir()) == []
     assert CliRunner().invoke(main, [*path, "--help"], env=environment).exit_code == 0
+
+
+def test_command_ignores_a_setting_of_a_later_version_with_a_warning(sqlite_url: str, invoke: Invoke) -> None:
+    result = invoke(sqlite_url, "api-key", "list", later_setting="s3cret")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "Warning: BUDKAVLE_LATER_SETTING is no setting of this version, and ignored\n"
 
 
 @pytest.mark.parametrize(

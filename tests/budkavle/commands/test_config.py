@@ -89,9 +89,15 @@ def test_config_show_names_invalid_values_and_unknown_variables_together(invoke:
     assert faults["BUDKAVLE_DELIVERY_LEASE"] == "must be more than BUDKAVLE_DELIVERY_TIMEOUT"
     assert settings["BUDKAVLE_DELIVERY_TIMEOUT"]["value"] == 600
     assert unknown == [
-        {"variable": "BUDKAVLE_PROT", "similar": "BUDKAVLE_PORT"},
-        {"variable": "BUDKAVLE_XYZZY", "similar": None},
+        {"variable": "BUDKAVLE_PROT", "similar": "BUDKAVLE_PORT", "ignored": False},
+        {"variable": "BUDKAVLE_XYZZY", "similar": None, "ignored": True},
     ]
+
+
+def test_config_show_succeeds_with_a_setting_of_a_later_version(invoke: Invoke) -> None:
+    result = invoke("sqlite:///x.db", "config", "show", later_setting="1")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1].split(maxsplit=2)[2] == "is no setting of this version, and ignored"
 
 
 def test_config_show_prints_a_line_per_setting(invoke: Invoke) -> None:
