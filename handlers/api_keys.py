@@ -1,6 +1,7 @@
 """Record in the background when API keys were last used, and which of them expired."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 
@@ -11,6 +12,9 @@ from persistence import api_keys
 from persistence.database import Database
 
 INTERVAL_SECONDS = 60
+
+CLOSE_SECONDS = 2
+"""Maximum seconds by which the record of uses delays the stop of a process."""
 
 log = structlog.get_logger("budkavle.audit")
 
@@ -48,8 +52,12 @@ class KeyRecords:
             await asyncio.sleep(INTERVAL_SECONDS)
 
     async def close(self) -> None:
-        """Record what was noted since the last run."""
-        await self._run_or_log()
+        """Record the uses since the last run that are to be stored, unless the database is silent."""
+        if self._noted.keys() <= self._written.keys():
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._run_or_log()
 
     async def _run_or_log(self) -> None:
         try:
