@@ -18,6 +18,10 @@ LOGGED_WITHIN = 0.7
 """Seconds before its death within which a worker may have received a response without logging it."""
 
 
+ENDED_WITHIN = 2.0
+"""Seconds from the begin of a pause within which attempts that were under way end."""
+
+
 @dataclass(frozen=True)
 class Life:
     """A killed worker: its log, and the time of its death."""
@@ -57,6 +61,31 @@ def find_wrong_receipts(arrivals: Iterable[Arrival], receipts: Iterable[tuple[st
         return []
     missing, others = len(set(accepted) - set(stored)), len(set(stored) - set(accepted))
     return [f"{len(accepted)} accepted, {len(stored)} receipts: {missing} are missing, {others} have no request"]
+
+
+@dataclass(frozen=True)
+class PausedTime:
+    """A time in which the operator had paused the deliveries to a path."""
+
+    path: str
+    begin: float
+    end: float
+
+
+def find_attempts_in_pauses(arrivals: Iterable[Arrival], pauses: Sequence[PausedTime]) -> list[str]:
+    """Return attempts that a worker began during a pause. Those under way at its beginning may end."""
+    return [
+        f"{arrival.path}: {arrival.delivery} arrived {arrival.time - pause.begin:.1f} s after the begin of a pause"
+        for arrival in arrivals
+        for pause in pauses
+        if arrival.path == pause.path and pause.begin + ENDED_WITHIN < arrival.time < pause.end
+    ]
+
+
+def find_lost_operator_events(arrivals: Iterable[Arrival], sent: Iterable[str]) -> list[str]:
+    """Return the differences between the events for operators that are stored as sent and those that arrived."""
+    missing = set(sent) - {arrival.delivery for arrival in arrivals}
+    return [f"{len(missing)} events for operators are stored as sent, and have not arrived"] if missing else []
 
 
 def find_repeats(

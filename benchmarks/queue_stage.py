@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
@@ -14,7 +14,9 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 
 from benchmarks.load import ROOT
+from benchmarks.receiver import GATEWAY_KEY
 from benchmarks.stage import Program, Stage, free_port
+from domain.catalogue import TokenClient
 from domain.events import Event
 from persistence import outbox, tables
 from persistence.database import Database
@@ -67,8 +69,24 @@ def start_receiver(stage: Stage, log: Path, port: int = 0, hosts: Sequence[str] 
     return ReceiverProgram(stage.start("receiver", port, command, {}, folder=ROOT), log)
 
 
-async def prepare(database: Database, receivers: Mapping[str, int], hosts: Sequence[str] = LOOPBACK) -> list[str]:
-    """Create one system per port, at the hosts in turn, with one subscription per path. Return their ids."""
+def build_gateway_credentials(folder: Path, port: int, token_seconds: int) -> dict[str, Any]:
+    """Return the columns of systems behind a gateway of the receiver at the port, whose tokens are valid that long."""
+    key = folder / "gateway-key"
+    key.write_text(GATEWAY_KEY)
+    client = TokenClient(f"http://127.0.0.1:{port}/token/{token_seconds}", "budkavle", f"file:{key}")
+    return {"headers": {"X-Api-Key": f"file:{key}"}, "oauth2": asdict(client)}
+
+
+async def prepare(
+    database: Database,
+    receivers: Mapping[str, int],
+    hosts: Sequence[str] = LOOPBACK,
+    gateway: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Create one system per port, at the hosts in turn, with one subscription per path. Return their ids.
+
+    `gateway` are the columns of systems whose path begins with `/gateway/`.
+    """
     await database.migrate()
     ids = [str(UUID(int=place)) for place in range(1, len(receivers) + 1)]
 
@@ -76,7 +94,8 @@ async def prepare(database: Database, receivers: Mapping[str, int], hosts: Seque
         connection.execute(tables.message_types.insert(), {"entity_type": ENTITY_TYPE, "name": "A type"})
         for id_, host, (path, port) in zip(ids, cycle(hosts), receivers.items(), strict=False):
             system = {"id": id_, "name": path, "base_url": f"http://{host}:{port}", "webhook_secrets": []}
-            connection.execute(tables.systems.insert(), system | {"allow_private_addresses": True})
+            columns = gateway if gateway is not None and path.startswith("/gateway/") else {}
+            connection.execute(tables.systems.insert(), system | {"allow_private_addresses": True, **columns})
             subscription = {"system_id": id_, "org_type": ORG_TYPE, "org_code": ORG_CODE, "entity_type": ENTITY_TYPE}
             connection.execute(tables.subscriptions.insert(), subscription | {"webhook_url": path, "start_time": START})
 
@@ -84,7 +103,7 @@ async def prepare(database: Database, receivers: Mapping[str, int], hosts: Seque
     return ids
 
 
-async def publish(database: Database, keys: Iterable[str], each: int) -> None:
+async def publish(database: Database, keys: Iterable[str], each: int, org_code: int = ORG_CODE) -> None:
     """Publish `each` events of each key, numbered from 0: in order per key, with several keys concurrently."""
     waiting = list(keys)
 
@@ -92,18 +111,19 @@ async def publish(database: Database, keys: Iterable[str], each: int) -> None:
         while waiting:
             key = waiting.pop()
             for sequence in range(each):
-                await outbox.publish(database, Publication(build_event(key, sequence), "benchmark", "benchmark"))
+                event = build_event(key, sequence, org_code)
+                await outbox.publish(database, Publication(event, "benchmark", "benchmark"))
 
     await asyncio.gather(*(work() for _ in range(PUBLISHERS)))
 
 
-def build_event(key: str, sequence: int) -> Event:
+def build_event(key: str, sequence: int, org_code: int = ORG_CODE) -> Event:
     """Return an event about a nonexistent person."""
     return Event(
         str(uuid4()),
         ENTITY_TYPE,
         ORG_TYPE,
-        ORG_CODE,
+        org_code,
         1,
         datetime.now(UTC),
         version=str(sequence),

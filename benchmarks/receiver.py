@@ -2,7 +2,8 @@
 
 Paths: `/ok/MS` responds with 200 after that number of milliseconds; `/flaky` responds with 500, resets the connection
 or sends a malformed response on some attempts and responds with 200 on others; `/gone` responds with 404 to every event
-whose version ends with 7.
+whose version ends with 7; `/operator` accepts events for operators. Before each of them, `/gateway` requires a key and
+a valid access token. `/token/SECONDS` issues tokens, which become invalid together after each period of that length.
 
 Run: python -m benchmarks.receiver PORT LOG HOST ... The log has a line for each attempt: time, path, delivery, key,
 SHA-256 of the body, sequence, status (0 without a response).
@@ -22,6 +23,8 @@ from typing import Any
 import uvloop
 
 ANSWERS = {status: b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\nok" % status for status in (200, 404, 500)}
+ANSWERS[401] = b'HTTP/1.1 401 X\r\nWWW-Authenticate: Bearer error="invalid_token"\r\nContent-Length: 2\r\n\r\nno'
+GATEWAY_KEY = "the-key-of-the-gateway"
 RESET, GARBAGE = 1, 2
 
 
@@ -50,9 +53,19 @@ class ReceiverProtocol(asyncio.Protocol):
         if method == "GET":
             self._transport.write(ANSWERS[200])
             return
-        self._take(path, headers.get("webhook-id", ""), body)
+        if path.startswith("/token/"):
+            self._issue_token(int(path.rpartition("/")[2]))
+            return
+        is_authorised = not path.startswith("/gateway/") or _is_authorised(headers)
+        self._take(path, headers.get("webhook-id", ""), body, is_authorised=is_authorised)
 
-    def _take(self, path: str, delivery: str, body: bytes) -> None:
+    def _issue_token(self, seconds: int) -> None:
+        token = {"access_token": _build_token(seconds), "token_type": "Bearer", "expires_in": 3600}
+        body = json.dumps(token).encode()
+        head = b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        self._transport.write(head + body)
+
+    def _take(self, path: str, delivery: str, body: bytes, *, is_authorised: bool) -> None:
         event = json.loads(body)
         *_, kind, detail = ["", *path.split("/")]
         milliseconds = int(detail) if kind == "ok" else 0
@@ -64,8 +77,10 @@ class ReceiverProtocol(asyncio.Protocol):
             attempt = self._seen[delivery] = self._seen.get(delivery, 0) + 1
             way = zlib.crc32(delivery.encode()) % 4
             status = 200 if attempt > 1 else (500, RESET, GARBAGE, 200)[way]
-        # Events of web messages have neither a person nor a version.
-        key = event.get("identifikation") or event["eksternIdentifier"]
+        if not is_authorised:
+            status, milliseconds = 401, 0
+        # Events of web messages have neither a person nor a version, and those for operators only a type.
+        key = event.get("identifikation") or event.get("eksternIdentifier") or event["type"]
         body_hash = hashlib.sha256(body).hexdigest()
         attempt_fields = (path, delivery, key, body_hash, event.get("versionIdentifier", "0"), status)
         if milliseconds:
@@ -91,6 +106,16 @@ class ReceiverProtocol(asyncio.Protocol):
 
 
 SEEN: dict[str, int] = {}
+
+
+def _build_token(seconds: int) -> str:
+    """Return the token of the present period, which a restarted receiver knows too."""
+    return f"token-{seconds}-{time.time() // seconds:.0f}"
+
+
+def _is_authorised(headers: dict[str, str]) -> bool:
+    token = headers.get("authorization", "").removeprefix("Bearer ")
+    return headers.get("x-api-key") == GATEWAY_KEY and token == _build_token(int(token.split("-")[1]))
 
 
 async def _serve(port: int, log: Path, hosts: list[str]) -> None:

@@ -24,6 +24,7 @@ BENCHES = {
     "soap_memory": ([], 120),
     "sync": ([], 240),
     "deliveries": ([], 300),
+    "deliveries_compared": ([], 600),
     "idle_worker": ([], 240),
     "many_systems": ([], 300),
     "queue_flat": ([], 360),
