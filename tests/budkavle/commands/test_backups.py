@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.budkavle.commands.test_audit_seals import Seals
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import put_key, running_program
 from tests.processes import budkavle, run_program
@@ -33,6 +34,25 @@ def test_backup_and_restore_print_what_they_did(sqlite_url: str, invoke: Invoke,
     (entry,) = map(json.loads, invoke(sqlite_url, "audit", "list", "--system", "-").stdout.splitlines())
     assert (entry["operation"], entry["caller"], entry["outcome"]) == ("restore", "Åsa Ek", "restored")
     assert entry["detail"] == {"version": version, "bytes": backup.stat().st_size, "former": Path(kept).name}
+
+
+def test_seals_show_which_entries_a_restore_removed(sqlite_url: str, invoke: Invoke, tmp_path: Path) -> None:
+    seals = Seals(sqlite_url, invoke, tmp_path)
+    backup = str(tmp_path / "backup.db")
+    assert seals.seal().startswith("ok: seal 1 ")
+    invoke(sqlite_url, "backup", backup)
+    invoke(sqlite_url, "api-key", "create", "caller", "--scope", "messages")
+    assert seals.seal().startswith("ok: seal 2 ")
+    kept = invoke(sqlite_url, "restore", backup).stdout.split()[-1]
+    assert seals.verify().endswith("it was sealed and is missing")
+    assert seals.seal().endswith("it was sealed and is missing")
+    # The former database still has them, and another file of seals continues.
+    seals.url = f"sqlite:///{kept}"
+    assert seals.verify().startswith("ok: seals 1 to 2,")
+    seals.url = sqlite_url
+    other = tmp_path / "others.jsonl"
+    assert seals.seal("--new-file", file=other).startswith("ok: seal 2 ")
+    assert seals.verify(file=other).startswith("ok: seals 2 to 2,")
 
 
 def test_backup_refuses_an_existing_file(sqlite_url: str, invoke: Invoke, tmp_path: Path) -> None:
