@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from domain.errors import KeyInUse, KeyReused, StorageFailed
-from domain.idempotency_keys import IdempotencyKey, build_first_id, compute_fingerprint, parse_key
+from domain.idempotency_keys import IdempotencyKey, build_first_id, parse_key
 from domain.retention import DataKind, RetentionRule
 from domain.web_messages import WebMessage
 from handlers.requests import Request
@@ -33,11 +33,10 @@ async def read_key(request: Request, message: WebMessage) -> IdempotencyKey | No
     header = request.parameters.get(HEADER)
     if header is None:
         return None
-    if len(message.message) <= LONG_TEXT:
-        fingerprint = compute_fingerprint(message)
-    else:
-        fingerprint = await asyncio.to_thread(compute_fingerprint, message)
-    return IdempotencyKey(request.caller.name, request.operation_id, parse_key(header), fingerprint)
+    key = IdempotencyKey(request.caller.name, request.operation_id, parse_key(header), message)
+    if len(message.message) > LONG_TEXT:
+        await asyncio.to_thread(lambda: key.fingerprint)
+    return key
 
 
 async def find_first_message(request: Request, key: IdempotencyKey) -> str | None:

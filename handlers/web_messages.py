@@ -65,9 +65,10 @@ async def create_web_message(request: Request) -> Response:
     message = _build_message(request, references, await _build_attachments(request, contents))
     request.log["message_id"] = message.id
     key = await idempotency_keys.read_key(request, message)
-    if key is None:
-        await _create(request, message)
-    elif (first_id := await _create_once(request, message, key)) != message.id:
+    # A repetition for a case needs no slot for a call to Open-E, so look for the first message before. Others are rare,
+    # so look only after the key has been found to be used.
+    is_created = (key is None or message.flow_instance_id is None) and await _create(request, message, key)
+    if key and not is_created and (first_id := await _create_once(request, message, key)) != message.id:
         request.log |= {"message_id": first_id, "is_replayed": True}
         return replies.created(f"/webmessages/{first_id}", idempotency_keys.REPLAYED)
     request.services.wake_worker_for_message()
@@ -190,15 +191,11 @@ async def _create_once(request: Request, message: WebMessage, key: IdempotencyKe
 
     Raises `KeyReused` and `KeyInUse`.
     """
-    # A repetition for a case needs no slot for a call to Open-E, so look for the first message before. Others are rare,
-    # so only look after the key has been found to be used.
-    looks_first = message.flow_instance_id is not None
     for _ in range(RACES):
-        if looks_first and (first_id := await idempotency_keys.find_first_message(request, key)) is not None:
+        if (first_id := await idempotency_keys.find_first_message(request, key)) is not None:
             return first_id
         if await _create(request, message, key):
             return message.id
-        looks_first = True
     raise KeyInUse
 
 

@@ -61,6 +61,18 @@ def _insert_hyphens(value: str | None) -> str | None:
     return value and f"{value[:8]}-{value[8:12]}-{value[12:16]}-{value[16:20]}-{value[20:]}"
 
 
+class _ShortBytes(sa.LargeBinary):
+    """Bytes that are given to the driver as they are. For SQLite, SQLAlchemy wraps each value in a `memoryview`."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: sa.Dialect) -> Any:
+        """Return the conversion of a parameter."""
+        if dialect.name == "sqlite":
+            return None
+        return super().bind_processor(dialect)  # type: ignore[no-untyped-call]  # SQLAlchemy has no type here.
+
+
 def _build_uuid_type() -> sa.Uuid[str]:
     return _TextUuid(as_uuid=False)
 
@@ -139,9 +151,9 @@ idempotency_keys = sa.Table(
     "idempotency_keys",
     metadata,
     # The keys of a commit are far apart in this index, so it is small: SQLite writes a page for each of them.
-    sa.Column("hash", sa.LargeBinary, primary_key=True),
+    sa.Column("hash", _ShortBytes, primary_key=True),
     sa.Column("caller", sa.Text, nullable=False),
-    sa.Column("fingerprint", sa.LargeBinary, nullable=False),
+    sa.Column("fingerprint", _ShortBytes, nullable=False),
     # No foreign key: the key of a deleted message remains. The id contains the time of the key.
     sa.Column("message_id", _build_uuid_type(), nullable=False, index=True),
 )

@@ -5,7 +5,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from domain.idempotency_keys import IdempotencyKey, compute_fingerprint
+from domain.idempotency_keys import IdempotencyKey
 from domain.web_messages import Attachment, ExternalReference, WebMessage
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
@@ -54,4 +54,4 @@ def build_web_message(**changes: Any) -> WebMessage:
 
 def idempotency_key(message: WebMessage, key: str | None = None, caller: str = "caller") -> IdempotencyKey:
     """Return the key of a request that created this message; by default a new one."""
-    return IdempotencyKey(caller, "createWebMessage", key or str(uuid.uuid4()), compute_fingerprint(message))
+    return IdempotencyKey(caller, "createWebMessage", key or str(uuid.uuid4()), message)

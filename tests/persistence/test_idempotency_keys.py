@@ -52,7 +52,7 @@ async def test_store_with_a_used_key_stores_nothing(database: Database, files: t
     assert await stored.store(database, message, key)
     before = await count_rows(database)
     other = build_web_message(attachments=(build_attachment(b"other"),) if files else (), message="Other")
-    assert not await stored.store(database, other, replace(key, fingerprint=b"other"))
+    assert not await stored.store(database, other, replace(key, message=other))
     assert await count_rows(database) == before
     expected = KeyedMessage(message.id, key.fingerprint, is_settled=True)
     assert await idempotency_keys.find(database, key) == expected
@@ -86,7 +86,7 @@ async def test_concurrent_messages_with_the_same_keys_are_stored_once(database: 
 async def test_keys_of_another_caller_operation_or_text_are_independent(
     database: Database, change: dict[str, str]
 ) -> None:
-    key = IdempotencyKey("a", "a", "a", b"1")
+    key = IdempotencyKey("a", "a", "a", build_web_message())
     assert await stored.store(database, build_web_message(), key)
     assert await idempotency_keys.find(database, replace(key, **change)) is None
     assert await stored.store(database, build_web_message(), replace(key, **change))

@@ -193,7 +193,10 @@ def test_migration_to_hashed_idempotency_keys_keeps_the_keys(
     empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages = [build_web_message() for _ in range(3)]
-    keys = [IdempotencyKey("ärendesystem", "createWebMessage", key, bytes(range(32))) for key in ("k1", '" \\', "k3")]
+    keys = [
+        IdempotencyKey("ärendesystem", "createWebMessage", key, message)
+        for key, message in zip(("k1", '" \\', "k3"), messages, strict=True)
+    ]
 
     def insert(connection: sa.Connection) -> None:
         table = sa.Table("idempotency_keys", sa.MetaData(), autoload_with=connection)
