@@ -116,7 +116,7 @@ async def _run(stage: Stage, database: str, with_keys: bool, kills: int, chance:
     await troubling
     ended = time.monotonic()
     seconds = await _wait_until_settled(service, posting)
-    found = await asyncio.to_thread(_find, service, mock)
+    found = await asyncio.to_thread(find_messages, service, mock)
     violations = [*callers.faults, *callers.model.check(found)]
     if traces + service.count_tracebacks():
         violations.append(f"{traces + service.count_tracebacks()} traces in the log")
@@ -153,7 +153,8 @@ def _count_in_doubt(service: Program) -> int:
     return len(run_command(["messages", "list", "--limit", "1000000"], service.settings).splitlines())
 
 
-def _find(service: Program, mock: Program) -> Found:
+def find_messages(service: Program, mock: Program) -> Found:
+    """Return the messages on the cases of the mock, and those of the service."""
     in_open_e = count_contents(
         Content(
             message["flowInstanceID"],

@@ -38,6 +38,7 @@ BENCHES = {
 SOAKS = {
     "kill_publish": ([], 10800),
     "publication_rounds": ([], 1500),
+    "hanging_open_e": ([], 900),
     "kill_sync": ([], 2400),
     "kill_workers": ([], 3600),
     "queue_flat": (["--soak"], 1500),

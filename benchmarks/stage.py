@@ -87,14 +87,14 @@ class Stage:
         """Return the id of the PostgreSQL postmaster, None before the first database."""
         return self._postgresql and self._postgresql.get_pid()
 
-    def start_service(self, database_url: str, **settings: object) -> Program:
+    def start_service(self, database_url: str, *, processes: int = 1, **settings: object) -> Program:
         """Migrate a database, create an API key and start Budkavle. `settings` are those of `Settings`."""
         variables = {"database_url": database_url, **settings}
         environment = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in variables.items()}
         if not database_url.startswith("sqlite"):
             run_command(["migrate"], environment)
         key = run_command(["api-key", "create", "benchmark", "--scope", "messages"], environment).strip()
-        return self._serve(environment, key, free_port())
+        return self._serve(environment, key, free_port(), processes)
 
     def restart(self, service: Program) -> Program:
         """Start the same service in a new process on the same port. The old process must have ended."""
@@ -164,12 +164,12 @@ class Stage:
         program.process.wait(STOP_SECONDS)
         self._programs.remove(program)
 
-    def _serve(self, environment: Mapping[str, str], key: str, port: int) -> Program:
-        return self.start("budkavle", port, _serve_command(port), environment, key=key)
+    def _serve(self, environment: Mapping[str, str], key: str, port: int, processes: int = 1) -> Program:
+        return self.start("budkavle", port, _serve_command(port, processes), environment, key=key)
 
 
-def _serve_command(port: int) -> list[str]:
-    return [sys.executable, "-m", "budkavle", "serve", "--port", str(port)]
+def _serve_command(port: int, processes: int = 1) -> list[str]:
+    return [sys.executable, "-m", "budkavle", "serve", "--port", str(port), "--processes", str(processes)]
 
 
 def run_command(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
