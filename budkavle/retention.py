@@ -3,15 +3,17 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 import structlog
 
+from budkavle.audit_pruning import AuditPruner, create_audit_pruner
 from budkavle.background import BackgroundWork
 from budkavle.ids import create_id
-from budkavle.settings import Settings
-from domain.errors import StorageFailed
+from budkavle.settings import Settings, SettingsUnusable
+from domain.errors import BudkavleError, StorageFailed
 from domain.idempotency_keys import build_first_id
 from domain.retention import DataKind, RetentionRule, split_by_size
 from persistence import idempotency_keys, message_reads
@@ -29,32 +31,84 @@ INTERVAL = timedelta(hours=1)
 MESSAGES_AT_ONCE, BYTES_AT_ONCE = 100, 16 * 1024 * 1024
 """Maximum messages, and bytes of their files, that one transaction deletes."""
 
+AUDIT_INTERVAL = timedelta(days=1)
+"""Time between two regular removals of entries of the audit."""
+
 REGULAR = {DataKind.MESSAGES, DataKind.PARKED_DELIVERIES}
 """Kinds that `RegularPurge` removes. Workers remove events and receipts, and servers remove keys, more often."""
 
 
-async def purge(
-    database: Database, rules: Sequence[RetentionRule], now: datetime, operator: str = "-"
-) -> Counter[RetentionRule]:
-    """Remove what the rules say, in bounded transactions. Return the numbers.
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """Removes what rules say. `pruner` is required by rules about the audit."""
 
-    The audit records the numbers also if an error ends the run. By default a regular run has no operator.
-    """
-    removed: Counter[RetentionRule] = Counter()
-    await message_reads.forget_destroyed(database, now)
-    try:
-        for rule in rules:
-            async for number in _remove(database, rule, now):
-                removed[rule] += number
-    finally:
-        await stored.record(database, removed, now, operator, create_id())
-    return removed
+    database: Database
+    rules: Sequence[RetentionRule]
+    pruner: AuditPruner | None = None
 
+    async def run(self, now: datetime, operator: str = "-") -> Counter[RetentionRule]:
+        """Remove in bounded transactions. Return the numbers. By default a regular run has no operator.
 
-async def count_removable(database: Database, rules: Sequence[RetentionRule], now: datetime) -> Counter[RetentionRule]:
-    """Return the numbers that `purge` would remove now."""
-    parked = next((now - rule.period for rule in rules if rule.kind is DataKind.PARKED_DELIVERIES), None)
-    return Counter({rule: await _count(database, rule, now - rule.period, parked) for rule in rules})
+        The audit records the numbers also if an error ends the run.
+        """
+        removed: Counter[RetentionRule] = Counter()
+        await message_reads.forget_destroyed(self.database, now)
+        try:
+            for rule in self.rules:
+                async for number in self._remove(rule, now, operator):
+                    removed[rule] += number
+        finally:
+            await stored.record(self.database, removed, now, operator, create_id())
+        return removed
+
+    async def count(self, now: datetime) -> Counter[RetentionRule]:
+        """Return the numbers that `run` would remove now."""
+        return Counter({rule: await self._count(rule, now) for rule in self.rules})
+
+    def _remove(self, rule: RetentionRule, now: datetime, operator: str) -> AsyncIterator[int]:
+        """Remove what a rule says, and yield the number of each transaction."""
+        database, before = self.database, now - rule.period
+        match rule.kind:
+            case DataKind.MESSAGES:
+                return remove_messages(database, MessageSelection(before, rule.state, rule.oep_instance))
+            case DataKind.PARKED_DELIVERIES:
+                return _remove_parked(database, before)
+            case DataKind.EVENTS:
+                return _remove_events(database, before)
+            case DataKind.RECEIPTS:
+                return _repeat(lambda: receipts.prune_receipts(database, before, PAGE))
+            case DataKind.IDEMPOTENCY_KEYS:
+                return _repeat(lambda: idempotency_keys.prune_expired(database, build_first_id(before)))
+            case DataKind.AUDIT_ENTRIES:
+                return self._get_pruner().prune(before, now, operator)
+            case _ as unreachable:
+                assert_never(unreachable)
+
+    async def _count(self, rule: RetentionRule, now: datetime) -> int:
+        database, before = self.database, now - rule.period
+        match rule.kind:
+            case DataKind.MESSAGES:
+                return await count_messages(database, MessageSelection(before, rule.state, rule.oep_instance))
+            case DataKind.PARKED_DELIVERIES:
+                return sum([len(numbers) async for numbers in _iterate_parked(database, before)])
+            case DataKind.EVENTS:
+                return await stored.count_events(database, before, self._find_parked_before(now))
+            case DataKind.RECEIPTS:
+                return await stored.count_receipts(database, before)
+            case DataKind.IDEMPOTENCY_KEYS:
+                return await idempotency_keys.count_expired(database, build_first_id(before))
+            case DataKind.AUDIT_ENTRIES:
+                return await self._get_pruner().count(before, now)
+            case _ as unreachable:
+                assert_never(unreachable)
+
+    def _find_parked_before(self, now: datetime) -> datetime | None:
+        return next((now - rule.period for rule in self.rules if rule.kind is DataKind.PARKED_DELIVERIES), None)
+
+    def _get_pruner(self) -> AuditPruner:
+        if self.pruner is None:
+            raise SettingsUnusable("unusable settings: BUDKAVLE_AUDIT_DAYS needs BUDKAVLE_AUDIT_SEAL_KEY")
+        return self.pruner
 
 
 async def remove_messages(database: Database, selection: MessageSelection) -> AsyncIterator[int]:
@@ -70,20 +124,27 @@ async def count_messages(database: Database, selection: MessageSelection) -> int
 
 
 class RegularPurge(BackgroundWork):
-    """Removes old messages and parked deliveries regularly, in a process next to its servers.
+    """Removes what is old regularly, in a process next to its servers.
 
     Without rules, it only removes what remains of erased persons.
     """
 
-    def __init__(self, database: Database, rules: Sequence[RetentionRule], now: Callable[[], datetime]) -> None:
+    def __init__(self, purge: Purge, now: Callable[[], datetime]) -> None:
         super().__init__()
-        self._database = database
-        self._rules = rules
+        self._purge = purge
         self._now = now
+        self._audit_due = datetime.min.replace(tzinfo=UTC)
 
     async def run_once(self) -> Counter[RetentionRule]:
-        """Remove what is old now. Return the numbers. Raises `StorageFailed`."""
-        return await purge(self._database, self._rules, self._now())
+        """Remove what is old now. Return the numbers. Raises `StorageFailed`, `SealRefused` or `PruneRefused`."""
+        now = self._now()
+        kinds = REGULAR
+        if now >= self._audit_due:
+            # Before entries are removed, all are verified.
+            self._audit_due = now + AUDIT_INTERVAL
+            kinds = REGULAR | {DataKind.AUDIT_ENTRIES}
+        due = [rule for rule in self._purge.rules if rule.kind in kinds]
+        return await replace(self._purge, rules=due).run(now)
 
     async def _run_forever(self) -> None:
         while True:
@@ -91,34 +152,23 @@ class RegularPurge(BackgroundWork):
                 await self.run_once()
             except StorageFailed as exc:
                 log.warning("purge_failed", reason=exc.reason, detail=exc.explanation or None)
+            except BudkavleError as exc:
+                log.error("purge_refused", reason=str(exc))  # noqa: TRY400  # A trace adds nothing to the reason.
             except Exception:
                 # The next run must happen all the same.
                 log.exception("purge_run_failed")
             await asyncio.sleep(INTERVAL.total_seconds())
 
 
+def create_purge(settings: Settings, database: Database) -> Purge:
+    """Return the removal that the settings require. Raises `SealRefused` or `SettingsUnusable`."""
+    pruner = create_audit_pruner(settings, database) if settings.audit_days else None
+    return Purge(database, settings.build_retention_rules(), pruner)
+
+
 def create_regular_purge(settings: Settings, database: Database, now: Callable[[], datetime]) -> RegularPurge:
-    """Return the regular removal that the settings require."""
-    rules = [rule for rule in settings.build_retention_rules() if rule.kind in REGULAR]
-    return RegularPurge(database, rules, now)
-
-
-def _remove(database: Database, rule: RetentionRule, now: datetime) -> AsyncIterator[int]:
-    """Remove what a rule says, and yield the number of each transaction."""
-    before = now - rule.period
-    match rule.kind:
-        case DataKind.MESSAGES:
-            return remove_messages(database, MessageSelection(before, rule.state, rule.oep_instance))
-        case DataKind.PARKED_DELIVERIES:
-            return _remove_parked(database, before)
-        case DataKind.EVENTS:
-            return _remove_events(database, before)
-        case DataKind.RECEIPTS:
-            return _repeat(lambda: receipts.prune_receipts(database, before, PAGE))
-        case DataKind.IDEMPOTENCY_KEYS:
-            return _repeat(lambda: idempotency_keys.prune_expired(database, build_first_id(before)))
-        case _ as unreachable:
-            assert_never(unreachable)
+    """Return the regular removal that the settings require. Raises as `create_purge`."""
+    return RegularPurge(create_purge(settings, database), now)
 
 
 async def _remove_parked(database: Database, before: datetime) -> AsyncIterator[int]:
@@ -137,22 +187,6 @@ async def _repeat(remove: Callable[[], Awaitable[int]]) -> AsyncIterator[int]:
     """Yield the numbers that `remove` returns, until it removes nothing."""
     while number := await remove():
         yield number
-
-
-async def _count(database: Database, rule: RetentionRule, before: datetime, parked_before: datetime | None) -> int:
-    match rule.kind:
-        case DataKind.MESSAGES:
-            return await count_messages(database, MessageSelection(before, rule.state, rule.oep_instance))
-        case DataKind.PARKED_DELIVERIES:
-            return sum([len(numbers) async for numbers in _iterate_parked(database, before)])
-        case DataKind.EVENTS:
-            return await stored.count_events(database, before, parked_before)
-        case DataKind.RECEIPTS:
-            return await stored.count_receipts(database, before)
-        case DataKind.IDEMPOTENCY_KEYS:
-            return await idempotency_keys.count_expired(database, build_first_id(before))
-        case _ as unreachable:
-            assert_never(unreachable)
 
 
 async def _iterate_messages(

@@ -257,6 +257,13 @@ class Settings(BaseSettings):
     receipt_seal_minutes: float = Field(
         60, gt=0, le=10_080, description="Minutes after which a worker seals new receipts in the audit."
     )
+    audit_days: float = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days that entries of the audit are kept; 0: until `budkavle audit prune`. Needs"
+        " `BUDKAVLE_AUDIT_SEAL_KEY`.",
+    )
     audit_key: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_references)] = Field(
         (),
         description="Secrets that sign entries of the audit, newest first: `env:NAME` or `file:PATH`, separated by"
@@ -397,6 +404,7 @@ class Settings(BaseSettings):
             RetentionRule(DataKind.EVENTS, timedelta(hours=self.event_retention_hours)),
             RetentionRule(DataKind.RECEIPTS, timedelta(days=self.receipt_days)),
             RetentionRule(DataKind.IDEMPOTENCY_KEYS, timedelta(days=self.idempotency_days)),
+            RetentionRule(DataKind.AUDIT_ENTRIES, timedelta(days=self.audit_days)),
         ]
         return [rule for rule in rules if rule.period]
 

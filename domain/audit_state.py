@@ -53,6 +53,66 @@ def find_incomplete_calls(entries: Iterable[RecordedChange]) -> list[str]:
 
 def compare_catalogue(entries: Iterable[RecordedChange], stored: Catalogue) -> list[str]:
     """Return the differences between a catalogue and the changes in its chain."""
+    parts = {item: _omit_absent(part) for item, part in _replay_catalogue(entries).items()}
+    names = {item: _omit_absent(part) for item, part in list_parts(stored).items()}
+    return _compare(parts, names, lambda item: " ".join(map(str, (item.section, *item.key))))
+
+
+def compare_subscriptions(entries: Iterable[RecordedChange], stored: Mapping[Identity, Subscription]) -> list[str]:
+    """Return the differences between the set of a system and the changes in its chain."""
+    recorded = {identity: _read_subscription(row) for identity, row in _replay_subscriptions(entries).items()}
+    return _compare(recorded, stored, lambda identity: f"subscription {'/'.join(map(str, identity))}")
+
+
+def compare_keys(entries: Iterable[RecordedChange], stored: Iterable[ApiKey]) -> list[str]:
+    """Return the differences between the API keys that are not revoked and the changes in their chain."""
+    recorded = _replay_keys(entries)
+    in_use = {f"sha256:{key.key_hash}": describe_key(key) for key in stored if key.revoked is None}
+    return _compare(recorded, in_use, lambda name: f"API key {(in_use.get(name) or recorded[name])['name']!r}")
+
+
+def summarise_catalogue(entries: Iterable[RecordedChange]) -> dict[str, Any]:
+    """Return the detail of one change that leads to the same catalogue."""
+    parts = _replay_catalogue(entries)
+    return {"changes": [{"section": item.section, "key": list(item.key), "after": parts[item]} for item in parts]}
+
+
+def summarise_subscriptions(entries: Iterable[RecordedChange]) -> dict[str, Any]:
+    """Return the detail of one change that leads to the same set of a system."""
+    return {"created": list(_replay_subscriptions(entries).values())}
+
+
+def summarise_keys(entries: Iterable[RecordedChange]) -> dict[str, Any]:
+    """Return the detail of one change that leads to the same API keys."""
+    return {"created": list(_replay_keys(entries).values())}
+
+
+def summarise_pauses(entries: Iterable[RecordedChange]) -> dict[str, Any]:
+    """Return what `list_pause_changes` turns into changes that lead to the same pauses of a system."""
+    pauses = _replay_pauses(entries)
+    return {"pauses": [[identity, until, caller] for identity, (until, caller) in pauses.items()]} if pauses else {}
+
+
+def list_pause_changes(summary: Mapping[str, Any]) -> list[RecordedChange]:
+    """Return the changes in a summary."""
+    return [
+        RecordedChange(0, "call", "-", {"subscription": subscription, "until": until}, caller)
+        for subscription, until, caller in summary.get("pauses", ())
+    ]
+
+
+def _replay_pauses(entries: Iterable[RecordedChange]) -> dict[Identity | None, tuple[str | None, str]]:
+    pauses: dict[Identity | None, tuple[str | None, str]] = {}
+    for entry in entries:
+        subscription = entry.detail["subscription"]
+        identity = None if subscription is None else Identity(*subscription)
+        pauses.pop(identity, None)
+        if "until" in entry.detail:
+            pauses[identity] = entry.detail["until"], entry.caller
+    return pauses
+
+
+def _replay_catalogue(entries: Iterable[RecordedChange]) -> dict[Item, dict[str, Any]]:
     parts: dict[Item, dict[str, Any]] = {}
     for entry in entries:
         for change in entry.detail.get("changes", ()):
@@ -60,34 +120,29 @@ def compare_catalogue(entries: Iterable[RecordedChange], stored: Catalogue) -> l
             if change["after"] is None:
                 parts.pop(item, None)
             else:
-                parts[item] = _omit_absent(change["after"])
-    names = {item: _omit_absent(part) for item, part in list_parts(stored).items()}
-    return _compare(parts, names, lambda item: " ".join(map(str, (item.section, *item.key))))
+                parts[item] = change["after"]
+    return parts
 
 
-def compare_subscriptions(entries: Iterable[RecordedChange], stored: Mapping[Identity, Subscription]) -> list[str]:
-    """Return the differences between the set of a system and the changes in its chain."""
-    recorded: dict[Identity, Subscription] = {}
+def _replay_subscriptions(entries: Iterable[RecordedChange]) -> dict[Identity, list[Any]]:
+    rows: dict[Identity, list[Any]] = {}
     for entry in entries:
         deleted, updated = entry.detail.get("deleted", ()), entry.detail.get("updated", ())
         for row in deleted:
-            recorded.pop(Identity(*row[:3]), None)
+            rows.pop(Identity(*row[:3]), None)
         for row in (*entry.detail.get("created", ()), *(after for _, after in updated)):
-            subscription = _read_subscription(row)
-            recorded[subscription.identity] = subscription
-    return _compare(recorded, stored, lambda identity: f"subscription {'/'.join(map(str, identity))}")
+            rows[Identity(*row[:3])] = row
+    return rows
 
 
-def compare_keys(entries: Iterable[RecordedChange], stored: Iterable[ApiKey]) -> list[str]:
-    """Return the differences between the API keys that are not revoked and the changes in their chain."""
-    recorded: dict[str, dict[str, Any]] = {}
+def _replay_keys(entries: Iterable[RecordedChange]) -> dict[str, dict[str, Any]]:
+    keys: dict[str, dict[str, Any]] = {}
     for entry in entries:
         for key in entry.detail.get("created", ()):
-            recorded[key["key"]] = key
+            keys[key["key"]] = key
         for key in entry.detail.get("revoked", ()):
-            recorded.pop(key["key"], None)
-    in_use = {f"sha256:{key.key_hash}": describe_key(key) for key in stored if key.revoked is None}
-    return _compare(recorded, in_use, lambda name: f"API key {(in_use.get(name) or recorded[name])['name']!r}")
+            keys.pop(key["key"], None)
+    return keys
 
 
 def compare_pauses(entries: Iterable[RecordedChange], stored: Iterable[DeliveryPause], now: datetime) -> list[str]:
@@ -95,14 +150,10 @@ def compare_pauses(entries: Iterable[RecordedChange], stored: Iterable[DeliveryP
 
     A pause that ends by itself has no entry at its end, and may be stored for a while afterwards.
     """
-    recorded: dict[Identity | None, tuple[datetime | None, str]] = {}
-    for entry in entries:
-        subscription = entry.detail["subscription"]
-        identity = None if subscription is None else Identity(*subscription)
-        recorded.pop(identity, None)
-        if "until" in entry.detail:
-            until = entry.detail["until"]
-            recorded[identity] = None if until is None else datetime.fromisoformat(until), entry.caller
+    recorded = {
+        identity: (None if until is None else datetime.fromisoformat(until), caller)
+        for identity, (until, caller) in _replay_pauses(entries).items()
+    }
     pauses = {each.identity: (each.until and _truncate(each.until), each.operator) for each in stored}
     recorded, pauses = (
         {identity: pause for identity, pause in each.items() if pause[0] is None or pause[0] > now}

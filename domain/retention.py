@@ -20,6 +20,7 @@ class DataKind(StrEnum):
     EVENTS = "events"
     RECEIPTS = "receipts"
     IDEMPOTENCY_KEYS = "idempotencyKeys"
+    AUDIT_ENTRIES = "auditEntries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,16 @@ class RetentionRule:
 def build_purge_entries(
     removed: Mapping[RetentionRule, int], operator: str, now: datetime, request_id: str
 ) -> list[AuditEntry]:
-    """Return one entry for each rule by which a run has removed something."""
+    """Return one entry for each rule by which a run has removed something.
+
+    Removed entries of the audit have entries of their own, with checkpoints.
+    """
     return [
         AuditEntry(
             RETENTION, "change", now, OPERATION, operator, "removed", request_id, rule.describe() | {"removed": number}
         )
         for rule, number in removed.items()
-        if number
+        if number and rule.kind is not DataKind.AUDIT_ENTRIES
     ]
 
 

@@ -1,4 +1,7 @@
-"""Append entries to the audit log, list them and verify their hash chains. Entries are never changed or deleted."""
+"""Append entries to the audit log, list them and verify their hash chains.
+
+Entries are never changed, and removed only up to a checkpoint (`persistence/audit_pruning.py`).
+"""
 
 import json
 from collections.abc import Collection, Mapping
@@ -13,6 +16,7 @@ from domain import audit as domain
 from domain.audit import AuditEntry, BrokenChain, ChainedEntry, ChainHead
 from domain.audit_signatures import EntrySigner
 from domain.errors import StorageFailed
+from persistence.audit_checkpoints import read_removed_ends
 from persistence.audit_seals import find_unlike_sealed
 from persistence.database import SIGNER_OPTION, Database, to_json
 from persistence.prepared import PreparedStatement
@@ -21,7 +25,8 @@ from persistence.tables import chains as chains_table
 from persistence.tables import subscriptions, systems
 from persistence.work import large_read, long_read, short_write
 
-_NO_ENTRY = ChainHead(domain.FIRST_HASH, 0)
+NO_ENTRY = ChainHead(domain.FIRST_HASH, 0)
+"""The end of an empty chain."""
 
 
 async def record(database: Database, entry: AuditEntry) -> None:
@@ -303,38 +308,51 @@ def _build_entry(row: sa.RowMapping, detail: dict[str, Any]) -> AuditEntry:
 def _verify(
     connection: sa.Connection, kept: str | None, sealed: Mapping[tuple[str, int], str]
 ) -> tuple[dict[str, ChainHead], BrokenChain | None]:
-    heads, broken = _verify_chains(connection, kept)
+    try:
+        starts = read_removed_ends(connection)
+    except ValueError:
+        return {}, BrokenChain(domain.RETENTION, 0, "the last checkpoint cannot be read")
+    heads, broken = _verify_chains(connection, kept, starts)
     return heads, broken or find_unlike_sealed(connection, sealed)
 
 
-def _verify_chains(connection: sa.Connection, kept: str | None) -> tuple[dict[str, ChainHead], BrokenChain | None]:
+def _verify_chains(
+    connection: sa.Connection, kept: str | None, starts: Mapping[str, ChainHead]
+) -> tuple[dict[str, ChainHead], BrokenChain | None]:
+    """Verify all chains, each from its last removed entry on."""
     heads = {row.name: ChainHead(row.head, row.length) for row in connection.execute(chains_table.select())}
-    ends, is_found = _read_ends(connection, kept)
+    ends, is_found = _read_ends(connection, kept, starts)
     names = {*heads, *_list_required_names(connection), *(ends or ())}
-    if ends is not None and not any(_verify_end(name, ends.get(name, _NO_ENTRY), heads.get(name)) for name in names):
+    if ends is not None and not any(_verify_end(name, ends.get(name, NO_ENTRY), heads.get(name)) for name in names):
         return heads, None if is_found else _find_no_hash(kept)
     # Something is wrong. Read the chains one by one to find the first invalid entry.
-    is_found = kept is None
+    is_found = _is_found(kept, starts)
     for name in sorted(set(heads) | _list_names(connection)):
-        broken, has_kept = _verify_chain(connection, name, heads.get(name), kept)
+        broken, has_kept = _verify_chain(connection, name, starts.get(name, NO_ENTRY), heads.get(name), kept)
         if broken is not None:
             return heads, broken
         is_found = is_found or has_kept
     return heads, None if is_found else _find_no_hash(kept)
 
 
+def _is_found(kept: str | None, starts: Mapping[str, ChainHead]) -> bool:
+    return kept is None or any(start.hash == kept for start in starts.values())
+
+
 def _find_no_hash(kept: str | None) -> BrokenChain:
     return BrokenChain("", 0, f"no entry has the hash {kept}")
 
 
-def _read_ends(connection: sa.Connection, kept: str | None) -> tuple[dict[str, ChainHead] | None, bool]:
+def _read_ends(
+    connection: sa.Connection, kept: str | None, starts: Mapping[str, ChainHead]
+) -> tuple[dict[str, ChainHead] | None, bool]:
     """Return the last entry of each chain, or None if an entry is invalid, and whether one has the hash `kept`.
 
     This reads the entries of all chains in the order in which they are stored, several times as fast as chain by chain.
     """
     # Neither objects of classes nor look-ups of globals: they would cost as much as the hashes.
-    ends: dict[str, tuple[str, int]] = {}
-    is_found = kept is None
+    ends: dict[str, tuple[str, int]] = {name: (start.hash, start.length) for name, start in starts.items()}
+    is_found = _is_found(kept, starts)
     first, hash_fields = (domain.FIRST_HASH, 0), domain.hash_fields
     dialect = connection.dialect.name
     try:
@@ -371,10 +389,10 @@ def _list_required_names(connection: sa.Connection) -> set[str]:
 
 
 def _verify_chain(
-    connection: sa.Connection, name: str, head: ChainHead | None, kept: str | None
+    connection: sa.Connection, name: str, start: ChainHead, head: ChainHead | None, kept: str | None
 ) -> tuple[BrokenChain | None, bool]:
-    """Return the first invalid entry of a chain, and whether one of its entries has the hash `kept`."""
-    hash_, number, id_ = domain.FIRST_HASH, 0, 0
+    """Return the first invalid entry of a chain after `start`, and whether one of its entries has the hash `kept`."""
+    hash_, number, id_ = start.hash, start.length, 0
     is_found = False
     try:
         with connection.execute(_OF_A_CHAIN, {"chain_name": name}) as rows:

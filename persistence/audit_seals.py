@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from domain.audit import SEALS, BrokenChain, ChainHead
 from domain.seals import RecordedSeal
+from persistence.audit_checkpoints import read_removed_ends
 from persistence.database import Database
 from persistence.tables import audit_entries, chains
 from persistence.work import long_read, short_read
@@ -54,7 +55,16 @@ def _list_recorded(connection: sa.Connection) -> list[RecordedSeal]:
 
 @long_read
 def find_unlike_sealed(connection: sa.Connection, sealed: Mapping[tuple[str, int], str]) -> BrokenChain | None:
-    """Do the work of `find_broken_seal`."""
+    """Do the work of `find_broken_seal`. Entries that were removed up to a checkpoint are not missing."""
+    ends = read_removed_ends(connection)
+    for name, end in ends.items():
+        if sealed.get((name, end.length), end.hash) != end.hash:
+            return BrokenChain(name, end.length, "its hash in the checkpoint is not the sealed one")
+    sealed = {
+        (name, number): hash_
+        for (name, number), hash_ in sealed.items()
+        if name not in ends or number > ends[name].length
+    }
     missing = dict(sealed)
     if len(sealed) <= FEW:
         table = audit_entries.c

@@ -16,8 +16,10 @@ from domain.audit_state import (
     compare_pauses,
     compare_subscriptions,
     find_incomplete_calls,
+    list_pause_changes,
 )
 from persistence.api_keys import list_keys
+from persistence.audit_checkpoints import read_last_checkpoint
 from persistence.catalogue import OPERATION as APPLY
 from persistence.catalogue import read_catalogue
 from persistence.database import Database
@@ -89,7 +91,16 @@ def _compare_pauses(connection: sa.Connection, system_id: str, now: datetime) ->
 
 
 def _iterate(connection: sa.Connection, chain: str, *operations: str) -> Iterator[RecordedChange]:
-    """Yield the entries that describe changes; with operations only theirs, and their calls that report changes."""
+    """Yield the entries that describe changes; with operations only theirs, and their calls that report changes.
+
+    The first ones stand for all that were removed up to a checkpoint.
+    """
+    last = read_last_checkpoint(connection)
+    state = {} if last is None else last.checkpoint.state.get(chain, {})
+    if not operations and state:
+        yield RecordedChange(0, "change", "-", state)
+    if PAUSE in operations:
+        yield from list_pause_changes(state)
     with connection.execute(_CHANGES, {"chain_name": chain}) as rows:
         for number, kind, operation, request_id, detail, caller in rows:
             if operation in operations or (not operations and kind == "change"):

@@ -28,6 +28,7 @@ from domain.receipt_rounds import (
     write_failures,
 )
 from persistence import audit
+from persistence.audit_checkpoints import read_last_checkpoint
 from persistence.database import Database
 from persistence.prepared import PreparedStatement
 from persistence.tables import audit_entries, receipts
@@ -262,15 +263,26 @@ class _Verification:
         # One pass over all receipts, also those with numbers that no round has.
         self._receipts = _iterate_receipts(connection, _SMALLEST, _LARGEST)
         self._next = next(self._receipts, None)
-        self.until = 0
+        last = read_last_checkpoint(connection)
+        # Receipts of removed entries had expired then.
+        self._expired = None if last is None else last.checkpoint.receipts_expired
+        self.until = self._removed_until = 0 if last is None else last.checkpoint.receipts_until
         self.sealed = self.removed = self.unsealed = 0
 
     def find_fault(self) -> str | None:
         """Return the first difference, or None."""
+        while self._expired is not None and self._next is not None and 0 < self._next.number <= self._removed_until:
+            if datetime.fromisoformat(self._next.last_attempt) >= self._expired:
+                return f"receipt {self._next.id} of {self._next.system_id!r} was added before the checkpoint"
+            self._next = next(self._receipts, None)
+            self.removed += 1
         # The batches of a round precede its entry, and have its request id.
         batches: defaultdict[str, list[tuple[int, ReceiptBatch]]] = defaultdict(list)
         request_ids = set()
         for chain, number, request_id, detail in self._iterate_entries():
+            if chain != RECEIPTS and detail["last"] <= self._removed_until:
+                # Its round was removed, and an older entry of its chain was not.
+                continue
             request_ids.add(request_id)
             if chain != RECEIPTS:
                 batches[chain].append((number, parse_batch(detail)))

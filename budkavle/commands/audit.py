@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     from budkavle.sealing import StoredSeal
     from budkavle.settings import Settings
     from persistence.database import Database
@@ -138,6 +140,37 @@ def start_signing(operator: str) -> None:
     )
 
 
+@audit.command("prune")
+@click.option("--before", required=True, type=Moment(), help="Only entries from before this time.")
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A PEM file with an Ed25519 private key, instead of BUDKAVLE_AUDIT_SEAL_KEY.",
+)
+@click.option(
+    "--public-key",
+    "public_keys",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="A PEM file with a former public key of seals or checkpoints; may be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Only print how many entries would be removed.")
+@operator_option
+def prune(before: datetime, key: Path | None, public_keys: tuple[Path, ...], operator: str, *, dry_run: bool) -> None:
+    """Remove the oldest entries of each chain, up to a signed checkpoint, from which `verify` then begins.
+
+    Kept are: the last entry of each chain, the chain `signing`, and entries that seal receipts which are still kept. If
+    the audit does not match its hashes, its seals or its last checkpoint, nothing is removed.
+    """
+    settings = load_command_settings()
+    click.echo(
+        run_with_database(
+            lambda database: prune_entries(database, settings, before, key, public_keys, operator, is_dry=dry_run),
+            settings,
+        )
+    )
+
+
 @audit.command("verify")
 @click.option("--head", "heads", type=_Hash(), multiple=True, help="A hash that was printed earlier; may be repeated.")
 @click.option(
@@ -148,7 +181,7 @@ def start_signing(operator: str) -> None:
     "public_keys",
     type=click.Path(path_type=Path, dir_okay=False),
     multiple=True,
-    help="A PEM file with the public key of the seals; may be repeated.",
+    help="A PEM file with the public key of the seals, and of the checkpoint of `prune`; may be repeated.",
 )
 @click.option(
     "--state",
@@ -175,13 +208,15 @@ def verify(
     entry of a change that was never made; --signatures any entry that the service did not make. Receipts are compared
     with those that the audit seals.
     """
-    if (seals is None) != (not public_keys) or (seals is None and max_age is not None):
-        raise click.UsageError("--seals needs --public-key, and both options and --max-age need --seals")
+    if (seals is not None and not public_keys) or (seals is None and max_age is not None):
+        raise click.UsageError("--seals needs --public-key, and --max-age needs --seals")
     stored: list[StoredSeal] = []
-    if seals is not None:
+    keys: list[Ed25519PublicKey] = []
+    if public_keys:
         from budkavle.sealing import read_public_key, read_seals
 
-        stored = read_seals(seals, [read_public_key(path) for path in public_keys])
+        keys = [read_public_key(path) for path in public_keys]
+        stored = [] if seals is None else read_seals(seals, keys)
     age = None if max_age is None else timedelta(hours=max_age)
 
     settings = load_command_settings()
@@ -190,6 +225,7 @@ def verify(
 
     async def verify_all(database: Database) -> list[str]:
         lines = await verify_entries(database, heads, stored, age, settings.receipt_days)
+        lines[-1:-1] = await verify_checkpoint(database, settings, keys)
         if signatures:
             lines.insert(-1, await verify_signatures(database, settings))
         if state:
@@ -318,6 +354,51 @@ async def verify_entries(
     if seals:
         lines.append(await _verify_seals(database, seals, max_age))
     return [*lines, f"ok: {sum(end.length for end in ends.values())} entries in {len(ends)} chains"]
+
+
+async def prune_entries(
+    database: Database,
+    settings: Settings,
+    before: datetime,
+    key: Path | None,
+    public_keys: Sequence[Path],
+    operator: str,
+    *,
+    is_dry: bool,
+) -> str:
+    """Remove entries, or only count them, and return a line about it."""
+    from budkavle.audit_pruning import create_audit_pruner
+    from budkavle.clock import measure_clock
+    from budkavle.sealing import read_public_key
+
+    if key is None and settings.audit_seal_key is None:
+        raise click.UsageError("give --key, or set BUDKAVLE_AUDIT_SEAL_KEY")
+    pruner = create_audit_pruner(settings, database, key, [read_public_key(path) for path in public_keys])
+    now = (await measure_clock(database)).now()
+    if is_dry:
+        return f"{await pruner.count(before, now)} entries would be removed"
+    return f"ok: {sum([number async for number in pruner.prune(before, now, operator)])} entries removed"
+
+
+async def verify_checkpoint(
+    database: Database, settings: Settings, public_keys: Sequence[Ed25519PublicKey]
+) -> list[str]:
+    """Return a line about the last checkpoint, if there is one. Raises an error unless its signature is right.
+
+    Without public keys, that of the key in the settings is used, if there is one.
+    """
+    from persistence import audit_checkpoints
+
+    if await audit_checkpoints.find_last(database) is None:
+        return []
+    from budkavle import audit_pruning
+    from budkavle.sealing import read_private_key
+
+    keys = list(public_keys)
+    if settings.audit_seal_key is not None:
+        keys.append(read_private_key(settings.audit_seal_key).public_key())
+    line = await audit_pruning.verify_checkpoint(database, keys)
+    return [] if line is None else [line]
 
 
 async def verify_state(database: Database) -> None:

@@ -34,9 +34,8 @@ def purge(operator: str, *, dry_run: bool) -> None:
         from budkavle.clock import measure_clock
 
         now = (await measure_clock(database)).now()
-        if dry_run:
-            return await retention.count_removable(database, rules, now)
-        return await retention.purge(database, rules, now, operator)
+        purge = retention.create_purge(settings, database)
+        return await (purge.count(now) if dry_run else purge.run(now, operator))
 
     numbers = run_with_database(work, settings)
     for rule in rules:

@@ -15,7 +15,6 @@ from budkavle.audit_keys import check_audit_keys, open_configured_database
 from budkavle.clock import DatabaseClock, measure_clock
 from budkavle.commands.console import prepare_database
 from budkavle.issuers import Issuers, read_trusted_issuers
-from budkavle.retention import create_regular_purge
 from budkavle.service import build_server_config, create_body_budget, create_service
 from budkavle.service_manager import report_ready
 from budkavle.settings import Settings
@@ -55,6 +54,8 @@ async def _serve(
     with_worker: bool,
 ) -> None:
     async with _database(settings) as (database, clock), record_traces() as tracer:
+        from budkavle.retention import create_regular_purge
+
         delivering = None
         members = [*members, create_regular_purge(settings, database, clock.now)]
         if with_worker:
@@ -106,6 +107,7 @@ async def run_worker(settings: Settings, print_line: PrintLine) -> None:
     from budkavle.delivering import Delivering
     from budkavle.operator_events import create_operator_events
     from budkavle.receipt_sealing import create_receipt_sealing
+    from budkavle.retention import create_regular_purge
     from budkavle.sealing import create_regular_seals
 
     own = {"host": settings.worker_host, "port": settings.worker_port}

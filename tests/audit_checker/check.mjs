@@ -19,33 +19,54 @@ const quote = (text) =>
 
 const [exportPath, sealsPath, keyPath, receiptsPath, oldest, signingKey] = process.argv.slice(2);
 
+const key = createPublicKey(readFileSync(keyPath));
+const keyHash = sha256(Buffer.from(key.export({ format: "jwk" }).x, "base64url"));
+const isSigned = (text, signature) => verify(null, Buffer.from(text), key, Buffer.from(signature, "base64"));
+
+const entries = lines(exportPath).map((line) => JSON.parse(line));
+const checkpoints = entries.filter(({ chain, operation }) => chain === "retention" && operation === "audit prune");
+let checkpoint = { chains: {}, receipts: { until: 0 } };
+if (checkpoints.length) {
+  const { checkpoint: text, signature } = JSON.parse(checkpoints.at(-1).detail);
+  checkpoint = JSON.parse(text);
+  if (checkpoint.type !== "budkavle-audit-checkpoint" || checkpoint.version !== 1) fail("not a checkpoint");
+  if (checkpoint.key !== keyHash || !isSigned(text, signature)) fail("the checkpoint is not signed with this key");
+}
+const startOf = (name) => checkpoint.chains[name] ?? [0, zeros];
+
 const chains = new Map();
-for (const entry of lines(exportPath).map((line) => JSON.parse(line))) {
+for (const entry of entries) {
   if (!chains.has(entry.chain)) chains.set(entry.chain, []);
   const chain = chains.get(entry.chain);
-  if (entry.number !== chain.length + 1) fail(`${entry.chain}: entry ${chain.length + 1} is missing`);
-  const previous = chain.length ? chain.at(-1).hash : zeros;
+  const [start, startHash] = startOf(entry.chain);
+  const expected = start + chain.length + 1;
+  if (entry.number !== expected) fail(`${entry.chain}: entry ${expected} is missing`);
+  const previous = chain.length ? chain.at(-1).hash : startHash;
   const texts = [entry.kind, entry.time, entry.operation, entry.caller, entry.outcome, entry.requestId];
   const head = `["${previous}",${quote(entry.chain)},${entry.number},${texts.map(quote).join(",")}]`;
   if (sha256(`${head}\n${entry.detail}`) !== entry.hash) fail(`${entry.chain}: entry ${entry.number} was changed`);
   chain.push(entry);
 }
 
-const key = createPublicKey(readFileSync(keyPath));
-const keyHash = sha256(Buffer.from(key.export({ format: "jwk" }).x, "base64url"));
+// An entry that was removed before the checkpoint has any hash.
+function isHash(name, number, hash) {
+  const [start, startHash] = startOf(name);
+  return number < start || (number === start ? startHash : chains.get(name)?.[number - start - 1]?.hash) === hash;
+}
+
 const seals = [];
 for (const line of lines(sealsPath)) {
   const space = line.indexOf(" ");
   const text = line.slice(space + 1);
   const seal = JSON.parse(text);
-  if (!verify(null, Buffer.from(text), key, Buffer.from(line.slice(0, space), "base64"))) fail("a signature is wrong");
+  if (!isSigned(text, line.slice(0, space))) fail("a signature is wrong");
   if (seal.type !== "budkavle-audit-seal" || seal.version !== 1 || seal.key !== keyHash) fail("not a seal of this key");
   const last = seals.at(-1);
   if (last ? seal.number !== last.number + 1 || seal.previous !== last.hash || seal.time < last.time : false)
     fail(`seal ${seal.number} does not continue the one before`);
   if (seal.number === 1 && seal.previous !== zeros) fail("the first seal continues another one");
   for (const [name, [number, hash]] of Object.entries(seal.chains))
-    if (chains.get(name)?.[number - 1]?.hash !== hash) fail(`${name}: entry ${number} is not the sealed one`);
+    if (!isHash(name, number, hash)) fail(`${name}: entry ${number} is not the sealed one`);
   seals.push({ ...seal, hash: sha256(text) });
 }
 
@@ -82,12 +103,14 @@ function checkReceipts() {
       if (hashes.map((each) => each.slice(0, 4)).join("") !== batch.marks) fail(`${name}: wrong marks`);
     }
   }
-  let until = 0;
+  let { until } = checkpoint.receipts;
   for (const round of details(chains.get("receipts") ?? [])) {
     if (round.after !== until) fail(`a round after ${until} is missing`);
     until = round.until;
   }
-  const added = receipts.find((one) => one.number <= until && !sealed.has(one));
+  const { until: removed, expired } = checkpoint.receipts;
+  const isCovered = (one) => sealed.has(one) || (one.number <= removed && one.lastAttempt < expired);
+  const added = receipts.find((one) => one.number <= until && !isCovered(one));
   if (added) fail(`${added.system}: receipt ${added.id} is in no batch`);
   return `, ${sealed.size} receipts`;
 }
@@ -100,7 +123,7 @@ function checkSignatures() {
   if (!start) fail("no entry says that entries are signed");
   const before = JSON.parse(start.detail).chains;
   for (const [name, [number, hash]] of Object.entries(before))
-    if (chains.get(name)?.[number - 1]?.hash !== hash) fail(`${name}: entry ${number} is not the one before signing`);
+    if (!isHash(name, number, hash)) fail(`${name}: entry ${number} is not the one before signing`);
   const signed = [...chains.values()].flat().filter(({ chain, number }) => number > (before[chain]?.[0] ?? 0));
   const wrong = signed.find((entry) => !isRight(entry));
   if (wrong) fail(`${wrong.chain}: entry ${wrong.number} is not signed`);

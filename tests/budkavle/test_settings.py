@@ -93,6 +93,7 @@ UNUSABLE = {
     "PUBLISHED_EXTERNAL_DAYS": ["-1", "inf"],
     "PUBLISHED_INTERNAL_DAYS": ["-1", "secret"],
     "PARKED_DAYS": ["-1", "secret"],
+    "AUDIT_DAYS": ["-1", "secret"],
     "AUDIT_READ_MINUTES": ["-1", "1441", "secret"],
     "AUDIT_SEAL_KEY": ["/no/such/secret"],
     "AUDIT_SEAL_HOURS": ["-1", "8761", "secret"],

@@ -182,8 +182,8 @@ async def test_verify_reads_valid_chains_once(database: Database) -> None:
     await audit.record(database, build_audit_entry(operation='"\\\n\x7f\u2028æ'))
     heads, found = await audit.verify(database)
     assert found is None
-    assert await database.read(long_read(audit._read_ends), heads[NO_SYSTEM].hash) == (heads, True)
-    assert await database.read(long_read(audit._read_ends), "f" * 64) == (heads, False)
+    assert await database.read(long_read(audit._read_ends), heads[NO_SYSTEM].hash, {}) == (heads, True)
+    assert await database.read(long_read(audit._read_ends), "f" * 64, {}) == (heads, False)
     await execute(database, f"update audit_entries set outcome = 'x' where chain = '{NO_SYSTEM}' and number = 1150")
     assert await find_break(database) == BrokenChain(NO_SYSTEM, 1150, "it was changed or moved")
 

@@ -1,6 +1,6 @@
 """An insider with full access to the database, who rewrites the audit and computes all hashes again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import count
@@ -30,8 +30,13 @@ class Row:
         return self.change(time=self.entry.time + timedelta(hours=hours))
 
 
-def rewrite_audit(url: str, change: Callable[[list[Row]], list[Row]]) -> None:
-    """Replace all entries by what `change` makes of them, with valid ids, numbers, hashes and ends of chains."""
+def rewrite_audit(
+    url: str, change: Callable[[list[Row]], list[Row]], starts: Mapping[str, tuple[int, str]] | None = None
+) -> None:
+    """Replace all entries by what `change` makes of them, with valid ids, numbers, hashes and ends of chains.
+
+    `starts` has the numbers and hashes of the entries before the first ones of chains that were pruned.
+    """
 
     def rewrite(connection: sa.Connection) -> None:
         found = connection.execute(audit_entries.select().order_by(audit_entries.c.id)).mappings()
@@ -45,7 +50,7 @@ def rewrite_audit(url: str, change: Callable[[list[Row]], list[Row]]) -> None:
         ]
         connection.execute(audit_entries.delete())
         connection.execute(chains.delete())
-        heads: dict[str, tuple[int, str]] = {}
+        heads: dict[str, tuple[int, str]] = dict(starts or {})
         for id_, row in zip(count(1), change(rows), strict=False):
             entry = row.entry
             number, previous = heads.get(entry.chain, (0, FIRST_HASH))

@@ -105,7 +105,7 @@ def test_verify_requires_a_recent_seal_with_max_age(seals: Seals) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [("--seals", "file"), ("--public-key", "file"), ("--max-age", "1"), ("--max-age", "-1")],
+    [("--seals", "file"), ("--max-age", "1"), ("--max-age", "-1")],
     ids=" ".join,
 )
 def test_verify_refuses_incomplete_options(seals: Seals, invoke: Invoke, options: tuple[str, ...]) -> None:

@@ -171,6 +171,7 @@ ARGUMENTS = {
     ("api-key", "create"): ("name", "--scope", "messages"),
     ("api-key", "revoke"): ("name",),
     ("apply",): (CATALOGUE,),
+    ("audit", "prune"): ("--before", "2026-03-01", "--key", "seal-key.pem"),
     ("audit", "reads"): ("--party", str(uuid.UUID(int=1))),
     ("audit", "seal"): ("seals.jsonl", "--key", "seal-key.pem"),
     ("backup",): ("budkavle.backup",),

@@ -25,6 +25,7 @@ CHANGING = {
     "api-key create",
     "api-key revoke",
     "apply",
+    "audit prune",
     "audit seal",
     "audit start-signing",
     "deliveries drop",

@@ -8,6 +8,7 @@ import pytest
 
 from budkavle import retention
 from budkavle.clock import now
+from budkavle.retention import Purge
 from budkavle.settings import read_settings
 from domain.audit import RETENTION
 from domain.deliveries import AttemptOutcome
@@ -166,7 +167,7 @@ def test_purge_records_what_it_removed_before_an_error(filled: str) -> None:
     async def run(database: Database) -> None:
         await execute(database, "alter table attempts rename to attempts_away")
         with pytest.raises(StorageFailed):
-            await retention.purge(database, rules, now(), "Åsa")
+            await Purge(database, rules).run(now(), "Åsa")
 
     run_with_database(filled, run)
     assert [detail["kind"] for *_, detail in list_entries(filled)] == ["messages"]
