@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from delivery.calls import MAX_READ
 from delivery.failures import map_error
 from delivery.receivers import load_client_certificate, trust_ca
 from delivery.references import ReceiverMisconfigured
+from delivery.response_bodies import read_beginning
 from delivery.response_heads import LenientConnector
 from domain.deliveries import Reason
 from receiver_tests.deliveries import Delivery
@@ -82,20 +84,28 @@ class Sender:
                 headers=headers,
                 allow_redirects=False,
             )
-            try:
-                await response.content.read(MAX_READ)
-            finally:
-                response.release()
+            # An answer counts once it is complete, as for the worker.
+            await read_beginning(response, MAX_READ)
         except (ClientError, OSError, ValueError, RuntimeError) as exc:
             failed = map_error(exc, is_tls=self.target.is_tls)
             return Answer(None, time.monotonic() - begun, failed.reason, failed.detail)
         return Answer(response.status, time.monotonic() - begun)
 
     async def look(self) -> bytes:
-        """Return the list of deliveries that the receiver has done, as it is. Raises errors of aiohttp and OSError."""
-        async with self._http.get(URL(self.target.look or "", encoded=True)) as response:
-            response.raise_for_status()
-            return await response.content.read(MAX_LOOK_BYTES)
+        """Return the list of deliveries that the receiver has done, as it is.
+
+        Raises errors of aiohttp, OSError, and ValueError for an answer other than 200 and for a list that is too long.
+        """
+        received = bytearray()
+        url = URL(self.target.look or "", encoded=True)
+        async with self._http.get(url, allow_redirects=False) as response:
+            if response.status != HTTPStatus.OK:
+                raise ValueError(f"the answer is {response.status}, which must be 200")
+            async for part in response.content.iter_any():
+                received += part
+                if len(received) > MAX_LOOK_BYTES:
+                    raise ValueError(f"it has more than {MAX_LOOK_BYTES} bytes")
+        return bytes(received)
 
     async def open_raw(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Return a connection on which the caller sends the bytes of a request. Raises OSError and TokenError."""

@@ -121,9 +121,10 @@ def receiver_check(  # Each argument is an option of the command.
     from receiver_tests.sending import build_tls
     from receiver_tests.target import ReceiverCheck, ReceiverTarget, read_headers, read_secret
 
-    unknown = set(cases) - {case.name for suite in CASES.values() for case in suite}
+    unknown = set(cases) - {case.name for suite in suites or CASES for case in CASES[suite]}
     if unknown:
-        raise click.BadParameter(f"there is no case {min(unknown)!r}", param_hint="--case")
+        place = f" in {' or '.join(suites)}" if suites else ""
+        raise click.BadParameter(f"there is no case {min(unknown)!r}{place}", param_hint="--case")
     try:
         text, key = (None, None) if secret is None else read_secret(secret)
         examples = read_examples(spec or find_spec_dir() / "deliveries.yaml")

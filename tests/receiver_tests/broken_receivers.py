@@ -263,6 +263,15 @@ class DoesNotRead(RightReceiver):
         return b"" if is_large else super().read_body(handler)
 
 
+@broken("ends before its answer does", "an event with all properties", "no answer after 0.0 s (lost")
+class TruncatesAnswers(RightReceiver):
+    content_length = 10
+
+    def accept(self, request):
+        super().accept(request)
+        return 200
+
+
 @broken("rejects Connection: close", "a client that reads slowly", "must be answered with 2xx")
 class RejectsConnectionClose(RightReceiver):
     def respond(self, request):

@@ -43,6 +43,8 @@ class RightReceiver:
     """A receiver that keeps the contract. `done` has its deliveries in order; `has_ended` ends slow work."""
 
     server_class: type[HTTPServer] = ThreadingHTTPServer
+    content_length = 0
+    """The length of the body of an answer, which is empty in any case."""
 
     def __init__(self) -> None:
         self.done: list[dict[str, str]] = []
@@ -113,7 +115,8 @@ def serving(receiver: RightReceiver, tls: ssl.SSLContext | None = None) -> Itera
             if status == 307:
                 self.send_header("Location", f"{self.path}/")
             if status != 204:
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(receiver.content_length))
+                self.close_connection = receiver.content_length > 0
             self.end_headers()
 
         do_GET = do_HEAD = do_POST = handle_request  # noqa: N815  # The names of the library.

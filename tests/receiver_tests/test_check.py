@@ -184,6 +184,7 @@ def test_deliveries_are_of_the_given_subscription(tmp_path: Path) -> None:
         ("http://127.0.0.1:1/", ("--secret", "env:MISSING_SECRET"), "env:MISSING_SECRET is not set"),
         ("http://127.0.0.1:1/", ("--secret", "whsec_AAAA"), "a reference must be env:NAME or file:PATH"),
         ("http://127.0.0.1:1/", ("--case", "a new case"), "there is no case 'a new case'"),
+        ("http://127.0.0.1:1/", ("--case", "GET", "--suite", "signatures"), "there is no case 'GET' in signatures"),
         ("http://127.0.0.1:1/", ("--spec", __file__), "is no contract of deliveries"),
     ],
 )
@@ -207,6 +208,27 @@ def test_list_in_another_form_has_exit_code_2(listed: object, tmp_path: Path) ->
         result = run_check(url, tmp_path, "--look", look)
     assert result.exit_code == 2
     assert "must return a JSON list" in result.output
+
+
+def test_list_that_arrives_in_parts_is_read_whole(tmp_path: Path) -> None:
+    # Longer than what arrives at once.
+    others = ["x" * 100] * 50_000
+    receiver = RightReceiver()
+    with serving(receiver) as url, serving_list(lambda: others + receiver.done) as look:
+        result = run_check(url, tmp_path, "--look", look, "--case", "an event with all properties")
+    assert result.exit_code == 0
+
+
+def test_list_at_another_address_is_not_read(tmp_path: Path) -> None:
+    class Redirecting(RightReceiver):
+        def respond(self, request: Request) -> int | None:
+            return 307 if request.method == "GET" else super().respond(request)
+
+    receiver = Redirecting()
+    with serving(receiver) as url:
+        result = run_check(url, tmp_path, "--look", url)
+    assert result.exit_code == 2
+    assert "cannot be read: the answer is 307, which must be 200" in result.output
 
 
 def test_receiver_with_tls_and_client_certificates_has_no_findings(tmp_path: Path) -> None:
