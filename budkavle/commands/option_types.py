@@ -4,7 +4,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import click
@@ -25,12 +25,16 @@ class Moment(click.ParamType[datetime]):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return the time as an aware datetime."""
+        """Return the time as an aware datetime. The databases store it in UTC, in the years 1 to 9999."""
         try:
             moment = datetime.fromisoformat(str(value))
-        except ValueError:
+            aware = moment if moment.tzinfo else moment.replace(tzinfo=COPENHAGEN)
+            utc = aware.astimezone(UTC)
+        except (ValueError, OverflowError):
             self.fail(f"{value!r} is not a time such as 2026-03-01, 2026-03-01T12:00 or 2026-03-01T12:00Z", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=COPENHAGEN)
+        if moment.tzinfo is None and utc.astimezone(COPENHAGEN).replace(tzinfo=None) != moment:
+            self.fail(f"{value!r} does not exist in Copenhagen, where it is skipped as summer time begins", param, ctx)
+        return aware
 
 
 class Expiry(click.ParamType[timedelta | datetime]):

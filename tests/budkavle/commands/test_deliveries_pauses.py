@@ -64,6 +64,8 @@ def test_resume_ends_one_pause_and_prints_the_others(filled: str, invoke: Invoke
         (["--until", "0s"], "must be longer than 0"),
         (["--until", "9999999d"], "must be longer than 0 and at most"),
         (["--until", "soon"], "is not a time"),
+        (["--until", "9999-12-31T23:59-14:00"], "is not a time"),
+        (["--until", "2027-03-28T02:30"], "does not exist in Copenhagen"),
         (["--subscription", "1/101"], "is not orgType/orgCode/entityType"),
         (["--subscription", "1/101/9999999999"], "is not orgType/orgCode/entityType"),
         (["--subscription", "1/102/202"], f"there is no subscription 1/102/202 of system {SYSTEM_ID}"),
