@@ -196,7 +196,7 @@ def test_concurrent_applies_leave_one_of_their_catalogues(database_url: str) -> 
     async def work() -> tuple[list[Any], Catalogue]:
         databases = [open_database(database_url) for _ in range(4)]
         wanted = [build_catalogue(build_system(name=f"System {place}")) for place in range(4)]
-        calls = [apply_catalogue(database, each) for database, each in zip(databases, wanted, strict=True)]
+        calls = [apply_catalogue(database, each, "asa") for database, each in zip(databases, wanted, strict=True)]
         applied = await asyncio.gather(*calls)
         left = await stored.read(databases[0])
         for database in databases:
