@@ -149,7 +149,8 @@ class RegularPurge(BackgroundWork):
     async def _run_forever(self) -> None:
         while True:
             try:
-                await self.run_once()
+                for rule, number in (await self.run_once()).items():
+                    log.info("old_data_removed", **rule.describe(), number=number)
             except StorageFailed as exc:
                 log.warning("purge_failed", reason=exc.reason, detail=exc.explanation or None)
             except BudkavleError as exc:
