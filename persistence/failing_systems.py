@@ -11,7 +11,7 @@ from domain.operator_webhook import OperatorEvent, OperatorEventType
 from persistence.database import Database
 from persistence.delivery_pauses import is_in_force
 from persistence.operator_events import NewId, store
-from persistence.tables import attempts, deliveries, delivery_pauses, receipts
+from persistence.tables import attempts, deliveries, delivery_pauses, receipts, subscriptions
 from persistence.tables import failing_systems as table
 from persistence.work import short_read, short_write
 
@@ -20,8 +20,8 @@ async def find_failing(database: Database, failed: Mapping[str, int], now: datet
     """Return since when systems have been failing.
 
     `failed` maps systems to a delivery of each whose last attempt failed. The result has those whose delivery still
-    waits and that are not paused: since its first attempt, or since the last delivery that the system accepted if that
-    was later.
+    waits and is not paused: since its first attempt, or since the last delivery that the system accepted if that was
+    later.
     """
     return await database.read(_find_failing, failed, now) if failed else {}
 
@@ -45,19 +45,30 @@ def _find_failing(connection: sa.Connection, failed: Mapping[str, int], now: dat
     is_paused = sa.exists(
         sa.select(sa.literal(1)).where(
             delivery_pauses.c.system_id == deliveries.c.system_id,
-            delivery_pauses.c.org_type.is_(None),
+            sa.or_(
+                delivery_pauses.c.org_type.is_(None),
+                sa.and_(
+                    delivery_pauses.c.org_type == subscriptions.c.org_type,
+                    delivery_pauses.c.org_code == subscriptions.c.org_code,
+                    delivery_pauses.c.entity_type == subscriptions.c.entity_type,
+                ),
+            ),
             is_in_force(delivery_pauses, now),
         )
     )
-    select = sa.select(
-        deliveries.c.system_id,
-        first.limit(1).scalar_subquery().label("first"),
-        last_success.scalar_subquery().label("last_success"),
-    ).where(
-        deliveries.c.number.in_(failed.values()),
-        deliveries.c.state == str(DeliveryState.WAITING),
-        deliveries.c.attempts > 0,
-        ~is_paused,
+    select = (
+        sa.select(
+            deliveries.c.system_id,
+            first.limit(1).scalar_subquery().label("first"),
+            last_success.scalar_subquery().label("last_success"),
+        )
+        .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
+        .where(
+            deliveries.c.number.in_(failed.values()),
+            deliveries.c.state == str(DeliveryState.WAITING),
+            deliveries.c.attempts > 0,
+            ~is_paused,
+        )
     )
     return {
         row.system_id: row.first if row.last_success is None else max(row.first, row.last_success)

@@ -158,9 +158,10 @@ async def test_system_fails_since_the_first_attempt_or_its_last_success(filled: 
     assert await failing_systems.find_failing(filled, {SYSTEM: number + 2}, NOW) == {}
 
 
-async def test_paused_system_does_not_fail(filled: Database) -> None:
+@pytest.mark.parametrize("identity", [None, Identity(1, 101, 202)], ids=["system", "subscription"])
+async def test_paused_delivery_makes_no_system_fail(filled: Database, identity: Identity | None) -> None:
     number = await fail(filled)
-    await delivery_pauses.pause(filled, build_command(), NOW + HOUR)
+    await delivery_pauses.pause(filled, build_command(identity), NOW + HOUR)
     assert await failing_systems.find_failing(filled, {SYSTEM: number}, NOW) == {}
     assert await failing_systems.find_failing(filled, {SYSTEM: number}, NOW + HOUR) == {SYSTEM: NOW}
 
