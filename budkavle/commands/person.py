@@ -43,7 +43,7 @@ def export(party_id: str, file: Path | None, operator: str) -> None:
     Without FILE, print `person.json`, which has the messages, undelivered deliveries, and recorded reads. Messages
     without a party are not found.
     """
-    if file is not None and file.exists():
+    if file is not None and os.path.lexists(file):
         raise click.UsageError(f"{file} exists: give a new file")
 
     async def work(database: Database) -> tuple[dict[str, Any], dict[str, int]]:

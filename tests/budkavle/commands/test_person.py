@@ -135,6 +135,8 @@ def test_person_export_leaves_no_file_after_an_error(
     result = invoke(sqlite_url, "person", "export", PARTY_ID, str(tmp_path / "export.zip"))
     assert (result.exit_code, result.stdout) == (1, "")
     assert list(tmp_path.glob("export*")) == []
+    too_long = invoke(sqlite_url, "person", "export", PARTY_ID, str(tmp_path / ("n" * 300)))
+    assert (too_long.exit_code, too_long.stderr.count("cannot be written: File name too long")) == (1, 1)
     missing = invoke(sqlite_url, "person", "export", PARTY_ID, str(tmp_path / "no" / "export.zip"))
     assert (missing.exit_code, missing.stderr.count("No such file")) == (1, 1)
     (tmp_path / "there.zip").write_text("mine")
