@@ -214,6 +214,6 @@ def test_receiver_of_the_guide_posts_events_to_a_chat(
     assert statuses == [204] * len(bodies)
     texts = [json.loads(body)["text"] for _, body in chat.requests]
     assert len(texts) == len(bodies)
-    assert "Fasit" in texts[0]
+    assert "Fasit has accepted" in texts[0]
     assert "17 are parked" in texts[2]
     assert "1/101/202" in texts[3]
