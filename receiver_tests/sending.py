@@ -47,7 +47,7 @@ class Sender:
     ) -> None:
         self.target = target
         self.context = build_tls(target, with_certificate=with_certificate)
-        connector = LenientConnector(
+        connector = _Connector(
             ssl=True if self.context is None else self.context, limit=0, force_close=not keeps_connections
         )
         self._http = ClientSession(
@@ -131,6 +131,16 @@ class Sender:
     async def _renew_token(self) -> None:
         if self.target.tokens is not None:
             await asyncio.to_thread(self.target.tokens.renew)
+
+
+class _Connector(LenientConnector):
+    """A connector that does not wait for the peer to close a TLS connection. aiohttp has no option for this."""
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        transport = protocol.transport
+        super()._release(key, protocol, should_close=should_close)
+        if transport is not None and transport.is_closing():
+            transport.abort()
 
 
 def build_tls(target: ReceiverTarget, *, with_certificate: bool = True) -> ssl.SSLContext | None:

@@ -42,7 +42,7 @@ async def _slow_reading(trial: Trial) -> None:
             async with asyncio.timeout(trial.sender.target.timeout):
                 line = await reader.readline()
         finally:
-            writer.close()
+            writer.transport.abort()
     except (OSError, ValueError) as exc:
         raise NoAnswer(f"no answer to a client that reads slowly ({type(exc).__name__})") from exc
     if line.split(b" ")[1:2] not in ([b"%d" % status] for status in range(200, 300)):
@@ -63,7 +63,7 @@ async def _stalled(trial: Trial) -> None:
         await writer.drain()
         await trial.expect_done(trial.deliveries.create(), "a delivery while another one arrives slowly")
     finally:
-        writer.close()
+        writer.transport.abort()
 
 
 async def _after_rejection(trial: Trial) -> None:

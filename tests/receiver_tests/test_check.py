@@ -5,7 +5,9 @@ import re
 import signal
 import ssl
 import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import jsonschema_rs
@@ -243,6 +245,22 @@ def test_receiver_with_tls_and_client_certificates_has_no_findings(tmp_path: Pat
         result = run_check(url, tmp_path, *options, secret=None)
     assert result.exit_code == 0
     assert "needs --client-cert" not in result.output
+
+
+def test_check_leaves_no_connection_open(tmp_path: Path) -> None:
+    class Lingering(RightReceiver):
+        class server_class(ThreadingHTTPServer):  # noqa: N801  # The name of the attribute.
+            def shutdown_request(self, request: Any) -> None:
+                receiver.has_ended.wait()
+                super().shutdown_request(request)
+
+    authority = Authority(tmp_path)
+    receiver = Lingering()
+    cases = ("--case", "an event with all properties", "--case", "a delivery while another one does not end")
+    with serving(receiver, server_context(authority)) as url:
+        result = run_check(url, tmp_path, "--ca", str(authority.file), *cases)
+    # A warning about an open connection fails the test.
+    assert result.exit_code == 0
 
 
 def test_receiver_that_anyone_may_call_is_detected(tmp_path: Path) -> None:
