@@ -12,6 +12,7 @@ import string
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote_plus
 from xml.sax.saxutils import escape  # This module only writes XML.
 
 from contract_tests.curl import tls_options
@@ -176,14 +177,15 @@ def _decode(found: re.Match[str]) -> str:
 
 def _list_notations(secret: str) -> Iterator[str]:
     """Yield the secret itself, in hexadecimal, and in base64 at each offset within three bytes."""
-    data = secret.encode()
     yield secret
-    yield data.hex()
-    for before in range(3):
-        # The first and last characters also depend on the neighbouring bytes.
-        coded = base64.b64encode(bytes(before) + data)[before + (before > 0) :].rstrip(b"=")[:-1].decode()
-        yield coded
-        yield coded.translate(str.maketrans("+/", "-_"))
+    yield secret.encode().hex()
+    # The secret of a client is percent-encoded before it is encoded in base64 (RFC 6749, section 2.3.1).
+    for form in (secret, quote_plus(secret)):
+        for before in range(3):
+            # The first and last characters also depend on the neighbouring bytes.
+            coded = base64.b64encode(bytes(before) + form.encode())[before + (before > 0) :].rstrip(b"=")[:-1].decode()
+            yield coded
+            yield coded.translate(str.maketrans("+/", "-_"))
 
 
 def _lower(text: str) -> str:

@@ -1,8 +1,9 @@
 """No file of a suite contains a key or a certificate in any notation."""
 
 import json
+from base64 import b64encode
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape
 
 import pytest
@@ -56,6 +57,9 @@ def test_tokens_and_the_secret_of_the_client_are_redacted(tmp_path: Path) -> Non
             file.write(f"{token}\n")
         assert redactor.text(f"Bearer {token}; {quote('s3cret/of+the client')}") == "Bearer $TOKEN; $CLIENT_SECRET"
     assert redactor.text(" and ".join(signatures)) == "$TOKEN and $TOKEN"
+    for client in ("a", "ab", "abc"):
+        pair = f"{client}:{quote_plus('s3cret/of+the client')}"
+        assert "$CLIENT_SECRET" in redactor.text(f"Basic {b64encode(pair.encode()).decode()}")
 
 
 @pytest.mark.parametrize(
