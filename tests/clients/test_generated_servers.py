@@ -22,6 +22,7 @@ from openapi.application import read_spec
 from tests.clients.test_generated_typescript import COMPILER, run
 from tests.delivery.receiving import build_claimed_delivery, build_receiver, send
 from tests.processes import REPOSITORY, running
+from tests.receiver_tests.checking import run_check
 from tests.shown_commands import read_block
 
 SPEC = REPOSITORY / "spec" / "deliveries.yaml"
@@ -143,6 +144,11 @@ async def test_server_receives_the_largest_body_and_unusual_text(server: tuple[s
     assert response.status == 204
     (path,) = inbox.iterdir()
     assert json.loads(path.read_text())["body"] == body
+
+
+def test_server_verifies_signatures_as_the_receiver_check_requires(server: tuple[str, Path], tmp_path: Path) -> None:
+    url, _ = server
+    assert run_check(f"{url}/webhook", tmp_path, "--suite", "signatures", secret=NEW).exit_code == 0
 
 
 def test_server_ignores_unknown_properties_and_rejects_wrong_deliveries(server: tuple[str, Path]) -> None:
