@@ -113,7 +113,8 @@ def _resume(connection: sa.Connection, command: Command) -> list[DeliveryPause]:
     ended = [_to_pause(row) for row in connection.execute(delete.returning(table))]
     if not ended:
         # Roll back: a chain without entries would be invalid.
-        raise NotFound(f"{_describe(command)} is not paused")
+        others = ", ".join(map(_describe, list_in_force(connection, command.now, command.system_id)))
+        raise NotFound(f"{_describe(command)} is not paused" + (f"; paused: {others}" if others else ""))
     audit.append(connection, command.system_id, head, [_build_entry(command, RESUME, {})])
     event = _build_event(OperatorEventType.RESUMED, ended[0], command.now, command.event_id)
     operator_events.store(connection, [event])
@@ -170,10 +171,10 @@ def _is_of(command: Command) -> sa.ColumnElement[bool]:
     )
 
 
-def _describe(command: Command) -> str:
-    if command.identity is None:
-        return f"system {command.system_id}"
-    return f"subscription {'/'.join(map(str, command.identity))} of system {command.system_id}"
+def _describe(subject: Command | DeliveryPause) -> str:
+    if subject.identity is None:
+        return f"system {subject.system_id}"
+    return f"subscription {'/'.join(map(str, subject.identity))} of system {subject.system_id}"
 
 
 def _build_entry(command: Command, operation: str, detail: dict[str, Any]) -> AuditEntry:

@@ -81,3 +81,7 @@ def test_pause_explains_what_it_refuses(filled: str, invoke: Invoke, arguments: 
 def test_resume_explains_that_nothing_is_paused(filled: str, invoke: Invoke) -> None:
     result = invoke(filled, "deliveries", "resume", "--system", SYSTEM_ID)
     assert (result.exit_code, result.stderr) == (1, f"Error: system {SYSTEM_ID} is not paused\n")
+    run(filled, invoke, "pause", "--system", SYSTEM_ID, "--subscription", "1/101/202")
+    result = invoke(filled, "deliveries", "resume", "--system", SYSTEM_ID)
+    paused = f"subscription 1/101/202 of system {SYSTEM_ID}"
+    assert (result.exit_code, result.stderr) == (1, f"Error: system {SYSTEM_ID} is not paused; paused: {paused}\n")
