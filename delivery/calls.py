@@ -132,7 +132,7 @@ async def _post(
     return ReceiverResponse(
         status=response.status,
         reason=None if is_accepted else Reason.TOKEN if is_token_rejected else Reason.HTTP,
-        body=_decode_text(_hide_values(received, (*setup.headers.values(), token))),
+        body=_decode_text(hide_values(received, (*setup.headers.values(), token))),
         retry_after=_retry_after(response.headers.get("Retry-After"), now),
         request_hash=hashlib.sha256(body).hexdigest() if is_accepted else None,
     )
@@ -148,7 +148,7 @@ def _build_trace_headers(claimed: ClaimedDelivery) -> dict[str, str]:
     return {name: value for name, value in headers.items() if value is not None}
 
 
-def _hide_values(received: bytes, values: Iterable[str | None]) -> bytes:
+def hide_values(received: bytes, values: Iterable[str | None]) -> bytes:
     """Return a response without these values of headers, which the receiver may have repeated."""
     # Longest first: a value may be the beginning of another one.
     for form in sorted(_list_forms(values), key=len, reverse=True):

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar
 from yarl import URL
 
-from delivery.calls import MAX_READ
+from delivery.calls import MAX_READ, hide_values
 from delivery.failures import map_error
 from delivery.receivers import load_client_certificate, trust_ca
 from delivery.references import ReceiverMisconfigured
@@ -27,16 +27,22 @@ from receiver_tests.target import ReceiverTarget
 PAUSE_SECONDS = 0.1
 """Seconds between two pieces of a body that is sent slowly."""
 MAX_LOOK_BYTES = 16 * 1024 * 1024
+MAX_TEXT = 80
+"""Maximum characters of the body of an answer in a report."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a request. Without one, `status` is None and `reason` and `detail` explain it."""
+    """The answer to a request. Without one, `status` is None and `reason` and `detail` explain it.
+
+    `text` is the beginning of its body, on one line.
+    """
 
     status: int | None
     seconds: float
     reason: Reason | None = None
     detail: str = ""
+    text: str = ""
 
 
 class Sender:
@@ -85,11 +91,13 @@ class Sender:
                 allow_redirects=False,
             )
             # An answer counts once it is complete, as for the worker.
-            await read_beginning(response, MAX_READ)
+            body = await read_beginning(response, MAX_READ)
         except (ClientError, OSError, ValueError, RuntimeError) as exc:
             failed = map_error(exc, is_tls=self.target.is_tls)
             return Answer(None, time.monotonic() - begun, failed.reason, failed.detail)
-        return Answer(response.status, time.monotonic() - begun)
+        # A part of a secret at the end of a shortened text could not be recognised any more.
+        shown = hide_values(body, (*self.target.build_credentials().values(), self.target.secret))
+        return Answer(response.status, time.monotonic() - begun, text=_shorten(shown))
 
     async def look(self) -> bytes:
         """Return the list of deliveries that the receiver has done, as it is.
@@ -154,6 +162,13 @@ def build_tls(target: ReceiverTarget, *, with_certificate: bool = True) -> ssl.S
         key = target.certificate_key or target.certificate
         load_client_certificate(context, f"file:{target.certificate}", f"file:{key}")
     return context
+
+
+def _shorten(body: bytes) -> str:
+    """Return the beginning of the body of an answer, on one line of printable characters."""
+    words = body.decode("utf-8", "replace").split()
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(words))
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
 
 
 async def _send_slowly(data: bytes, pieces: int) -> AsyncIterator[bytes]:

@@ -81,8 +81,11 @@ class ReceiverCheck:
 
 
 def read_secret(reference: str) -> tuple[str, bytes]:
-    """Return a secret without its prefix, and the key in it. Raises `ReceiverMisconfigured`."""
-    key = read_signing_key(reference)
+    """Return the secret of `--secret` without its prefix, and the key in it. Raises `ReceiverMisconfigured`."""
+    try:
+        key = read_signing_key(reference)
+    except ReceiverMisconfigured as exc:
+        raise ReceiverMisconfigured(f"--secret: {exc}") from exc
     return b64encode(key).decode().rstrip("="), key
 
 
@@ -90,11 +93,18 @@ def read_headers(options: Iterable[str]) -> tuple[GatewayHeader, ...]:
     """Return the headers in options such as `X-Api-Key=env:KEY`. Raises `ReceiverMisconfigured`."""
     headers: list[GatewayHeader] = []
     for option in options:
-        name, _, reference = option.partition("=")
+        name, separator, reference = option.partition("=")
+        if not separator:
+            # Do not include the option: it may contain the value.
+            raise ReceiverMisconfigured("--header must be NAME=env:NAME or NAME=file:PATH")
         fault = find_name_fault(name)
         if fault is None and name.lower() in {header.name.lower() for header in headers}:
             fault = "is given twice"
         if fault is not None:
             raise ReceiverMisconfigured(f"the header {name[:MAX_NAME]!r} {fault}")
-        headers.append(GatewayHeader(name, reference, read_value(reference)))
+        try:
+            value = read_value(reference)
+        except ReceiverMisconfigured as exc:
+            raise ReceiverMisconfigured(f"--header {name}: {exc}") from exc
+        headers.append(GatewayHeader(name, reference, value))
     return tuple(headers)

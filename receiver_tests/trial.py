@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from http import HTTPStatus
 from typing import Any, Literal
 
 from aiohttp import ClientError
@@ -12,7 +13,7 @@ from aiohttp import ClientError
 from domain.deliveries import Reason
 from receiver_tests.deliveries import Delivery, DeliveryFactory
 from receiver_tests.sending import Answer, Sender
-from receiver_tests.target import QUICK_SECONDS
+from receiver_tests.target import QUICK_SECONDS, ReceiverTarget
 
 RETRIED = {408, 425, 429, *range(500, 600)}
 """The statuses after which a delivery is sent again later. Source: spec/deliveries.yaml."""
@@ -63,6 +64,7 @@ class Trial:
             detail = f": {answer.detail}" if answer.detail else ""
             if answer.reason is Reason.TIMEOUT:
                 detail += f" (a receiver has {self.sender.target.timeout:g} s: store the delivery, answer, then work)"
+            detail += _explain_lack_of_answer(answer.reason, self.sender.target)
             raise NoAnswer(f"no answer after {answer.seconds:.1f} s ({answer.reason}{detail})")
         if 200 <= answer.status < 300 and delivery.method == "POST":
             self.accepted.append(delivery.sent_id or delivery.id)
@@ -72,7 +74,8 @@ class Trial:
         """Send a valid delivery. Raises Finding unless the answer is 2xx, and the list has it once, if there is one."""
         answer = await self.send(delivery, sender)
         if not is_done(answer):
-            raise Finding(f"{what} must be answered with 2xx: {describe(answer)}")
+            reason = _explain_refusal(answer.status, self.sender.target)
+            raise Finding(f"{what} must be answered with 2xx: {describe(answer)}{reason}")
         await self.expect_listed(delivery, what)
 
     async def expect_rejected(self, delivery: Delivery, what: str) -> None:
@@ -94,7 +97,10 @@ class Trial:
             return
         found = await self._wait_until_listed(delivery)
         if len(found) != 1:
-            raise Finding(f"{what} must be done once: {self.sender.target.look} has it {len(found)} times")
+            hint = ""
+            if not found and await self._find_listed(json.loads(delivery.body).get("beskedId", "")):
+                hint = ", but its beskedId: the list must have the webhook-id"
+            raise Finding(f"{what} must be done once: {self.sender.target.look} has it {len(found)} times{hint}")
         digest = found[0].get("sha256")
         if digest is not None and digest != sha256(delivery.body).hexdigest():
             raise Finding(
@@ -132,8 +138,27 @@ def is_done(answer: Answer) -> bool:
 def describe(answer: Answer) -> str:
     """Return the status of an answer and its consequence for the delivery."""
     status = answer.status
+    text = f' "{answer.text}"' if answer.text else ""
     if status is not None and 300 <= status < 400:
-        return f"the answer is {status}, and redirects are not followed: the delivery is parked"
+        return f"the answer is {status}{text}, and redirects are not followed: the delivery is parked"
     if status in RETRIED:
-        return f"the answer is {status}, so the delivery is sent again and again"
-    return f"the answer is {status}, so the delivery is parked"
+        return f"the answer is {status}{text}, so the delivery is sent again and again"
+    return f"the answer is {status}{text}, so the delivery is parked"
+
+
+def _explain_refusal(status: int | None, target: ReceiverTarget) -> str:
+    """Return a likely reason why a valid delivery was answered with this status, or an empty text."""
+    if status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return ""
+    if target.key is None:
+        return "; it is not signed, since --secret is not given"
+    return "; the signature of the sent bytes is valid"
+
+
+def _explain_lack_of_answer(reason: Reason | None, target: ReceiverTarget) -> str:
+    """Return the option that may be missing, or an empty text."""
+    if reason is Reason.TLS and target.ca is None:
+        return "; --ca names the CA of the receiver, if it is not a public one"
+    if reason in {Reason.TLS, Reason.LOST} and target.is_tls and target.certificate is None:
+        return "; --client-cert presents a certificate, if the receiver requires one"
+    return ""

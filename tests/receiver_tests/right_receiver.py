@@ -43,8 +43,10 @@ class RightReceiver:
     """A receiver that keeps the contract. `done` has its deliveries in order; `has_ended` ends slow work."""
 
     server_class: type[HTTPServer] = ThreadingHTTPServer
-    content_length = 0
-    """The length of the body of an answer, which is empty in any case."""
+    content = b""
+    """The body of each answer but a 204."""
+    content_length: int | None = None
+    """Its `Content-Length`, if that is not its length."""
 
     def __init__(self) -> None:
         self.done: list[dict[str, str]] = []
@@ -115,9 +117,12 @@ def serving(receiver: RightReceiver, tls: ssl.SSLContext | None = None) -> Itera
             if status == 307:
                 self.send_header("Location", f"{self.path}/")
             if status != 204:
-                self.send_header("Content-Length", str(receiver.content_length))
-                self.close_connection = receiver.content_length > 0
+                length = len(receiver.content) if receiver.content_length is None else receiver.content_length
+                self.send_header("Content-Length", str(length))
+                self.close_connection = receiver.content_length is not None
             self.end_headers()
+            if status != 204 and self.command != "HEAD":
+                self.wfile.write(receiver.content)
 
         do_GET = do_HEAD = do_POST = handle_request  # noqa: N815  # The names of the library.
 

@@ -183,8 +183,8 @@ def test_deliveries_are_of_the_given_subscription(tmp_path: Path) -> None:
         ("http://192.0.2.1/", (), "add --allow-host 192.0.2.1"),
         ("http://127.0.0.1:1/", ("--look", "http://192.0.2.1/"), "add --allow-host 192.0.2.1"),
         ("ftp://127.0.0.1/", (), "must be like http://127.0.0.1:8080"),
-        ("http://127.0.0.1:1/", ("--secret", "env:MISSING_SECRET"), "env:MISSING_SECRET is not set"),
-        ("http://127.0.0.1:1/", ("--secret", "whsec_AAAA"), "a reference must be env:NAME or file:PATH"),
+        ("http://127.0.0.1:1/", ("--secret", "env:MISSING_SECRET"), "--secret: env:MISSING_SECRET is not set"),
+        ("http://127.0.0.1:1/", ("--secret", "whsec_AAAA"), "--secret: a reference must be env:NAME or file:PATH"),
         ("http://127.0.0.1:1/", ("--case", "a new case"), "there is no case 'a new case'"),
         ("http://127.0.0.1:1/", ("--case", "GET", "--suite", "signatures"), "there is no case 'GET' in signatures"),
         ("http://127.0.0.1:1/", ("--spec", __file__), "is no contract of deliveries"),
@@ -276,7 +276,31 @@ def test_certificate_of_an_unknown_authority_is_a_failure(tmp_path: Path) -> Non
     with serving(RightReceiver(), server_context(Authority(tmp_path))) as url:
         result = run_check(url, tmp_path)
     assert result.exit_code == 1
-    assert "(tls: unable to get local issuer certificate)" in result.output
+    assert "(tls: unable to get local issuer certificate; --ca names the CA of the receiver" in result.output
+
+
+def test_report_names_the_options_that_may_be_missing(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with serving(RightReceiver(), server_context(authority, asks_for_certificate=True)) as url:
+        result = run_check(url, tmp_path, "--ca", str(authority.file))
+    assert result.exit_code == 1
+    assert "; --client-cert presents a certificate, if the receiver requires one)" in result.output
+    with serving(RightReceiver()) as url:
+        result = run_check(url, tmp_path, "--fail-fast", secret=None)
+    assert (
+        "the answer is 401, so the delivery is parked; it is not signed, since --secret is not given" in result.output
+    )
+
+
+def test_list_of_other_ids_is_explained(tmp_path: Path) -> None:
+    class ListsEvents(RightReceiver):
+        def store(self, request: Request) -> None:
+            self.done.append({"id": json.loads(request.body)["beskedId"]})
+
+    receiver = ListsEvents()
+    with serving(receiver) as url, serving_list(lambda: receiver.done) as look:
+        result = run_check(url, tmp_path, "--look", look, "--fail-fast")
+    assert "/done has it 0 times, but its beskedId: the list must have the webhook-id" in result.output
 
 
 def test_client_certificate_needs_tls(tmp_path: Path) -> None:

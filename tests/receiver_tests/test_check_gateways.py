@@ -82,11 +82,26 @@ def test_report_of_a_broken_receiver_contains_no_credentials(tmp_path: Path, mon
         assert "HTTP/1.1 204" in run_program("/bin/sh", "-c", code).stdout
 
 
+def test_report_has_the_reason_of_a_gateway_without_its_key(tmp_path: Path) -> None:
+    receiver = Gateway()
+    receiver.content = f"<p>no token\x1b[31m</p>\r\n<p>key {KEY}</p> {'x' * 25} {KEY} {'x' * 200}".encode()
+    with serving(receiver) as url:
+        result = run_check(url, tmp_path, "--header", "X-Api-Key=env:GATEWAY_KEY", "--fail-fast")
+    assert result.exit_code == 1
+    assert 'the answer is 403 "<p>no token\N{REPLACEMENT CHARACTER}[31m</p> <p>key ***</p> xxx' in result.output
+    assert "the signature of the sent bytes is valid" in result.output
+    report = (tmp_path / "report" / "deliveries.xml").read_text()
+    assert "no token" in report
+    # Nor the beginning of a key that is longer than the rest of the text.
+    assert KEY[:10] not in result.output + report
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (("--header", "X-Api-Key=env:MISSING"), "env:MISSING is not set"),
-        (("--header", "X-Api-Key=hunter2"), "a reference must be env:NAME or file:PATH"),
+        (("--header", "X-Api-Key=env:MISSING"), "--header X-Api-Key: env:MISSING is not set"),
+        (("--header", "X-Api-Key=hunter2"), "--header X-Api-Key: a reference must be env:NAME or file:PATH"),
+        (("--header", "X-Api-Key: hunter2"), "--header must be NAME=env:NAME or NAME=file:PATH"),
         (("--header", "Host=env:GATEWAY_KEY"), "the header 'Host' is reserved"),
         (("--header", "=env:GATEWAY_KEY"), "the header '' must be the name of a header"),
         (("--header", "A=env:GATEWAY_KEY", "--header", "a=env:GATEWAY_KEY"), "the header 'a' is given twice"),
