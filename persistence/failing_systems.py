@@ -20,8 +20,8 @@ async def find_failing(database: Database, failed: Mapping[str, int], now: datet
     """Return since when systems have been failing.
 
     `failed` maps systems to a delivery of each whose last attempt failed. The result has those whose delivery still
-    waits and is not paused: since its first attempt, or since the last delivery that the system accepted if that was
-    later.
+    waits and is not paused, with the time of its first attempt after the last delivery that the system accepted, if
+    there is one.
     """
     return await database.read(_find_failing, failed, now) if failed else {}
 
@@ -40,8 +40,17 @@ async def report_recovered(database: Database, now: datetime, new_id: NewId) -> 
 
 @short_read
 def _find_failing(connection: sa.Connection, failed: Mapping[str, int], now: datetime) -> dict[str, datetime]:
-    first = sa.select(attempts.c.time).where(attempts.c.delivery == deliveries.c.number).order_by(attempts.c.number)
-    last_success = sa.select(sa.func.max(receipts.c.last_attempt)).where(receipts.c.system_id == deliveries.c.system_id)
+    last_success = (
+        sa.select(sa.func.max(receipts.c.last_attempt))
+        .where(receipts.c.system_id == deliveries.c.system_id)
+        .correlate(deliveries)
+        .scalar_subquery()
+    )
+    first = (
+        sa.select(sa.func.min(attempts.c.time))
+        .where(attempts.c.delivery == deliveries.c.number, last_success.is_(None) | (attempts.c.time > last_success))
+        .scalar_subquery()
+    )
     is_paused = sa.exists(
         sa.select(sa.literal(1)).where(
             delivery_pauses.c.system_id == deliveries.c.system_id,
@@ -57,11 +66,7 @@ def _find_failing(connection: sa.Connection, failed: Mapping[str, int], now: dat
         )
     )
     select = (
-        sa.select(
-            deliveries.c.system_id,
-            first.limit(1).scalar_subquery().label("first"),
-            last_success.scalar_subquery().label("last_success"),
-        )
+        sa.select(deliveries.c.system_id, first.label("first"))
         .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
         .where(
             deliveries.c.number.in_(failed.values()),
@@ -70,10 +75,7 @@ def _find_failing(connection: sa.Connection, failed: Mapping[str, int], now: dat
             ~is_paused,
         )
     )
-    return {
-        row.system_id: row.first if row.last_success is None else max(row.first, row.last_success)
-        for row in connection.execute(select)
-    }
+    return {row.system_id: row.first for row in connection.execute(select) if row.first is not None}
 
 
 @short_write

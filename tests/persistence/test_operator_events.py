@@ -51,6 +51,13 @@ async def fail(database: Database, after: timedelta = timedelta()) -> int:
     return item.number
 
 
+async def fail_again(database: Database, after: timedelta) -> None:
+    [item] = await claim(database, now=NOW + after)
+    settled = build_settled(item, AttemptOutcome.AGAIN, NOW + after)
+    object.__setattr__(settled.attempt, "time", NOW + after)
+    await claims.settle(database, build_lease(now=NOW + after), [settled], create_id)
+
+
 async def deliver(database: Database, after: timedelta) -> None:
     await publish(database, created=NOW + after)
     [item] = await claim(database, now=NOW + after)
@@ -150,11 +157,15 @@ async def test_count_parked_is_bounded(filled: Database) -> None:
     assert await operator_events.count_parked(filled, SYSTEM) == MAX_PARKED
 
 
-async def test_system_fails_since_the_first_attempt_or_its_last_success(filled: Database) -> None:
+async def test_system_fails_since_the_first_attempt_after_its_last_success(filled: Database) -> None:
     number = await fail(filled)
     assert await failing_systems.find_failing(filled, {SYSTEM: number}, NOW) == {SYSTEM: NOW}
     await deliver(filled, MINUTE)
-    assert await failing_systems.find_failing(filled, {SYSTEM: number}, NOW) == {SYSTEM: NOW + MINUTE}
+    # Another worker may have delivered that, while nothing has failed since.
+    assert await failing_systems.find_failing(filled, {SYSTEM: number}, NOW) == {}
+    for hours in (2, 3):
+        await fail_again(filled, hours * HOUR)
+        assert await failing_systems.find_failing(filled, {SYSTEM: number}, NOW) == {SYSTEM: NOW + 2 * HOUR}
     assert await failing_systems.find_failing(filled, {SYSTEM: number + 2}, NOW) == {}
 
 
