@@ -25,6 +25,9 @@ MAX_HEAD_BYTES = 64 * 1024
 LINGER_SECONDS = 2.0
 """Seconds for which a closing connection is still read after a rejection, or its client may read the rest."""
 
+STOP_SECONDS = 0.05
+"""Seconds for which a connection without a request is still read when the server stops: one may be on its way."""
+
 LINES_PER_SECOND = 10
 """Maximum log lines per second about malformed requests: callers can send thousands per second."""
 
@@ -203,7 +206,11 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
     def shutdown(self) -> None:
         """Begin to close the connection: respond to complete requests, and reduce the time limits for the rest."""
         self._connections.shorten_limits()
-        super().shutdown()
+        if self._is_begun:
+            super().shutdown()
+        else:
+            # To close a connection with data that was not read resets it: a proxy answers 502.
+            self.loop.call_later(STOP_SECONDS, super().shutdown)
 
     def _is_running(self) -> bool:
         """Whether a complete request waits for its response."""

@@ -28,6 +28,9 @@ class CannotListen(BudkavleError):
     """An address cannot be listened on."""
 
 
+BACKLOG = 2048
+"""Maximum connections that the system accepts before the event loop does."""
+
 TLS_HANDSHAKE_SECONDS = 15
 TLS_END_SECONDS = 3
 """Timeouts of TLS handshakes and shutdowns: a silent peer must not delay a stop."""
@@ -39,13 +42,49 @@ class QuietServer(uvicorn.Server):
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]  # uvicorn declares a generator; any context manager does.
         return contextlib.nullcontext()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the listening sockets, but serve the connections that the system has accepted already.
+
+        Otherwise the system resets them, and a proxy that has sent a request answers 502. TLS clients have sent none.
+        """
+        queues = [] if self.config.is_ssl else [each.dup() for each in sockets or ()]
+        for server in self.servers:
+            server.close()
+        for each in sockets or ():
+            each.close()
+        # uvloop closes its sockets in the next round of the loop. The system accepts until the last one is closed.
+        for _ in range(2):
+            await asyncio.sleep(0)
+        loop = asyncio.get_running_loop()
+        for connection in [found for queue in queues for found in _empty_queue(queue)]:
+            await loop.connect_accepted_socket(self._create_protocol, connection)
+        await super().shutdown(sockets)
+
+    def _create_protocol(self) -> asyncio.Protocol:
+        create = self.config.http_protocol_class
+        return create(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]  # As uvicorn does.
+
+
+def _empty_queue(listener: socket.socket) -> list[socket.socket]:
+    """Return all connections that wait in the queue of a listening socket, and close it."""
+    found: list[socket.socket] = []
+    with listener, contextlib.suppress(OSError):
+        listener.setblocking(False)
+        while len(found) < BACKLOG:
+            connection, _ = listener.accept()
+            connection.setblocking(False)
+            found.append(connection)
+    return found
+
 
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket. Port 0 selects a free one, and host `::` includes IPv4. Raises `CannotListen`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     is_dual = host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((host, port), family=family, backlog=2048, reuse_port=False, dualstack_ipv6=is_dual)
+        return socket.create_server(
+            (host, port), family=family, backlog=BACKLOG, reuse_port=False, dualstack_ipv6=is_dual
+        )
     except OSError as exc:
         raise CannotListen(f"cannot listen on {host} port {port}: {os.strerror(exc.errno or 0)}") from exc
 

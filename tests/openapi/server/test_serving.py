@@ -1,17 +1,21 @@
 """Signals: running requests complete, new ones are refused."""
 
+import asyncio
 import gc
 import json
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 
 import httpx
 import pytest
 
+from budkavle.service import build_server_config
+from budkavle.settings import Settings
 from domain.web_messages import UNSETTLED_STATES
-from openapi.server.serving import CannotListen, FullCollections, build_address, listen
+from openapi.server.serving import CannotListen, FullCollections, QuietServer, build_address, listen
 from persistence.web_messages import list_unsettled
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, put_key, running_program
@@ -21,6 +25,11 @@ from tests.held_open_e import HeldOpenE
 from tests.processes import SECONDS, budkavle, python, run_program, running
 from tests.raw_http import RawConnection
 from tests.waiting import block_until
+
+
+async def answer(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
 
 
 def wait_until_refused(port: int) -> None:
@@ -146,6 +155,24 @@ def test_serve_without_a_drain_closes_its_socket_at_once(sqlite_url: str) -> Non
         service.process.send(signal.SIGTERM)
         wait_until_refused(service.port)
         assert service.process.wait() == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_read", [False, True], ids=["queue", "open"])
+async def test_shutdown_answers_requests_that_were_sent_before(is_read: bool) -> None:
+    """One connection waits in the queue of the listening socket, or is accepted, and its request was not read yet."""
+    config = build_server_config(Settings(), answer, lifespan="off")
+    config.load()
+    server = QuietServer(config)
+    server.lifespan = config.lifespan_class(config)
+    listener = listen("127.0.0.1", 0)
+    await server.startup([listener])
+    with socket.create_connection(listener.getsockname(), SECONDS) as client:
+        while is_read and not server.server_state.connections:  # noqa: ASYNC110  # uvicorn has no event for it.
+            await asyncio.sleep(0)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await server.shutdown([listener])
+        assert client.recv(12) == b"HTTP/1.1 204"
 
 
 def test_stop_does_not_wait_for_unfinished_bodies_and_logs_no_traceback(sqlite_url: str) -> None:
