@@ -36,7 +36,7 @@ AGES = [LONGEST + timedelta(seconds=51), LONGEST + timedelta(seconds=20), timede
 OLD = timedelta(minutes=5)
 LONG_AGO = now() - OLD
 """One moment for a message and its copy on a case: Open-E shows minutes."""
-KEY = IdempotencyKey("ärendesystem", "createWebMessage", "k1", b"f" * 32)
+KEY = IdempotencyKey("ärendesystem", "createWebMessage", "k1", build_web_message())
 
 
 def to_case(text: str = "Hej", case: int = 7, **changes: Any) -> WebMessage:
