@@ -27,6 +27,7 @@ from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import subscribe
 from tests.budkavle.services import put_key
 from tests.catalogues import OTHER_ID, SYSTEM_ID
+from tests.database_copies import Copy
 from tests.databases import run_with_database
 from tests.factories import NOW
 from tests.persistence.catalogues import END, START
@@ -35,18 +36,33 @@ from tests.persistence.rows import execute
 Rewrite = Callable[[list[Row]], list[Row]]
 
 
+@pytest.fixture(scope="module")
+def copies() -> dict[str, Copy]:
+    """Return copies of what `sealed` created, by kind of database."""
+    return {}
+
+
 @pytest.fixture
-def sealed(database_url: str, invoke: Invoke, tmp_path: Path) -> Seals:
+def sealed(database_url: str, invoke: Invoke, tmp_path: Path, copies: dict[str, Copy]) -> Seals:
     """Return a database with three seals, and entries between them."""
-    subscribe(database_url)
-    put_key(database_url, "sealed")
     seals = Seals(database_url, invoke, tmp_path)
+    kind = database_url.partition(":")[0]
+    if kind in copies:
+        copies[kind].restore(database_url, tmp_path)
+    else:
+        fill(seals)
+        copies[kind] = Copy(database_url, tmp_path)
+    return seals
+
+
+def fill(seals: Seals) -> None:
+    subscribe(seals.url)
+    put_key(seals.url, "sealed")
     for number in range(3):
         for chain in (NO_SYSTEM, SYSTEM_ID):
             seals.record(chain=chain, request_id=f"r-{number}", detail={})
         assert seals.seal().startswith(f"ok: seal {number + 1} of ")
     assert seals.verify().startswith("ok: seals 1 to 3")
-    return seals
 
 
 def _is_of(row: Row, chain: str, request_id: str) -> bool:

@@ -22,7 +22,7 @@ from persistence import audit, audit_pruning, receipt_rounds
 from persistence.database import Database
 from tests.budkavle.commands.audit_insider import Row, rewrite_audit
 from tests.budkavle.commands.test_audit_export import export_all, needs_node, run_checker
-from tests.budkavle.commands.test_audit_forgeries import Seals, sealed
+from tests.budkavle.commands.test_audit_forgeries import Seals, copies, sealed
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import subscribe
 from tests.budkavle.services import put_key
@@ -32,7 +32,7 @@ from tests.factories import NOW
 from tests.persistence.rows import execute
 from tests.persistence.test_receipt_rounds import build_rows, store
 
-__all__ = ["sealed"]
+__all__ = ["copies", "sealed"]
 
 OLD, FUTURE = "2026-06-01", "2126-01-01"
 

@@ -21,6 +21,7 @@ from tests.budkavle.commands.test_audit_forgeries import (
     INVENTED,
     Seals,
     change_rows,
+    copies,
     remove_chain,
     sealed,
 )
@@ -29,7 +30,7 @@ from tests.catalogues import SYSTEM_ID
 from tests.persistence.test_audit import build_audit_entry
 from tests.processes import budkavle, run_program
 
-__all__ = ["sealed"]
+__all__ = ["copies", "sealed"]
 
 SECRETS = {name: base64.b64encode(name.encode() * 6).decode() for name in ("FIRST", "SECOND")}
 FIRST, SECOND, BOTH = "env:FIRST", "env:SECOND", "env:SECOND, env:FIRST"
