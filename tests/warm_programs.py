@@ -5,6 +5,7 @@ measures the start, uses `subprocess`.
 """
 
 import atexit
+import gc
 import multiprocessing
 import os
 import runpy
@@ -13,18 +14,28 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TextIO
 
 context = multiprocessing.get_context("forkserver")
+# With them, `serve` and `worker` import hardly anything more.
 context.set_forkserver_preload(
     [
+        "anyio._backends._asyncio",
+        "budkavle.audit_pruning",
         "budkavle.commands.cli",
         "budkavle.commands.run",
+        "budkavle.delivering",
+        "budkavle.operator_events",
+        "budkavle.receipt_sealing",
         "budkavle.service",
-        "delivery.worker",
+        "openapi.observation.logs",
         "persistence.opening",
+        "persistence.postgresql.database",
+        "persistence.schema",
+        "persistence.sqlite.database",
         "uvloop",
     ]
 )
@@ -36,24 +47,18 @@ def is_warm(arguments: tuple[str, ...], env: dict[str, str]) -> bool:
     return arguments[: len(PROGRAM)] == PROGRAM and "LD_PRELOAD" not in env
 
 
-class WarmProgram:
-    """A running `budkavle`, with the part of the interface of `subprocess.Popen` that tests use."""
+class ForkedProgram:
+    """A running `budkavle` with given streams, and the part of the interface of `subprocess.Popen` that tests use."""
 
-    def __init__(self, arguments: tuple[str, ...], env: dict[str, str], folder: Path | None) -> None:
-        (their_in, our_in), (our_out, their_out), (our_err, their_err) = os.pipe(), os.pipe(), os.pipe()
-        theirs = [
-            Connection(their_in, writable=False),
-            *(Connection(fd, readable=False) for fd in (their_out, their_err)),
-        ]
-        self._process = context.Process(target=_run, args=(list(arguments), env, str(folder or Path.cwd()), theirs))
+    def __init__(self, arguments: Sequence[str], env: dict[str, str], folder: Path, streams: Sequence[int]) -> None:
+        """Close the streams, which are standard input, output and error of the program."""
+        ends = [Connection(fd, readable=number == 0, writable=number > 0) for number, fd in enumerate(streams)]
+        self._process = context.Process(target=_run, args=(list(arguments), env, str(folder), ends))
         self._process.start()
-        for end in theirs:
+        for end in ends:
             end.close()
         self.args = arguments
         self.pid: int = self._process.pid
-        self.stdin: TextIO = os.fdopen(our_in, "w", encoding="utf-8")
-        self.stdout: TextIO = os.fdopen(our_out, encoding="utf-8")
-        self.stderr: TextIO = os.fdopen(our_err, encoding="utf-8")
 
     def poll(self) -> int | None:
         """Return the exit code, None while it runs."""
@@ -71,9 +76,24 @@ class WarmProgram:
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def terminate(self) -> None:
+        """End it with SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
     def kill(self) -> None:
         """Kill it with -9."""
         self.send_signal(signal.SIGKILL)
+
+
+class WarmProgram(ForkedProgram):
+    """A running `budkavle` whose streams are pipes."""
+
+    def __init__(self, arguments: tuple[str, ...], env: dict[str, str], folder: Path | None) -> None:
+        (their_in, our_in), (our_out, their_out), (our_err, their_err) = os.pipe(), os.pipe(), os.pipe()
+        super().__init__(arguments, env, folder or Path.cwd(), [their_in, their_out, their_err])
+        self.stdin: TextIO = os.fdopen(our_in, "w", encoding="utf-8")
+        self.stdout: TextIO = os.fdopen(our_out, encoding="utf-8")
+        self.stderr: TextIO = os.fdopen(our_err, encoding="utf-8")
 
 
 def run_warm(
@@ -102,6 +122,8 @@ def run_warm(
 
 def _run(arguments: list[str], env: dict[str, str], folder: str, streams: list[Any]) -> None:
     os.setsid()
+    # The program need not collect what was imported before.
+    gc.freeze()
     for number, stream in enumerate(streams):
         os.dup2(stream.fileno(), number)
         stream.close()
