@@ -107,13 +107,16 @@ def main() -> None:
     print(f"|---{'|--:' * 12}|")
     faults = []
     for kind in arguments.database or DATABASES:
-        faults += _run_soak(kind, arguments.keys, arguments.events // arguments.keys, random.Random(arguments.seed))
+        with Stage() as stage:
+            faults += run_soak(stage, kind, arguments.keys, arguments.events // arguments.keys, arguments.seed)
     print("\n".join(["", *faults[:20]]))
     sys.exit(1 if faults else 0)
 
 
-def _run_soak(kind: str, keys: int, each: int, chance: random.Random) -> list[str]:
-    with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
+def run_soak(stage: Stage, kind: str, keys: int, each: int, seed: int) -> list[str]:
+    """Deliver that number of events of each key, print a row of the table, and return the faults."""
+    chance = random.Random(seed)
+    with TemporaryDirectory(prefix="budkavle-") as folder:
         url = stage.create_database(kind)
         steady = start_receiver(stage, Path(folder) / "steady")
         dying = start_receiver(stage, Path(folder) / "dying")

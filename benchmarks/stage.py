@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from budkavle.settings import Settings
 
@@ -136,17 +136,15 @@ class Stage:
         self._count += 1
         errors = self._folder / f"{self._count}-{name}.log"
         with errors.open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                env=_build_environment(environment),
-                cwd=folder or self._folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-            )
+            process = self._start(command, _build_environment(environment), folder or self._folder, log)
         program = Program(name, port, key, process, errors, dict(environment))
         self._programs.append(program)
         return program
+
+    def _start(self, command: Sequence[str], env: dict[str, str], folder: Path, log: IO[bytes]) -> Any:
+        """Start a program, and return it with the interface of `subprocess.Popen`."""
+        null = subprocess.DEVNULL
+        return subprocess.Popen(command, env=env, cwd=folder, stdin=null, stdout=null, stderr=log)
 
     def stop(self, program: Program) -> None:
         """Stop a program gracefully."""
