@@ -2,11 +2,13 @@
 
 import asyncio
 import hashlib
+import html
 import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
 from http import HTTPStatus
+from urllib.parse import quote_plus
 
 import structlog
 from aiohttp import ClientError, ClientResponse, ClientTimeout
@@ -150,6 +152,8 @@ def _build_trace_headers(claimed: ClaimedDelivery) -> dict[str, str]:
 
 def hide_values(received: bytes, values: Iterable[str | None]) -> bytes:
     """Return a response without these values of headers, which the receiver may have repeated."""
+    if not received:
+        return received
     # Longest first: a value may be the beginning of another one.
     for form in sorted(_list_forms(values), key=len, reverse=True):
         received = received.replace(form, b"***")
@@ -157,13 +161,15 @@ def hide_values(received: bytes, values: Iterable[str | None]) -> bytes:
 
 
 def _list_forms(values: Iterable[str | None]) -> set[bytes]:
-    """Return the forms in which a receiver may repeat values: as they are, without their scheme, and within JSON."""
+    """Return the forms in which a receiver may repeat values: as they are, without scheme, in JSON, HTML and URLs."""
     parts = {part for value in values if value is not None for part in (value, value.rpartition(" ")[2])}
     # A shorter part is a word that also has other meanings.
     hidden = {part for part in parts if len(part) >= MIN_HIDDEN}
     escaped = {json.dumps(part)[1:-1] for part in hidden}
     # Some libraries escape the slash too.
-    return {form.encode() for form in hidden | escaped | {form.replace("/", r"\/") for form in escaped}}
+    escaped |= {form.replace("/", r"\/") for form in escaped}
+    escaped |= {write(part) for part in hidden for write in (html.escape, quote_plus)}
+    return {form.encode() for form in hidden | escaped}
 
 
 def _decode_text(received: bytes) -> str:

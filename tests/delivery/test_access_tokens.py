@@ -1,9 +1,10 @@
 """Access tokens for deliveries: when they are requested, shared, replaced and missing."""
 
 import asyncio
+import html
 import json
 from datetime import timedelta
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 import pytest
 import structlog
@@ -419,12 +420,12 @@ def test_responses_and_logs_contain_neither_tokens_nor_values_nor_secrets(run, p
 
 
 def test_responses_contain_no_form_of_a_value(run, peer, monkeypatch):
-    """A value may be the beginning of another one, be repeated without its scheme, or within JSON."""
-    short, long = "first-secret", "first-secret\\and/more"
+    """A value may be the beginning of another one, be repeated without its scheme, or within JSON, HTML or a URL."""
+    short, long = "first-secret", "first-secret\\and/more&more"
     monkeypatch.setenv("SHORT", f"Bearer {short}")
     monkeypatch.setenv("LONG", f"ApiKey {long}")
     repeated = json.dumps([short, long])
-    texts = [repeated, repeated.replace("/", "\\/"), f"{short} {long}"]
+    texts = [repeated, repeated.replace("/", "\\/"), f"{short} {long}", html.escape(long), quote_plus(long)]
 
     def echo(connection, _):
         read_request(connection)
@@ -433,7 +434,7 @@ def test_responses_contain_no_form_of_a_value(run, peer, monkeypatch):
     headers = (StaticHeader("Authorization", "env:SHORT"), StaticHeader("X-Api-Key", "env:LONG"))
     receiver = build_receiver(build_base_url(peer(echo)), headers=headers)
     [response] = run(send(build_claimed_delivery(receiver)))
-    assert response.body.splitlines() == ['["***", "***"]', '["***", "***"]', "*** ***"]
+    assert response.body.splitlines() == ['["***", "***"]', '["***", "***"]', "*** ***", "***", "***"]
 
 
 def test_close_ends_a_request_that_is_under_way(run, peer):
