@@ -221,8 +221,9 @@ def _build_selection(system: str | None, state: str | None, since: datetime | No
 
 
 def _check_what(ids: tuple[str, ...], *, is_all: bool, is_narrowed: bool) -> None:
-    if [bool(ids), is_all, is_narrowed].count(True) != 1:
-        raise click.UsageError("give delivery ids, a filter, or --all")
+    given = [bool(ids), is_narrowed, is_all].count(True)
+    if given != 1:
+        raise click.UsageError(f"give {'only one of ' if given else ''}delivery ids, a filter, or --all")
 
 
 def _change(

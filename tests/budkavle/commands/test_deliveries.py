@@ -270,4 +270,5 @@ def test_commands_require_a_selection(filled: str, invoke: Invoke, command: str,
     before = read_states(filled)
     result = invoke(filled, "deliveries", command, *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
+    assert ("give only one of " in result.stderr) == (len(arguments) > 1)
     assert read_states(filled) == before
