@@ -35,7 +35,7 @@ MAX_TEXT = 80
 class Answer:
     """The answer to a request. Without one, `status` is None and `reason` and `detail` explain it.
 
-    `text` is the beginning of its body, on one line.
+    `text` is the beginning of its body, on one line; without a body it is the challenge of a 401.
     """
 
     status: int | None
@@ -96,7 +96,8 @@ class Sender:
             failed = map_error(exc, is_tls=self.target.is_tls)
             return Answer(None, time.monotonic() - begun, failed.reason, failed.detail)
         # A part of a secret at the end of a shortened text could not be recognised any more.
-        shown = hide_values(body, (*self.target.build_credentials().values(), self.target.secret))
+        challenge = response.headers.get("WWW-Authenticate", "").encode()
+        shown = hide_values(body or challenge, (*self.target.build_credentials().values(), self.target.secret))
         return Answer(response.status, time.monotonic() - begun, text=_shorten(shown))
 
     async def look(self) -> bytes:

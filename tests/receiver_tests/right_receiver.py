@@ -6,11 +6,12 @@ import ssl
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 
 from tests.webhook_receivers import KEY
@@ -45,6 +46,8 @@ class RightReceiver:
     server_class: type[HTTPServer] = ThreadingHTTPServer
     content = b""
     """The body of each answer but a 204."""
+    headers: Mapping[str, str] = MappingProxyType({})
+    """Further headers of each answer but a redirect."""
     content_length: int | None = None
     """Its `Content-Length`, if that is not its length."""
 
@@ -114,8 +117,9 @@ def serving(receiver: RightReceiver, tls: ssl.SSLContext | None = None) -> Itera
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
             self.send_response(status)
-            if status == 307:
-                self.send_header("Location", f"{self.path}/")
+            headers = {"Location": f"{self.path}/"} if status == 307 else receiver.headers
+            for name, value in headers.items():
+                self.send_header(name, value)
             if status != 204:
                 length = len(receiver.content) if receiver.content_length is None else receiver.content_length
                 self.send_header("Content-Length", str(length))

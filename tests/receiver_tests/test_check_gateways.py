@@ -21,6 +21,8 @@ KEY = "the-key-of-the-gateway"
 class Gateway(RightReceiver):
     """A right receiver behind a gateway. `tokens` has the tokens of requests that passed the gateway."""
 
+    refusal = 403
+
     def __init__(self) -> None:
         super().__init__()
         self.tokens: list[str] = []
@@ -30,7 +32,7 @@ class Gateway(RightReceiver):
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if request.headers.get("X-Api-Key") != KEY or scheme != "Bearer" or token.count(".") != 2:
             self.rejected += 1
-            return 403
+            return self.refusal
         self.tokens.append(token)
         return super().respond(request)
 
@@ -94,6 +96,16 @@ def test_report_has_the_reason_of_a_gateway_without_its_key(tmp_path: Path) -> N
     assert "no token" in report
     # Nor the beginning of a key that is longer than the rest of the text.
     assert KEY[:10] not in result.output + report
+
+
+def test_report_has_the_challenge_of_a_gateway(tmp_path: Path) -> None:
+    class Challenging(Gateway):
+        refusal = 401
+        headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}  # noqa: RUF012  # Nothing changes it.
+
+    with serving(Challenging()) as url:
+        result = run_check(url, tmp_path, "--fail-fast")
+    assert 'the answer is 401 "Bearer error="invalid_token"", so' in result.output
 
 
 @pytest.mark.parametrize(
