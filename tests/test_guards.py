@@ -362,15 +362,11 @@ def test_no_line_contains_a_machine_path_or_a_package_registry() -> None:
             assert not forbidden.search(line), f"{to_relative(path)}:{number}: {line.strip()[:200]}"
 
 
-RESERVED_DECISIONS = range(30, 41)
-"""The numbers of decisions of the next release, which may be missing until then."""
-
-
 def test_decisions_are_numbered_without_gaps() -> None:
     names = sorted(path.name for path in (REPOSITORY / "docs" / "decisions").glob("[0-9]*.md"))
     numbers = [int(name[:4]) for name in names]
     assert [name[:5] for name in names] == [f"{number:04}-" for number in dict.fromkeys(numbers)]
-    assert set(numbers) | set(RESERVED_DECISIONS) == set(range(1, max(*numbers, *RESERVED_DECISIONS) + 1))
+    assert set(numbers) == set(range(1, max(numbers) + 1))
 
 
 def test_form_accepts_the_properties_of_the_json_body() -> None:

@@ -75,7 +75,8 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the code of the previous release."""
     folder = tmp_path_factory.mktemp("release")
     with tarfile.open(fileobj=BytesIO(run_git("archive", find_previous_release()))) as archive:
-        archive.extractall(folder, filter="data")
+        # Python 3.11.3 and earlier have no filters; later ones require one.
+        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     return folder
 
 

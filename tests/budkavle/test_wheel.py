@@ -393,7 +393,7 @@ def test_contract_check_works_from_a_folder_with_packages_of_the_same_names(
     assert {path.name for path in set(tmp_path.iterdir()) - set(before)} <= {"report", "client.pem", *SQLITE}
 
 
-SQLITE = ("test.db-wal", "test.db-shm")
+SQLITE = ("test.db-wal", "test.db-shm", "test.db.use.lock")
 
 PROJECT = {
     "domain/__init__.py": "OURS = 'Hej'",

@@ -10,14 +10,14 @@ import pytest
 
 from domain.audit import CATALOGUE, NO_SYSTEM
 from tests.budkavle.commands.audit_insider import rewrite_audit
-from tests.budkavle.commands.test_audit_forgeries import FORGERIES, Seals, sealed
+from tests.budkavle.commands.test_audit_forgeries import FORGERIES, Seals, copies, sealed
 from tests.budkavle.commands.test_deliveries_receipts import delivered
 from tests.budkavle.conftest import Invoke
 from tests.catalogues import OTHER_ID, SYSTEM_ID
 from tests.processes import REPOSITORY, run_program
 from tests.shown_commands import PATH, read_block, read_blocks
 
-__all__ = ["delivered", "sealed"]
+__all__ = ["copies", "delivered", "sealed"]
 
 CHECKER = REPOSITORY / "tests" / "audit_checker" / "check.mjs"
 PAGE = REPOSITORY / "docs" / "reference" / "audit-hashes.md"
