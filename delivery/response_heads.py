@@ -37,6 +37,7 @@ MAX_CHALLENGES = 4096
 """Maximum bytes of the challenges of a 401 that are passed on."""
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _FIELD_TEXT = re.compile(rb"[\x20-\x7e]+")
+_NO_FIELD_TEXT = re.compile(rb"[^\x20-\x7e]")
 _WITHOUT_BODY = frozenset({HTTPStatus.SWITCHING_PROTOCOLS, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
@@ -140,7 +141,8 @@ class HeadReader:
         retry_after = self._fields.get(b"retry-after")
         if retry_after and _FIELD_TEXT.fullmatch(retry_after[0]):
             lines.append(b"Retry-After: " + retry_after[0])
-        challenges = [each for each in self._fields.get(b"www-authenticate", ()) if _FIELD_TEXT.fullmatch(each)]
+        # Gateways describe errors in their own language, which must not hide the error code.
+        challenges = [_NO_FIELD_TEXT.sub(b"?", each) for each in self._fields.get(b"www-authenticate", ()) if each]
         if challenges and self._status == HTTPStatus.UNAUTHORIZED:
             lines.append(b"WWW-Authenticate: " + b", ".join(challenges)[:MAX_CHALLENGES])
         if not (is_kept and self._keeps_connection) or b"close" in self._list_tokens(b"connection"):

@@ -211,6 +211,7 @@ def test_endpoint_that_issues_the_same_token_again_is_not_asked_in_a_loop(run, p
     [
         ("Bearer error=invalid_token", Reason.TOKEN, 2),
         ('Basic realm="a"\r\nWWW-Authenticate: OAuth2 realm="b",error = "INVALID_TOKEN"', Reason.TOKEN, 2),
+        ('Bearer error="invalid_token", error_description="Tokenet er udløbet\t"', Reason.TOKEN, 2),
         ('Bearer error="insufficient_scope"', Reason.HTTP, 1),
         ('Bearer realm="invalid_token"', Reason.HTTP, 1),
         ('Bearer xerror="invalid_token"', Reason.HTTP, 1),
