@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import AnyHttpUrl, SecretStr
 
-from budkavle.settings import PREFIX, Settings, UnknownVariable, find_unknown_variables, read_usable_settings
+from budkavle.settings import PREFIX, Settings, read_usable_settings
+from budkavle.variables import UnknownVariable, find_unknown_variables
 from persistence.database import DatabaseUnusable
 from persistence.opening import mask_password
 

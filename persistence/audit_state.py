@@ -93,7 +93,7 @@ def _compare_pauses(connection: sa.Connection, system_id: str, now: datetime) ->
 def _iterate(connection: sa.Connection, chain: str, *operations: str) -> Iterator[RecordedChange]:
     """Yield the entries that describe changes; with operations only theirs, and their calls that report changes.
 
-    The first ones stand for all that were removed up to a checkpoint.
+    The first ones replace all that were removed up to a checkpoint.
     """
     last = read_last_checkpoint(connection)
     state = {} if last is None else last.checkpoint.state.get(chain, {})

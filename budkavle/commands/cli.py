@@ -90,7 +90,7 @@ def _check_environment() -> None:
     """Raise `SettingsUnusable` for misspelt settings, and print a warning for each variable that is ignored."""
     names = [name for name, value in os.environ.items() if value and name.upper().startswith("BUDKAVLE_")]
     if names:
-        from budkavle.settings import check_variables
+        from budkavle.variables import check_variables
 
         for name in check_variables(names):
             click.echo(f"Warning: {name} is no setting of this version, and ignored", err=True)

@@ -15,7 +15,8 @@ from budkavle.doctor.issuers import check_issuers
 from budkavle.doctor.machine import check_descriptors, check_traces
 from budkavle.doctor.open_e import check_open_e
 from budkavle.doctor.secrets import check_gateway_secrets, check_setting_secrets, check_webhook_secrets
-from budkavle.settings import PREFIX, Settings, find_unknown_variables, read_usable_settings
+from budkavle.settings import PREFIX, Settings, read_usable_settings
+from budkavle.variables import find_unknown_variables
 from domain.web_messages import OepInstance
 from persistence.database import Database, DatabaseUnusable
 from persistence.opening import open_database

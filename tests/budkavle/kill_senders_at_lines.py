@@ -10,8 +10,6 @@ import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
-from typing import Any
 from uuid import UUID
 
 from budkavle.ids import create_id
@@ -21,6 +19,7 @@ from persistence import failing_systems
 from persistence.opening import open_database
 from tests.databases import run_with_database
 from tests.factories import NOW
+from tests.line_killer import Killer
 
 ROOT = Path(__file__).parents[2]
 WATCHED = {str(ROOT / path) for path in ("budkavle/operator_events.py", "delivery/operator_webhook.py")}
@@ -30,28 +29,11 @@ def build_system_id(number: int) -> str:
     return str(UUID(int=number))
 
 
-class Killer:
-    """Kills this process when it is about to execute the n-th different line of the watched files."""
-
-    def __init__(self, place: int) -> None:
-        self._place = place
-        self._seen: set[tuple[str, int]] = set()
-
-    def trace(self, frame: FrameType, event: str, _argument: object) -> Any:
-        if frame.f_code.co_filename not in WATCHED:
-            return None
-        if event == "line":
-            self._seen.add((frame.f_code.co_filename, frame.f_lineno))
-            if len(self._seen) >= self._place:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return self.trace
-
-
 async def send(database_url: str, operator_url: str, place: int) -> None:
     database = open_database(database_url)
     client = OperatorClient(operator_url, "env:OPERATOR_SECRET", ca=None, allow_private=True)
     events = OperatorEvents(database, client, {}, timedelta(minutes=15), lambda: NOW)
-    sys.settrace(Killer(place).trace)
+    sys.settrace(Killer(place, WATCHED).trace)
     sent = await events.run_once()
     sys.settrace(None)
     assert sent == 1

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from budkavle.settings import OTHER_VARIABLES, Settings, SettingsUnusable, check_variables, read_settings
+from budkavle.settings import Settings, SettingsUnusable, read_settings
+from budkavle.variables import OTHER_VARIABLES, check_variables
 from domain.web_messages import OepInstance
 from open_e.accounts import Account
 from tests.processes import REPOSITORY

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from budkavle.commands.cli import main
-from budkavle.settings import Settings, check_variables
+from budkavle.settings import Settings
+from budkavle.variables import check_variables
 from tests.deploy.containerfiles import Image
 from tests.processes import REPOSITORY
 from tests.shown_commands import read_block

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from budkavle.settings import Settings, check_variables
+from budkavle.settings import Settings
+from budkavle.variables import check_variables
 from tests.budkavle.test_wheel import (  # The fixtures build the wheel.
     source,  # noqa: F401
     wheel,  # noqa: F401

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from budkavle.commands.cli import _MODULES, _REPORTS_UNKNOWN_VARIABLES, main
 from budkavle.commands.contract_check_tokens import SECRET
-from budkavle.settings import OTHER_VARIABLES
+from budkavle.variables import OTHER_VARIABLES
 from domain.api_keys import hash_key
 from persistence import api_keys
 from tests.budkavle.conftest import Invoke

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from budkavle.clock import now
-from domain.audit import RETENTION
 from domain.deliveries import AttemptOutcome
 from domain.message_reads import ReadCounts, build_party_subject
 from domain.web_messages import ExternalReference, WebMessage
-from persistence import audit, idempotency_keys, message_reads, persons, publication_statuses
+from persistence import idempotency_keys, message_reads, persons, publication_statuses
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.queue import claims
+from tests.budkavle.commands.retained import count, list_entries
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.kill_erasure import build_party_id
 from tests.budkavle.queues import subscribe
@@ -72,19 +72,6 @@ def ids(database_url: str) -> dict[str, str]:
     subscribe(database_url)
     found: dict[str, str] = run_with_database(database_url, put_person)
     return found
-
-
-def list_entries(url: str) -> list[tuple[str, str, str, dict[str, Any]]]:
-    async def read(database: Database) -> list[Any]:
-        return await audit.list_page(database, after=0, limit=100, chain=RETENTION)
-
-    entries = [each.entry for _, each in run_with_database(url, read)]
-    return [(each.operation, each.caller, each.outcome, each.detail) for each in entries]
-
-
-def count(url: str) -> dict[str, int]:
-    numbers: dict[str, int] = run_with_database(url, count_rows)
-    return numbers
 
 
 def test_person_export_writes_messages_files_deliveries_and_reads(

@@ -2,7 +2,6 @@
 
 import json
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -10,15 +9,15 @@ from budkavle import retention
 from budkavle.clock import now
 from budkavle.retention import Purge
 from budkavle.settings import read_settings
-from domain.audit import RETENTION
 from domain.deliveries import AttemptOutcome
 from domain.errors import StorageFailed
 from domain.idempotency_keys import build_first_id
 from domain.web_messages import ExternalReference
-from persistence import audit, message_reads
+from persistence import message_reads
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.queue import claims
+from tests.budkavle.commands.retained import count, list_entries
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import subscribe
 from tests.budkavle.services import running_program
@@ -67,19 +66,6 @@ def read_kinds(stdout: str, name: str) -> dict[str, int]:
     numbers: dict[str, int] = {}
     for line in lines:
         numbers[line["kind"]] = numbers.get(line["kind"], 0) + line[name]
-    return numbers
-
-
-def list_entries(url: str) -> list[tuple[str, str, str, dict[str, Any]]]:
-    async def read(database: Database) -> list[Any]:
-        return await audit.list_page(database, after=0, limit=100, chain=RETENTION)
-
-    entries = [each.entry for _, each in run_with_database(url, read)]
-    return [(each.operation, each.caller, each.outcome, each.detail) for each in entries]
-
-
-def count(url: str) -> dict[str, int]:
-    numbers: dict[str, int] = run_with_database(url, count_rows)
     return numbers
 
 
@@ -144,6 +130,8 @@ def test_regular_purge_removes_what_the_settings_say(filled: str) -> None:
 def test_serve_removes_old_messages(filled: str) -> None:
     with running_program(filled, stored_external_days=10):
         block_until(lambda: count(filled)["web_messages"] == len(("new", "in doubt")))
+        # The numbers are recorded after the removal.
+        block_until(lambda: len(list_entries(filled)) == len(("messages", "idempotency keys")))
     assert [caller for _, caller, _, _ in list_entries(filled)] == ["-", "-"]
 
 
