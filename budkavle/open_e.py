@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from domain.web_messages import OepInstance
 from open_e.calls import OpenECalls
 from open_e.client import OpenEClient
 from open_e.messageapi import MessageApi
@@ -16,16 +15,23 @@ if TYPE_CHECKING:
 
     from budkavle.settings import Settings
     from domain.tracing import Tracer
+    from domain.web_messages import OpenEName
+    from open_e.accounts import Account
 
 READ_BACK_SECONDS_LESS = 2
 """Seconds of a lease that remain for the database after a case was read back."""
+
+
+def build_accounts(settings: Settings) -> dict[OpenEName, Account]:
+    """Return the accounts of all Open-Es that are configured."""
+    return {str(name): account for name, account in settings.build_accounts().items()}
 
 
 def create_calls(
     settings: Settings, now: Callable[[], datetime], *, threads: int, tracer: Tracer | None = None
 ) -> OpenECalls:
     """Return the calls that publish messages. Close them after use."""
-    accounts = settings.build_accounts()
+    accounts = build_accounts(settings)
     client = OpenEClient(
         accounts,
         connect_timeout=settings.open_e_connect_timeout,
@@ -45,7 +51,8 @@ def create_calls(
 
 
 def create_read_backs(settings: Settings, *, concurrent_cases: int) -> ReadBacks:
-    """Return the read-backs of this number of cases of each instance concurrently. Close them after use."""
-    threads = len(OepInstance) * concurrent_cases
+    """Return the read-backs of this number of cases of each Open-E concurrently. Close them after use."""
+    accounts = build_accounts(settings)
+    threads = max(len(accounts), 1) * concurrent_cases
     timeout = settings.settle_lease - READ_BACK_SECONDS_LESS
-    return ReadBacks(MessageApi(settings.build_accounts(), timeout=timeout, threads=threads), threads=threads)
+    return ReadBacks(MessageApi(accounts, timeout=timeout, threads=threads), threads=threads)

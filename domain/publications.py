@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from domain.web_messages import MessageState, OepInstance
+from domain.web_messages import MessageState, OepInstance, OpenEName
 
 MAX_START = timedelta(seconds=10)
 """Maximum time between `sent` of a message and the beginning of its call. A later call is not made."""
@@ -15,9 +15,9 @@ MAX_START = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A case of an Open-E instance."""
+    """A case of an Open-E."""
 
-    oep_instance: OepInstance
+    open_e: OpenEName
     flow_instance_id: int
 
 
@@ -62,6 +62,7 @@ class PublicationStatus:
     id: str
     state: MessageState
     oep_instance: OepInstance
+    open_e: OpenEName
     flow_instance_id: int | None
     sent: datetime | None
     created: datetime | None
@@ -76,7 +77,8 @@ class PublicationStatus:
 class Fingerprint:
     """Hashes of what a message and its copy on a case have in common.
 
-    `exact` covers the text, with all kinds of line breaks alike, and names and sizes of the files in any order.
+    `exact` covers the text, with all kinds of line breaks alike, names and sizes of the files in any order, and whether
+    the message is one of the owner of the case.
     `reduced` is the same for a copy that lost characters outside Latin-1: a message has it if there is something to
     lose, a copy if it contains no such character. `sender` is of the user name in lower case, None without one.
     """
@@ -120,18 +122,22 @@ class Settlement:
     undecidable: tuple[str, ...] = ()
 
 
-def fingerprint_sent(text: str, files: Iterable[tuple[str, int]], sender: str | None) -> Fingerprint:
+def fingerprint_sent(
+    text: str, files: Iterable[tuple[str, int]], sender: str | None, *, is_from_owner: bool = False
+) -> Fingerprint:
     """Return the fingerprint of a message that was sent. `files` are names with sizes."""
     names = sorted(files)
     has_something_to_lose = not all(map(_is_latin, [text, *(name for name, _ in names)]))
-    return _build_fingerprint(text, names, sender, is_reduced=has_something_to_lose)
+    return _build_fingerprint(text, names, sender, is_reduced=has_something_to_lose, is_from_owner=is_from_owner)
 
 
-def fingerprint_shown(text: str, files: Iterable[tuple[str, int]], sender: str | None) -> Fingerprint:
+def fingerprint_shown(
+    text: str, files: Iterable[tuple[str, int]], sender: str | None, *, is_from_owner: bool = False
+) -> Fingerprint:
     """Return the fingerprint of a message as Open-E shows it. `files` are names with sizes."""
     names = sorted(files)
     may_have_lost = all(map(_is_latin, [text, *(name for name, _ in names)]))
-    return _build_fingerprint(text, names, sender, is_reduced=may_have_lost)
+    return _build_fingerprint(text, names, sender, is_reduced=may_have_lost, is_from_owner=is_from_owner)
 
 
 def settle(
@@ -199,14 +205,18 @@ def _is_latin(text: str) -> bool:
 
 
 def _build_fingerprint(
-    text: str, files: Sequence[tuple[str, int]], sender: str | None, *, is_reduced: bool
+    text: str, files: Sequence[tuple[str, int]], sender: str | None, *, is_reduced: bool, is_from_owner: bool
 ) -> Fingerprint:
     # Regular expressions would hold the GIL for a second if a long text has many line breaks.
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     reduced = None
     if is_reduced:
-        reduced = _hash(_reduce(text), sorted((_reduce(name), size) for name, size in files))
-    return Fingerprint(_hash(text, files), reduced, None if sender is None else _hash(sender.lower(), ()))
+        reduced = _hash(
+            _reduce(text), sorted((_reduce(name), size) for name, size in files), is_from_owner=is_from_owner
+        )
+    # Open-E may show an owner by another name than the one that was sent.
+    sender_hash = None if sender is None or is_from_owner else _hash(sender.lower(), ())
+    return Fingerprint(_hash(text, files, is_from_owner=is_from_owner), reduced, sender_hash)
 
 
 def _reduce(text: str) -> str:
@@ -217,9 +227,11 @@ def _reduce(text: str) -> str:
     return reduced.decode("latin-1")
 
 
-def _hash(text: str, files: Sequence[tuple[str, int]]) -> str:
+def _hash(text: str, files: Sequence[tuple[str, int]], *, is_from_owner: bool = False) -> str:
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
     digest.update(b"\0" + json.dumps(files).encode())
+    if is_from_owner:
+        digest.update(b"\0owner")
     return digest.hexdigest()
 
 

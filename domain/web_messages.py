@@ -20,6 +20,10 @@ class OepInstance(StrEnum):
     INTERNAL = "internal"
 
 
+OpenEName = str
+"""The name of an Open-E: an `OepInstance`, or `2281/external` for that of a municipality that has its own."""
+
+
 class MessageState(StrEnum):
     """The state of publication. Callers see only `stored` and `published` messages."""
 
@@ -58,7 +62,12 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class WebMessage:
-    """A message to a party, with references and files. `created` is None until callers may read the message."""
+    """A message to a party, with references and files. `created` is None until callers may read the message.
+
+    `oep_instance_as_sent` is the caller's spelling of `oep_instance`, None for the usual one, and `own_open_e` the name
+    of the Open-E of the case if its municipality has its own. A message `is_from_owner` if it is published as one of
+    the owner of the case, instead of one of the staff.
+    """
 
     id: str
     message: str
@@ -68,6 +77,15 @@ class WebMessage:
     oep_instance: OepInstance = OepInstance.EXTERNAL
     attachments: tuple[Attachment, ...] = ()
     created: datetime | None = None
+    municipality_id: str | None = None
+    oep_instance_as_sent: str | None = None
+    own_open_e: OpenEName | None = None
+    is_from_owner: bool = False
+
+    @property
+    def open_e(self) -> OpenEName:
+        """The name of the Open-E that has the case."""
+        return self.own_open_e or self.oep_instance
 
     @property
     def flow_instance_id(self) -> int | None:

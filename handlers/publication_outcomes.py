@@ -196,6 +196,6 @@ def _build_log_fields(pending: _Pending) -> dict[str, object]:
     return {
         "message_id": outcome.message.id,
         "outcome": "refused" if outcome.state is None else str(outcome.state),
-        "open_e_instance": str(outcome.message.oep_instance),
+        "open_e_instance": str(outcome.message.open_e),
         "open_e_message_id": outcome.open_e_message_id,
     }

@@ -6,6 +6,7 @@ end at any moment: the others continue when its lease has ended.
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -16,14 +17,14 @@ from prometheus_client import Counter
 
 from domain.errors import BackendFailed, StorageFailed
 from domain.publications import Case, CaseMessage, SettlingRules
-from domain.web_messages import OepInstance
+from domain.web_messages import OpenEName
 from persistence import publication_decisions as decisions
 from persistence import publications as stored
 from persistence.database import Database
 from persistence.publications import DueCase, ReadBack, SettledCase
 
 CONCURRENT_CASES = 4
-"""Cases of one instance that are read back concurrently by one process."""
+"""Cases of one Open-E that are read back concurrently by one process."""
 
 MAX_CASES = 64
 """Maximum cases of one search for cases in doubt."""
@@ -70,8 +71,10 @@ class PublicationSettler:
         self._lease = lease
         self._now = now
         self._on_readable = on_readable
-        self._capacity = {instance: asyncio.Semaphore(CONCURRENT_CASES) for instance in OepInstance}
-        self._batches: dict[OepInstance, asyncio.Task[int]] = {}
+        self._capacity: defaultdict[OpenEName, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(CONCURRENT_CASES)
+        )
+        self._batches: dict[OpenEName, asyncio.Task[int]] = {}
         self._has_more = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._is_failing = False
@@ -96,7 +99,7 @@ class PublicationSettler:
     async def settle(self, message_id: str) -> None:
         """Settle the case of a message in doubt now, unless it was read just before. Raises `StorageFailed`."""
         case = await stored.find_case(self._database, message_id, self._now() - self._rules.times.longest_call)
-        if case is not None and not self._capacity[case.case.oep_instance].locked():
+        if case is not None and not self._capacity[case.case.open_e].locked():
             await self._settle_case(case)
 
     async def _run_forever(self) -> None:
@@ -117,19 +120,16 @@ class PublicationSettler:
                 log.exception("settling_failed")
 
     async def _begin_batches(self) -> None:
-        """Start to settle the cases that are due, of each instance on which no earlier batch works.
+        """Start to settle the cases that are due, of each Open-E on which no earlier batch works.
 
-        A slow Open-E therefore does not delay the cases of the other one.
+        A slow Open-E therefore does not delay the cases of others.
         """
-        busy = [instance for instance, batch in self._batches.items() if not batch.done()]
-        if len(busy) == len(OepInstance):
-            return
-        except_for = busy[0] if busy else None
-        cases = await stored.list_due_cases(self._database, self._now(), self._rules, MAX_CASES, except_for)
+        busy = [open_e for open_e, batch in self._batches.items() if not batch.done()]
+        cases = await stored.list_due_cases(self._database, self._now(), self._rules, MAX_CASES, busy)
         if not cases and not busy:
             self._note_database(None)
-        for instance, group in _group(cases):
-            batch = self._batches[instance] = asyncio.create_task(self._settle_all(group))
+        for open_e, group in _group(cases):
+            batch = self._batches[open_e] = asyncio.create_task(self._settle_all(group))
             if len(cases) == MAX_CASES:
                 batch.add_done_callback(self._continue_at_once)
 
@@ -156,7 +156,7 @@ class PublicationSettler:
 
     async def _settle_case(self, due: DueCase) -> bool:
         """Read a case back and record the outcomes, unless another process does. Return whether this was done."""
-        async with self._capacity[due.case.oep_instance]:
+        async with self._capacity[due.case.open_e]:
             failures = await stored.claim(self._database, due.case, self._now(), self._lease)
             if failures is None:
                 return False
@@ -200,11 +200,11 @@ class PublicationSettler:
         self._is_failing = error is not None
 
 
-def _group(cases: Sequence[DueCase]) -> list[tuple[OepInstance, list[DueCase]]]:
-    """Return cases by instance, in their order."""
-    ordered = sorted(cases, key=lambda each: each.case.oep_instance)
-    return [(instance, list(group)) for instance, group in groupby(ordered, lambda each: each.case.oep_instance)]
+def _group(cases: Sequence[DueCase]) -> list[tuple[OpenEName, list[DueCase]]]:
+    """Return cases by Open-E, in their order."""
+    ordered = sorted(cases, key=lambda each: each.case.open_e)
+    return [(open_e, list(group)) for open_e, group in groupby(ordered, lambda each: each.case.open_e)]
 
 
 def _describe(case: Case) -> dict[str, object]:
-    return {"instance": str(case.oep_instance), "flow_instance_id": case.flow_instance_id}
+    return {"instance": str(case.open_e), "flow_instance_id": case.flow_instance_id}

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from domain.publications import CallTimes
 from domain.tracing import Tracer
-from domain.web_messages import OepInstance, WebMessage
+from domain.web_messages import OpenEName, WebMessage
 from handlers.issuers import AcceptedIssuers
 from handlers.message_reads import ReadTally
 from handlers.metrics import QueueWatch
@@ -25,13 +25,13 @@ class OpenE(Protocol):
     ) -> int:
         """Publish a message and return the id that Open-E assigned. Errors: `open_e.client`."""
 
-    def slot(self, instance: OepInstance) -> Any:
+    def slot(self, open_e: OpenEName) -> Any:
         """Return an asynchronous context manager that reserves a thread for a call.
 
         Raises `BackendUnavailable` and `CallsPaused`.
         """
 
-    def get_health(self, instance: OepInstance) -> str:
+    def get_health(self, open_e: OpenEName) -> str:
         """Return `UP`, `DOWN`, `PAUSED`, `UNKNOWN` or `NOT_CONFIGURED`, from the last calls."""
 
 

@@ -213,7 +213,7 @@ async def _publish(request: Request, message: WebMessage, key: IdempotencyKey | 
     """
     services = request.services
     error: BudkavleError | None = None
-    async with services.open_e.slot(message.oep_instance):
+    async with services.open_e.slot(message.open_e):
         sent = services.now()
         try:
             if not await stored.begin_sending(services.database, message, sent, key):

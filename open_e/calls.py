@@ -21,10 +21,11 @@ from domain.errors import (
 from domain.log_texts import redact_for_log
 from domain.publications import MAX_START
 from domain.tracing import SpanKind, TracedWork, Tracer, trace_work
-from domain.web_messages import OepInstance, WebMessage
+from domain.web_messages import OepInstance, OpenEName, WebMessage
 from open_e import metrics
 from open_e.circuits import Circuit
 from open_e.client import OpenEClient
+from open_e.envelopes import get_operation
 
 log = structlog.get_logger("budkavle.open_e")
 
@@ -49,7 +50,7 @@ class OpenECalls:
     def __init__(
         self,
         client: OpenEClient,
-        configured: frozenset[OepInstance],
+        configured: frozenset[OpenEName],
         *,
         threads: int,
         queue_timeout: float,
@@ -65,16 +66,18 @@ class OpenECalls:
         # A slot is also used while its message is stored, so there are more slots than threads.
         self._slots = anyio.Semaphore(threads + threads // 4)
         self._queue_timeout = queue_timeout
-        self._circuits = {instance: Circuit(threshold=pause_after, seconds=pause_seconds) for instance in OepInstance}
-        self._health = {instance: "UNKNOWN" if instance in configured else "NOT_CONFIGURED" for instance in OepInstance}
+        names = {*OepInstance, *configured}
+        self._circuits = {name: Circuit(threshold=pause_after, seconds=pause_seconds) for name in names}
+        self._health = {name: "UNKNOWN" if name in configured else "NOT_CONFIGURED" for name in names}
+        metrics.create_series(configured)
 
     @asynccontextmanager
-    async def slot(self, instance: OepInstance) -> AsyncIterator[None]:
+    async def slot(self, open_e: OpenEName) -> AsyncIterator[None]:
         """Reserve capacity for one call.
 
-        Raises `BackendUnavailable` if none becomes free in time, and `CallsPaused` while the instance does not answer.
+        Raises `BackendUnavailable` if none becomes free in time, and `CallsPaused` while the Open-E does not answer.
         """
-        circuit = self._circuits[instance]
+        circuit = self._circuits[open_e]
         circuit.check()
         try:
             with anyio.fail_after(self._queue_timeout):
@@ -95,8 +98,8 @@ class OpenECalls:
         Raises `BackendUnavailable` if the call cannot begin within `MAX_START` after `added`: a message that is not on
         its case by a certain time counts as not published, so it must not be sent late.
         """
-        with trace_work(self._tracer, "addMessage", SpanKind.CLIENT, trace_parent) as work:
-            work.attributes |= {"budkavle.open_e": str(message.oep_instance), "budkavle.message_id": message.id}
+        with trace_work(self._tracer, get_operation(message), SpanKind.CLIENT, trace_parent) as work:
+            work.attributes |= {"budkavle.open_e": str(message.open_e), "budkavle.message_id": message.id}
             return await self._call(message, added, request_id, work)
 
     async def _call(self, message: WebMessage, added: datetime, request_id: str, work: TracedWork) -> int:
@@ -109,14 +112,14 @@ class OpenECalls:
         try:
             open_e_id = await asyncio.get_running_loop().run_in_executor(self._threads, call)
             outcome = metrics.PUBLISHED
-            self._record_health(message.oep_instance, None)
+            self._record_health(message.open_e, None)
         except BudkavleError as exc:
             outcome = next(outcome for kind, outcome in _OUTCOMES.items() if isinstance(exc, kind))
-            self._record_health(message.oep_instance, exc if outcome in _UNREACHED else None)
+            self._record_health(message.open_e, exc if outcome in _UNREACHED else None)
             if outcome in _FAILURES:
                 log.warning(
                     "open_e_call_failed",
-                    instance=str(message.oep_instance),
+                    instance=str(message.open_e),
                     outcome=outcome,
                     message_id=message.id,
                     request_id=request_id,
@@ -126,35 +129,35 @@ class OpenECalls:
             raise
         finally:
             work.attributes["budkavle.outcome"] = outcome
-            metrics.count_call(message.oep_instance, outcome, time.perf_counter() - started)
+            metrics.count_call(message.open_e, outcome, time.perf_counter() - started)
         return open_e_id
 
-    def get_health(self, instance: OepInstance) -> str:
+    def get_health(self, open_e: OpenEName) -> str:
         """Return `UP` or `DOWN` after the last call, `PAUSED` while calls pause, `UNKNOWN` before the first one.
 
         It is `NOT_CONFIGURED` without a URL.
         """
-        return "PAUSED" if self._circuits[instance].is_open else self._health[instance]
+        return "PAUSED" if self._circuits[open_e].is_open else self._health[open_e]
 
     def close(self) -> None:
         """Close the connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
-    def _record_health(self, instance: OepInstance, error: BudkavleError | None) -> None:
+    def _record_health(self, open_e: OpenEName, error: BudkavleError | None) -> None:
         """Record that a call was answered, with success or a fault (None), or the error without a valid answer."""
-        if isinstance(error, _TooLate) or self._health[instance] == "NOT_CONFIGURED":
+        if isinstance(error, _TooLate) or self._health[open_e] == "NOT_CONFIGURED":
             return
-        self._health[instance] = "UP" if error is None else "DOWN"
-        circuit = self._circuits[instance]
+        self._health[open_e] = "UP" if error is None else "DOWN"
+        circuit = self._circuits[open_e]
         was_open = circuit.is_open
         if isinstance(error, _UNANSWERED):
             circuit.note_silence()
         elif not isinstance(error, ConnectionLost):
             circuit.note_answer()
         if circuit.is_open != was_open:
-            log.warning("open_e_calls_resumed" if was_open else "open_e_calls_paused", instance=str(instance))
-            metrics.set_paused(instance, is_paused=circuit.is_open)
+            log.warning("open_e_calls_resumed" if was_open else "open_e_calls_paused", instance=str(open_e))
+            metrics.set_paused(open_e, is_paused=circuit.is_open)
 
 
 class _TooLate(BackendUnavailable):

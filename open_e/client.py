@@ -8,10 +8,10 @@ from requests.auth import HTTPBasicAuth
 from urllib3.exceptions import HTTPError
 
 from domain.errors import BackendRefused
-from domain.web_messages import OepInstance, WebMessage
+from domain.web_messages import OpenEName, WebMessage
 from open_e.accounts import Account
 from open_e.connections import CallDeadline, DeadlineAdapter, apply_deadline
-from open_e.envelopes import AddMessageEnvelope, SoapFile, SoapResponse, parse_response
+from open_e.envelopes import AddMessageEnvelope, SoapFile, SoapResponse, get_operation, parse_response
 from open_e.faults import get_message_id, map_call_error
 
 _MAX_RESPONSE_BYTES = 2**20
@@ -21,17 +21,17 @@ _MAX_RESPONSE_BYTES = 2**20
 class OpenEClient:
     """Publishes messages on cases in Open-E.
 
-    `accounts` may omit an instance. Both timeouts are in seconds. `connect_timeout` covers name look-up, TCP and TLS
+    `accounts` may omit an Open-E. Both timeouts are in seconds. `connect_timeout` covers name look-up, TCP and TLS
     together; `read_timeout` limits each wait for the peer; their sum limits the whole call, regardless of the peer's
     behaviour. The client is thread-safe and pools connections for `threads` threads; additional threads work too, but
     their connections are closed after use.
     """
 
     def __init__(
-        self, accounts: Mapping[OepInstance, Account], *, connect_timeout: float, read_timeout: float, threads: int
+        self, accounts: Mapping[OpenEName, Account], *, connect_timeout: float, read_timeout: float, threads: int
     ) -> None:
         self._accounts = dict(accounts)
-        self._prepared: dict[OepInstance, requests.PreparedRequest] = {}
+        self._prepared: dict[OpenEName, requests.PreparedRequest] = {}
         self._adapters = {
             instance: DeadlineAdapter(pool_connections=1, pool_maxsize=threads, max_retries=0) for instance in accounts
         }
@@ -49,7 +49,7 @@ class OpenEClient:
         Raises NotFound if the case does not exist; BackendRefused and BackendUnavailable if the message is certainly
         not published; OutcomeUnknown if it may be published. Source: decision 0007.
         """
-        instance = message.oep_instance
+        instance = message.open_e
         if instance not in self._accounts:
             raise BackendRefused(f"The {instance} Open-E is not configured")
         envelope = _build_envelope(message, added)
@@ -76,7 +76,7 @@ class OpenEClient:
             adapter.close()
 
     def _build_request(
-        self, instance: OepInstance, envelope: AddMessageEnvelope, request_id: str, trace_parent: str | None
+        self, instance: OpenEName, envelope: AddMessageEnvelope, request_id: str, trace_parent: str | None
     ) -> requests.PreparedRequest:
         if instance not in self._prepared:
             self._prepared[instance] = _prepare(self._accounts[instance])
@@ -114,7 +114,12 @@ def _build_envelope(message: WebMessage, added: datetime) -> AddMessageEnvelope:
             raise ValueError("an attachment without data cannot be published")
         files.append(SoapFile(attachment.file_name, attachment.data))
     return AddMessageEnvelope(
-        flow_instance_id=case, text=message.message, added=added, files=files, user_id=message.sender_user_id
+        flow_instance_id=case,
+        text=message.message,
+        added=added,
+        files=files,
+        user_id=message.sender_user_id,
+        operation=get_operation(message),
     )
 
 

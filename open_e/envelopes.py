@@ -13,6 +13,8 @@ from xml.sax.saxutils import escape
 
 from lxml import etree
 
+from domain.web_messages import WebMessage
+
 SOAP_NAMESPACE = "http://schemas.xmlsoap.org/soap/envelope/"
 CALLBACK_NAMESPACE = "http://www.oeplatform.org/version/1.0/schemas/integration/callback"
 
@@ -21,9 +23,13 @@ _BYTES_PER_CHUNK = 3 * 65_536
 
 _HEAD = (
     '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>'
-    f'<Envelope xmlns="{SOAP_NAMESPACE}" xmlns:ns2="{CALLBACK_NAMESPACE}"><Body><ns2:addMessage>'
+    f'<Envelope xmlns="{SOAP_NAMESPACE}" xmlns:ns2="{CALLBACK_NAMESPACE}"><Body>'
 )
-_TAIL = "</ns2:addMessage></Body></Envelope>"
+_TAIL = "</Body></Envelope>"
+
+ADD_MESSAGE, ADD_MESSAGE_AS_OWNER = "addMessage", "addMessageAsOwner"
+
+_XSI = "http://www.w3.org/2001/XMLSchema-instance"
 
 _MAX_INT = 2**31 - 1
 
@@ -43,12 +49,19 @@ class SoapFault(NamedTuple):
     details: tuple[str, ...] = ()
 
 
+_RESPONSES = frozenset(f"{{{CALLBACK_NAMESPACE}}}{name}Response" for name in (ADD_MESSAGE, ADD_MESSAGE_AS_OWNER))
+
 SoapResponse = int | SoapFault | None
 """The messageID, a fault, or None for a response that cannot be parsed."""
 
 
+def get_operation(message: WebMessage) -> str:
+    """Return the operation that publishes a message."""
+    return ADD_MESSAGE_AS_OWNER if message.is_from_owner else ADD_MESSAGE
+
+
 class AddMessageEnvelope:
-    """The body of one addMessage request as UTF-8, generated while it is sent.
+    """The body of one addMessage or addMessageAsOwner request as UTF-8, generated while it is sent.
 
     `len()` is its exact length in bytes. Each iteration starts from the beginning and yields chunks of about 256 KiB.
     Base64 is encoded chunk by chunk, so the data of a file is never copied as a whole.
@@ -61,13 +74,20 @@ class AddMessageEnvelope:
     """
 
     def __init__(
-        self, *, flow_instance_id: int, text: str, added: datetime, files: Sequence[SoapFile] = (), user_id: str | None
+        self,
+        *,
+        flow_instance_id: int,
+        text: str,
+        added: datetime,
+        files: Sequence[SoapFile] = (),
+        user_id: str | None,
+        operation: str = ADD_MESSAGE,
     ) -> None:
         if added.tzinfo is None:
             raise ValueError("the time of a message needs an offset")
         parts: list[bytes | memoryview] = []
         markup = (
-            f"{_HEAD}<ns2:flowInstanceID>{flow_instance_id}</ns2:flowInstanceID><ns2:message>"
+            f"{_HEAD}<ns2:{operation}><ns2:flowInstanceID>{flow_instance_id}</ns2:flowInstanceID><ns2:message>"
             f"<ns2:added>{added.isoformat(timespec='milliseconds')}</ns2:added>"
         )
         for file in files:
@@ -80,8 +100,12 @@ class AddMessageEnvelope:
         lines = escape(re.sub(r"\r\n?", "\n", text), {"\n": "&#13;\n"})
         markup += f"<ns2:message>{lines}</ns2:message></ns2:message>"
         if user_id is not None:
-            markup += f"<ns2:principal><ns2:userID>{_escape(user_id)}</ns2:userID></ns2:principal>"
-        parts.append((markup + _TAIL).encode())
+            markup += f"<ns2:principal><ns2:userID>{_escape(user_id)}</ns2:userID>"
+            if operation == ADD_MESSAGE_AS_OWNER:
+                # Its schema requires this element.
+                markup += f'<ns2:citizenID xmlns:xsi="{_XSI}" xsi:nil="true"/>'
+            markup += "</ns2:principal>"
+        parts.append(f"{markup}</ns2:{operation}>{_TAIL}".encode())
         self._parts = parts
         self._length = sum(
             # Base64 encodes 3 bytes as 4 characters.
@@ -132,7 +156,7 @@ def parse_response(body: bytes) -> SoapResponse:
         return None
     if content.tag == f"{{{SOAP_NAMESPACE}}}Fault":
         return _parse_fault(content)
-    if content.tag == f"{{{CALLBACK_NAMESPACE}}}addMessageResponse":
+    if content.tag in _RESPONSES:
         return _parse_int(content.findtext(f"{{{CALLBACK_NAMESPACE}}}messageID"))
     return None
 

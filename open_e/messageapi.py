@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError
 from domain.errors import BackendUnavailable
 from domain.log_texts import redact_for_log
 from domain.publications import Case, CaseMessage, fingerprint_shown
-from domain.web_messages import OepInstance
+from domain.web_messages import OpenEName
 from open_e.accounts import Account
 from open_e.connections import CallDeadline, DeadlineAdapter, apply_deadline
 
@@ -49,7 +49,7 @@ class MessageApi:
     `timeout` in seconds limits a whole call; at most half of it is spent on connecting.
     """
 
-    def __init__(self, accounts: Mapping[OepInstance, Account], *, timeout: float, threads: int) -> None:
+    def __init__(self, accounts: Mapping[OpenEName, Account], *, timeout: float, threads: int) -> None:
         self._accounts = dict(accounts)
         self._timeout = timeout
         self._adapters = {
@@ -57,11 +57,11 @@ class MessageApi:
         }
 
     def read_case(self, case: Case, since: datetime) -> list[CaseMessage]:
-        """Return the messages that managers posted on a case since a moment, possibly with earlier ones. Blocks.
+        """Return the messages on a case since a moment, possibly with earlier ones. Blocks.
 
         Raises `ReadBackFailed` if Open-E does not answer, refuses, or if its response cannot be read completely.
         """
-        instance = case.oep_instance
+        instance = case.open_e
         if instance not in self._accounts:
             raise ReadBackFailed(f"The {instance} Open-E is not configured")
         account = self._accounts[instance]
@@ -113,7 +113,7 @@ def _read_body(response: requests.Response) -> bytes:
 
 
 def parse_messages(body: bytes, content_type: str, case: int) -> list[CaseMessage]:
-    """Return the messages in a response that managers posted on this case.
+    """Return the messages in a response that were posted on this case.
 
     Raises `ReadBackFailed` if the response is not a complete list of messages: a message without id or time could be
     the one in doubt. A document type is rejected, so there are no entities.
@@ -243,15 +243,21 @@ class _MessageReader:
 
     def _end_message(self) -> None:
         values = self._values
-        if values.get("postedByManager", "true").strip().lower() != "true" or not values.get("message"):
-            # Messages of citizens, and those without text, are never ours.
+        if not values.get("message"):
+            # Messages without text are never ours.
             return
+        is_from_owner = values.get("postedByManager", "true").strip().lower() != "true"
         if values.get("flowInstanceID", "").strip() not in {"", str(self._case)}:
             return
         self.messages.append(
             CaseMessage(
                 id=_to_int(values.get("messageID", "")),
-                fingerprint=fingerprint_shown(values["message"], self._files, values.get("poster/username") or None),
+                fingerprint=fingerprint_shown(
+                    values["message"],
+                    self._files,
+                    values.get("poster/username") or None,
+                    is_from_owner=is_from_owner,
+                ),
                 minute=_to_minute(values.get("added", "")),
             )
         )

@@ -1,8 +1,10 @@
 """Metrics of calls to Open-E, for Prometheus."""
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
-from domain.web_messages import OepInstance
+from domain.web_messages import OepInstance, OpenEName
 
 PUBLISHED, NOT_FOUND, REFUSED, UNAVAILABLE, UNKNOWN = "published", "not_found", "refused", "unavailable", "unknown"
 OUTCOMES = (PUBLISHED, NOT_FOUND, REFUSED, UNAVAILABLE, UNKNOWN)
@@ -21,27 +23,32 @@ _read_backs = Counter(
 )
 _paused = Gauge("budkavle_open_e_paused", "1 while calls to an Open-E pause.", ("open_e",), multiprocess_mode="livemax")
 
-# Create all series at start. Alert rules compare rates, and a series that begins at its first failure would hide it.
-for _instance in OepInstance:
-    _durations.labels(str(_instance))
-    _paused.labels(str(_instance))
-    for _outcome in OUTCOMES:
-        _calls.labels(str(_instance), _outcome)
-    for _outcome in READ_BACK_OUTCOMES:
-        _read_backs.labels(str(_instance), _outcome)
+
+def create_series(names: Iterable[OpenEName]) -> None:
+    """Create all series. Alert rules compare rates, and a series that begins at its first failure would hide it."""
+    for name in map(str, names):
+        _durations.labels(name)
+        _paused.labels(name)
+        for outcome in OUTCOMES:
+            _calls.labels(name, outcome)
+        for outcome in READ_BACK_OUTCOMES:
+            _read_backs.labels(name, outcome)
 
 
-def count_call(instance: OepInstance, outcome: str, seconds: float) -> None:
+create_series(OepInstance)
+
+
+def count_call(open_e: OpenEName, outcome: str, seconds: float) -> None:
     """Count a call that has ended."""
-    _calls.labels(str(instance), outcome).inc()
-    _durations.labels(str(instance)).observe(seconds)
+    _calls.labels(str(open_e), outcome).inc()
+    _durations.labels(str(open_e)).observe(seconds)
 
 
-def count_read_back(instance: OepInstance, outcome: str) -> None:
+def count_read_back(open_e: OpenEName, outcome: str) -> None:
     """Count a request for the messages of a case that has ended."""
-    _read_backs.labels(str(instance), outcome).inc()
+    _read_backs.labels(str(open_e), outcome).inc()
 
 
-def set_paused(instance: OepInstance, *, is_paused: bool) -> None:
-    """Set whether calls to an instance pause."""
-    _paused.labels(str(instance)).set(is_paused)
+def set_paused(open_e: OpenEName, *, is_paused: bool) -> None:
+    """Set whether calls to an Open-E pause."""
+    _paused.labels(str(open_e)).set(is_paused)

@@ -22,9 +22,9 @@ class ReadBacks:
         try:
             messages = await loop.run_in_executor(self._threads, self._api.read_case, case, since)
         except ReadBackFailed:
-            metrics.count_read_back(case.oep_instance, metrics.FAILED)
+            metrics.count_read_back(case.open_e, metrics.FAILED)
             raise
-        metrics.count_read_back(case.oep_instance, metrics.ANSWERED)
+        metrics.count_read_back(case.open_e, metrics.ANSWERED)
         return messages
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from domain.audit import WEB_MESSAGES, AuditEntry
 from domain.errors import Conflict
 from domain.publications import Case, fingerprint_sent
-from domain.web_messages import FLOW_INSTANCE_ID, MessageState, OepInstance
+from domain.web_messages import FLOW_INSTANCE_ID, MessageState
 from persistence import audit
 from persistence.database import Database
 from persistence.idempotency_keys import free_keys
@@ -21,6 +21,7 @@ from persistence.publications import (
     ANY_TIME,
     DELETE_UNSETTLED,
     IS_IN_DOUBT,
+    OPEN_E,
     Row,
     claim_at_once,
     describe,
@@ -87,7 +88,7 @@ async def remove_old(database: Database, now: datetime) -> None:
 
 
 class DeletedMessage(NamedTuple):
-    """What is known about a deleted message."""
+    """What is known about a deleted message. `oep_instance` is the name of its Open-E."""
 
     id: str
     oep_instance: str
@@ -109,17 +110,26 @@ _m, _t, _s = messages_table.c, traces_table.c, settlements_table.c
 _IS_THIS = _m.id == sa.bindparam("message_id")
 _IS_UNSETTLED = sa.text(IS_UNSETTLED)
 _IN_DOUBT_BY_ID = (
-    sa.select(_m.id, _m.oep_instance, _m.flow_instance_id, _m.sent, _m.message, _m.sender_user_id, _m.attachments)
+    sa.select(
+        _m.id,
+        OPEN_E,
+        _m.flow_instance_id,
+        _m.sent,
+        _m.message,
+        _m.sender_user_id,
+        _m.is_from_owner,
+        _m.attachments,
+    )
     .where(_IS_THIS, _IS_UNSETTLED, IS_IN_DOUBT)
     .with_for_update()
 )
-_CASE_IN_DOUBT = sa.select(_m.id, _m.oep_instance, _m.flow_instance_id, _m.sent, _m.external_references).where(
+_CASE_IN_DOUBT = sa.select(_m.id, OPEN_E, _m.flow_instance_id, _m.sent, _m.external_references).where(
     _IS_THIS, _IS_UNSETTLED, IS_IN_DOUBT
 )
 _this = messages_table.alias("this")
 _EQUAL_IN_DOUBT = sa.select(_m.id).where(
     _IS_UNSETTLED,
-    _m.oep_instance == sa.bindparam("instance"),
+    OPEN_E.element == sa.bindparam("instance"),
     _m.flow_instance_id == sa.bindparam("number"),
     _m.id != sa.bindparam("message_id"),
     _m.message == sa.select(_this.c.message).where(_this.c.id == sa.bindparam("message_id")).scalar_subquery(),
@@ -130,7 +140,7 @@ _OWNER = sa.union_all(
     .where(
         references_table.c.key == FLOW_INSTANCE_ID,
         references_table.c.value == sa.bindparam("value"),
-        _m.oep_instance == sa.bindparam("instance"),
+        OPEN_E.element == sa.bindparam("instance"),
         _m.open_e_message_id == sa.bindparam("open_e_message_id"),
     ),
     sa.select(_t.message_id).where(
@@ -164,7 +174,9 @@ def replace_by_trace(connection: sa.Connection, message_id: str, before: datetim
     row = connection.execute(_IN_DOUBT_BY_ID, {"message_id": message_id, "before": before}).first()
     if row is None:
         return None
-    fingerprint = fingerprint_sent(row.message, list_file_sizes(row), row.sender_user_id)
+    fingerprint = fingerprint_sent(
+        row.message, list_file_sizes(row), row.sender_user_id, is_from_owner=bool(row.is_from_owner)
+    )
     connection.execute(DELETE_UNSETTLED, {"message_id": message_id})
     values = {"message_id": message_id, "oep_instance": row.oep_instance, "flow_instance_id": row.flow_instance_id}
     values |= {
@@ -232,7 +244,7 @@ def _lock_in_doubt(connection: sa.Connection, message_id: str, before: datetime,
     row = connection.execute(_CASE_IN_DOUBT, parameters).first()
     if row is None:
         return None
-    claim_at_once(connection, Case(OepInstance(row.oep_instance), row.flow_instance_id), now)
+    claim_at_once(connection, Case(row.oep_instance, row.flow_instance_id), now)
     return connection.execute(_CASE_IN_DOUBT.with_for_update(), parameters).first()
 
 
@@ -247,7 +259,7 @@ def _parameters(row: Row) -> dict[str, Any]:
 
 def _append(connection: sa.Connection, entry: AuditEntry, row: Row) -> None:
     """Append an entry about a message to the audit log."""
-    case = Case(OepInstance(row.oep_instance), row.flow_instance_id)
+    case = Case(row.oep_instance, row.flow_instance_id)
     entry = replace(entry, chain=WEB_MESSAGES, detail=describe(row.id, case, row.sent) | entry.detail)
     audit.append(connection, WEB_MESSAGES, audit.lock_chain(connection, WEB_MESSAGES), [entry])
 

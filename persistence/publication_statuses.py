@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from domain.publications import PublicationStatus
 from domain.web_messages import MessageState, OepInstance
 from persistence.database import Database
-from persistence.publications import IS_IN_DOUBT
+from persistence.publications import IS_IN_DOUBT, OPEN_E
 from persistence.tables import IS_UNSETTLED
 from persistence.tables import idempotency_keys as keys_table
 from persistence.tables import publication_traces as traces_table
@@ -41,6 +41,7 @@ _SELECT = (
         _m.id,
         _m.state,
         _m.oep_instance,
+        OPEN_E.element.label("open_e"),
         _m.flow_instance_id,
         _m.sent,
         _m.created,
@@ -53,7 +54,7 @@ _SELECT = (
     .outerjoin(keys_table, keys_table.c.message_id == _m.id)
     .outerjoin(
         settlements_table,
-        (_s.oep_instance == _m.oep_instance) & (_s.flow_instance_id == _m.flow_instance_id) & sa.text(IS_UNSETTLED),
+        (_s.oep_instance == OPEN_E.element) & (_s.flow_instance_id == _m.flow_instance_id) & sa.text(IS_UNSETTLED),
     )
 )
 _LIST = (
@@ -89,6 +90,7 @@ def _to_status(row: sa.Row[*tuple[Any, ...]]) -> PublicationStatus:
         id=row.id,
         state=MessageState(row.state),
         oep_instance=OepInstance(row.oep_instance),
+        open_e=row.open_e,
         flow_instance_id=row.flow_instance_id,
         sent=row.sent,
         created=row.created,

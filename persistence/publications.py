@@ -23,7 +23,7 @@ from domain.publications import (
     fingerprint_sent,
     settle,
 )
-from domain.web_messages import FLOW_INSTANCE_ID, ExternalReference, MessageState, OepInstance, WebMessage
+from domain.web_messages import FLOW_INSTANCE_ID, ExternalReference, MessageState, OpenEName, WebMessage
 from persistence import audit
 from persistence.database import Database
 from persistence.idempotency_keys import free_keys
@@ -90,16 +90,16 @@ class Resend:
 
 
 async def list_due_cases(
-    database: Database, now: datetime, rules: SettlingRules, limit: int, except_for: OepInstance | None = None
+    database: Database, now: datetime, rules: SettlingRules, limit: int, except_for: Sequence[OpenEName] = ()
 ) -> list[DueCase]:
-    """Return cases with messages in doubt that no process works on, oldest message first, except for one instance."""
+    """Return cases with messages in doubt that no process works on, oldest first, except those of some Open-Es."""
     before = now - rules.times.longest_call
-    return await database.read(_list_due_cases, now, before, limit, "" if except_for is None else str(except_for))
+    return await database.read(_list_due_cases, now, before, limit, list(map(str, except_for)))
 
 
 async def list_cases_in_doubt(database: Database, before: datetime) -> list[DueCase]:
     """Return all cases with messages in doubt, oldest message first. `before` is as in `is_in_doubt`."""
-    return await database.read(_list_due_cases, ANY_TIME, before, _NO_LIMIT, "")
+    return await database.read(_list_due_cases, ANY_TIME, before, _NO_LIMIT, [])
 
 
 async def find_case(database: Database, message_id: str, before: datetime) -> DueCase | None:
@@ -150,11 +150,13 @@ async def settle_case(
     """
     settled = await database.write(_settle_case, case, read_back, now, rules, resend)
     if settled is not None and settled.failures:
-        await database.mark(_pull_forward, case.oep_instance, now)
+        await database.mark(_pull_forward, case.open_e, now)
     return settled
 
 
 _m, _t, _s = messages_table.c, traces_table.c, settlements_table.c
+OPEN_E = sa.func.coalesce(_m.own_open_e, _m.oep_instance).label("oep_instance")
+"""The name of the Open-E of a message, as it is stored with traces and claims."""
 _IS_UNSETTLED = sa.text(IS_UNSETTLED)
 _IS_UNSETTLED_TRACE = sa.text(IS_UNSETTLED_TRACE)
 IS_IN_DOUBT = (_m.state != str(MessageState.SENDING)) | (_m.sent < sa.bindparam("before"))
@@ -164,9 +166,9 @@ _IS_CASE = (
 )
 
 _UNSETTLED = sa.union_all(
-    sa.select(
-        _m.oep_instance, _m.flow_instance_id, _m.sent, sa.case((IS_IN_DOUBT, 1), else_=0).label("in_doubt")
-    ).where(_IS_UNSETTLED),
+    sa.select(OPEN_E, _m.flow_instance_id, _m.sent, sa.case((IS_IN_DOUBT, 1), else_=0).label("in_doubt")).where(
+        _IS_UNSETTLED
+    ),
     sa.select(_t.oep_instance, _t.flow_instance_id, _t.sent, sa.literal_column("1")).where(_IS_UNSETTLED_TRACE),
 ).subquery()
 _CASES = (
@@ -175,7 +177,7 @@ _CASES = (
     .having(sa.func.max(_UNSETTLED.c.in_doubt) == 1)
     .subquery()
 )
-_DUE_CASES = PreparedStatement(
+_DUE_CASES = (
     sa.select(_CASES.c.oep_instance, _CASES.c.flow_instance_id, _CASES.c.since)
     .outerjoin(
         settlements_table,
@@ -183,18 +185,19 @@ _DUE_CASES = PreparedStatement(
     )
     .where(
         _s.due.is_(None) | (_s.due <= sa.bindparam("now")),
-        _CASES.c.oep_instance != sa.bindparam("except_for", type_=sa.Text),
+        _CASES.c.oep_instance.not_in(sa.bindparam("except_for", expanding=True)),
     )
     .order_by(_CASES.c.since)
     .limit(sa.bindparam("limit"))
 )
-_OF_A_CASE = (_m.oep_instance == sa.bindparam("instance"), _m.flow_instance_id == sa.bindparam("number"))
+_OF_A_CASE = (OPEN_E.element == sa.bindparam("instance"), _m.flow_instance_id == sa.bindparam("number"))
 _ROWS = (
     sa.select(
         _m.id,
         _m.state,
         _m.sent,
         _m.sender_user_id,
+        _m.is_from_owner,
         _m.attachments,
         _m.external_references,
         sa.case((sa.func.length(_m.message) <= _SHORT_TEXT, _m.message)).label("text"),
@@ -213,7 +216,7 @@ _TAKEN = (
         references_table.c.key == FLOW_INSTANCE_ID,
         references_table.c.value == sa.bindparam("value"),
         references_table.c.created >= sa.bindparam("created_since", type_=references_table.c.created.type),
-        _m.oep_instance == sa.bindparam("instance"),
+        OPEN_E.element == sa.bindparam("instance"),
         _m.open_e_message_id.is_not(None),
     )
 )
@@ -231,7 +234,7 @@ _FIND_ROW = PreparedStatement(_FIND.returning(_m.id))
 _FIND_ALL = PreparedStatement(with_references_and_event(_FIND))
 DELETE_UNSETTLED = messages_table.delete().where(_IS_THIS, _IS_UNSETTLED)
 _CASE_OF = sa.union_all(
-    sa.select(_m.oep_instance, _m.flow_instance_id).where(_IS_THIS, _IS_UNSETTLED, IS_IN_DOUBT),
+    sa.select(OPEN_E, _m.flow_instance_id).where(_IS_THIS, _IS_UNSETTLED, IS_IN_DOUBT),
     sa.select(_t.oep_instance, _t.flow_instance_id).where(
         _t.message_id == sa.bindparam("message_id"), _IS_UNSETTLED_TRACE
     ),
@@ -281,15 +284,16 @@ def _insert_claim(dialect: sa.Dialect) -> Any:
 
 
 def _parameters(case: Case) -> dict[str, Any]:
-    return {"instance": str(case.oep_instance), "number": case.flow_instance_id}
+    return {"instance": str(case.open_e), "number": case.flow_instance_id}
 
 
 @short_read
 def _list_due_cases(
-    connection: sa.Connection, now: datetime, before: datetime, limit: int, except_for: str
+    connection: sa.Connection, now: datetime, before: datetime, limit: int, except_for: list[str]
 ) -> list[DueCase]:
-    rows = _DUE_CASES.execute(connection, now=now, before=before, limit=limit, except_for=except_for)
-    return [DueCase(Case(OepInstance(instance), number), since) for instance, number, since in rows]
+    parameters = {"now": now, "before": before, "limit": limit, "except_for": except_for}
+    rows = connection.execute(_DUE_CASES, parameters)
+    return [DueCase(Case(open_e, number), since) for open_e, number, since in rows]
 
 
 @short_read
@@ -297,7 +301,7 @@ def _find_case(connection: sa.Connection, message_id: str, before: datetime) -> 
     found = connection.execute(_CASE_OF, {"message_id": message_id, "before": before}).first()
     if found is None:
         return None
-    case = Case(OepInstance(found.oep_instance), found.flow_instance_id)
+    case = Case(found.oep_instance, found.flow_instance_id)
     since = connection.scalar(_SINCE, _parameters(case) | {"before": before})
     return None if since is None else DueCase(case, since)
 
@@ -318,7 +322,7 @@ def _is_unsettled(connection: sa.Connection, message_id: str) -> bool:
 
 @mark
 def _claim(connection: sa.Connection, case: Case, now: datetime, due: datetime) -> int | None:
-    values = {"oep_instance": str(case.oep_instance), "flow_instance_id": case.flow_instance_id}
+    values = {"oep_instance": str(case.open_e), "flow_instance_id": case.flow_instance_id}
     values |= {"due": due, "failures": 0, "now": now}
     failures: int | None = connection.execute(_insert_claim(connection.dialect), values).scalar()
     return failures
@@ -336,7 +340,7 @@ def _record_failure(connection: sa.Connection, case: Case, due: datetime) -> Non
 
 
 @mark
-def _pull_forward(connection: sa.Connection, instance: OepInstance, now: datetime) -> None:
+def _pull_forward(connection: sa.Connection, instance: OpenEName, now: datetime) -> None:
     connection.execute(_PULL_FORWARD, {"instance": str(instance), "next_due": now})
 
 
@@ -400,7 +404,9 @@ def _read_publication(connection: sa.Connection, row: Row, in_doubt_before: date
     text = row.text
     if text is None:
         text = connection.scalar(_TEXT, {"message_id": row.id}) or ""
-    fingerprint = fingerprint_sent(text, list_file_sizes(row), row.sender_user_id)
+    fingerprint = fingerprint_sent(
+        text, list_file_sizes(row), row.sender_user_id, is_from_owner=bool(row.is_from_owner)
+    )
     is_in_flight = row.state == str(MessageState.SENDING) and row.sent >= in_doubt_before
     return Publication(row.id, row.sent, fingerprint, is_in_flight)
 
@@ -482,7 +488,7 @@ def describe(message_id: str, case: Case, sent: datetime) -> dict[str, Any]:
     """Return the detail of an audit entry about a message."""
     return {
         "messageId": message_id,
-        "oepInstance": str(case.oep_instance),
+        "oepInstance": str(case.open_e),
         "flowInstanceId": case.flow_instance_id,
         "sent": sent.isoformat(timespec="milliseconds"),
     }

@@ -105,6 +105,14 @@ web_messages = sa.Table(
     sa.Column("sent", UtcDateTime),
     sa.Column("created", UtcDateTime),
     sa.Column("open_e_message_id", sa.BigInteger),
+    # Null for messages that were sent without a municipality.
+    sa.Column("municipality_id", sa.Text),
+    # The caller's spelling of `oep_instance`, null for the usual one.
+    sa.Column("oep_instance_as_sent", sa.Text),
+    # The Open-E of the case, such as `2281/external`, null for the one that all municipalities share.
+    sa.Column("own_open_e", sa.Text),
+    # Whether the message is one of the owner of the case, null for one of the staff.
+    sa.Column("is_from_owner", sa.Boolean),
     sa.CheckConstraint(_is_in("state", MessageState), name="state"),
     sa.CheckConstraint(f"(created is not null) = ({_is_in('state', READABLE_STATES)})", name="readable"),
     sa.Index("ix_web_messages_party_id_created_id", "party_id", "created", "id"),

@@ -203,6 +203,10 @@ def _to_parameters(new: NewMessage) -> dict[str, Any]:
         "new_state": str(new.state),
         "new_sent": new.sent,
         "new_created": message.created,
+        "new_municipality_id": message.municipality_id,
+        "new_oep_instance_as_sent": message.oep_instance_as_sent,
+        "new_own_open_e": message.own_open_e,
+        "new_is_from_owner": message.is_from_owner or None,
     }
 
 

@@ -25,6 +25,7 @@ from persistence.database import Database
 from persistence.idempotency_keys import free_keys
 from persistence.prepared import PreparedStatement
 from persistence.publication_decisions import DeletedMessage, trace_published
+from persistence.publications import OPEN_E
 from persistence.tables import IS_UNSETTLED
 from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
@@ -227,6 +228,10 @@ _COLUMNS = (
     messages_table.c.oep_instance,
     messages_table.c.attachments,
     messages_table.c.created,
+    messages_table.c.municipality_id,
+    messages_table.c.oep_instance_as_sent,
+    messages_table.c.own_open_e,
+    messages_table.c.is_from_owner,
 )
 
 
@@ -253,7 +258,7 @@ _MARK_UNKNOWN = messages_table.update().where(_IS_THIS, _IS_SENDING, _IS_SENT).v
 _DROP_REFUSED = messages_table.delete().where(_IS_THIS, _IS_SENDING, _IS_SENT)
 _DELETED = (
     messages_table.c.id,
-    messages_table.c.oep_instance,
+    OPEN_E,
     messages_table.c.flow_instance_id,
     messages_table.c.sent,
     messages_table.c.open_e_message_id,
@@ -465,7 +470,8 @@ def _describe_deleted(row: DeletedMessage) -> dict[str, Any]:
 
 def _to_message(row: Sequence[Any]) -> WebMessage:
     """Return the message in a row of `_COLUMNS`. Its attachments have no data."""
-    id_, party_id, message, references, sender_user_id, oep_instance, attachments, created = row
+    id_, party_id, message, references, sender_user_id, oep_instance, attachments, created, *others = row
+    municipality_id, oep_instance_as_sent, own_open_e, is_from_owner = others
     return WebMessage(
         id=id_,
         party_id=party_id,
@@ -478,4 +484,8 @@ def _to_message(row: Sequence[Any]) -> WebMessage:
             for id_, file_name, mime_type, size, sha256 in attachments
         ),
         created=created,
+        municipality_id=municipality_id,
+        oep_instance_as_sent=oep_instance_as_sent,
+        own_open_e=own_open_e,
+        is_from_owner=bool(is_from_owner),
     )

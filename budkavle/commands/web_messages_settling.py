@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from budkavle.settings import Settings
     from domain.publications import PublicationStatus
-    from domain.web_messages import OepInstance, WebMessage
+    from domain.web_messages import OpenEName, WebMessage
     from open_e.read_backs import ReadBacks
     from persistence.database import Database
     from persistence.publications import DueCase, Resend, SettledCase
@@ -153,7 +153,7 @@ async def resend(desk: Desk, message_id: str) -> None:
     from persistence.publications import Resend
 
     status = await _check_in_doubt(desk, message_id)
-    _check_configured(desk, status.oep_instance)
+    _check_configured(desk, status.open_e)
     message = await web_messages.find_unsettled(desk.database, message_id)
     if message is None:
         raise await _explain_settled(desk, message_id)
@@ -201,7 +201,7 @@ class _Run:
             raise errors.exceptions[0] from errors
 
     async def _settle_one(self, due: DueCase, read_backs: ReadBacks) -> None:
-        instance = str(due.case.oep_instance)
+        instance = str(due.case.open_e)
         if self._failures[instance] >= SILENT_AFTER:
             self.errors[instance, "not asked, because this Open-E did not answer about others"] += 1
             return
@@ -285,7 +285,7 @@ async def _send(desk: Desk, message: WebMessage, sent: datetime, request_id: str
     calls = create_calls(desk.settings, desk.now, threads=1)
     outcomes = PublicationOutcomes(desk.database, now=desk.now, timeout=desk.settings.record_timeout)
     try:
-        async with calls.slot(message.oep_instance):
+        async with calls.slot(message.open_e):
             open_e_id = await calls.add_message(message, added=sent, request_id=request_id, trace_parent=None)
     except BudkavleError as exc:
         # Even if it is certainly not published, keep it: the operator wants it to be sent.
@@ -361,10 +361,10 @@ def _describe_outcome(desk: Desk, status: PublicationStatus) -> str:
     return f"it is being sent, until {write_moment(until)} at the latest"
 
 
-def _check_configured(desk: Desk, instance: OepInstance) -> None:
-    if instance not in desk.settings.build_accounts():
-        name = f"BUDKAVLE_OPEN_E_{instance.upper()}_URL"
-        raise BudkavleError(f"the {instance} Open-E is not configured here: set {name} as for the service")
+def _check_configured(desk: Desk, open_e: OpenEName) -> None:
+    if open_e not in desk.settings.build_accounts():
+        name = "BUDKAVLE_OPEN_E_FILE" if "/" in open_e else f"BUDKAVLE_OPEN_E_{open_e.upper()}_URL"
+        raise BudkavleError(f"the {open_e} Open-E is not configured here: set {name} as for the service")
 
 
 def _count(number: int) -> str:

@@ -318,7 +318,7 @@ async def test_loop_settles_while_one_instance_hangs(
     readable = asyncio.Event()
 
     async def read(case: Case, since: datetime) -> Sequence[CaseMessage]:
-        if case.oep_instance is OepInstance.INTERNAL:
+        if case.open_e == OepInstance.INTERNAL:
             hangs.set()
             await asyncio.Event().wait()
         return await read_backs.read_case(case, since)

@@ -45,9 +45,9 @@ def parse(text, content_type=XML, encoding="iso-8859-1"):
     return parse_messages(text.encode(encoding), content_type, 1068)
 
 
-def find_one(text, messages, files=(), sender=None, sent=SENT):
+def find_one(text, messages, files=(), sender=None, sent=SENT, *, is_from_owner=False):
     """Return the id that a message in doubt with this text gets."""
-    publication = Publication("a", sent, fingerprint_sent(text, files, sender))
+    publication = Publication("a", sent, fingerprint_sent(text, files, sender, is_from_owner=is_from_owner))
     return settle([publication], messages, (), UTC).found.get("a")
 
 
@@ -85,15 +85,24 @@ def test_message_that_was_published_is_found_on_its_case(text, files, sender):
     assert find_one(text, messages, names, sender) == number
 
 
-def test_messages_of_citizens_other_cases_and_earlier_days_are_not_returned():
+def test_messages_of_other_cases_and_earlier_days_are_not_returned():
     with mock_open_e() as open_e:
         open_e.plant(1068, "earlier", added="2026-02-17T12:00:00", kind="manager")
-        open_e.plant(1068, "citizen", added="2026-02-19T12:00:00", kind="owner")
         open_e.plant(1069, "other", added="2026-02-19T12:00:00", kind="manager")
         open_e.plant(1068, "ours", added="2026-02-19T12:00:00", kind="manager")
         [message] = read_case("http://open-e.test/external/api/callback")
-    assert message.id == 4
+    assert message.id == 3
     assert message.minute == datetime(2026, 2, 19, 12, 0)  # noqa: DTZ001  # Open-E's minutes have no offset.
+
+
+def test_message_of_the_owner_is_no_copy_of_one_of_the_staff():
+    with mock_open_e() as open_e:
+        open_e.plant(1068, "equal", added="2026-02-19T07:57:06", kind="owner")
+        open_e.plant(1068, "equal", added="2026-02-19T07:57:06", kind="manager")
+        messages = read_case("http://open-e.test/external/api/callback")
+    assert [each.id for each in messages] == [1, 2]
+    assert find_one("equal", messages) == 2
+    assert find_one("equal", messages, is_from_owner=True) == 1
 
 
 def test_case_without_messages_is_empty():

@@ -44,11 +44,16 @@ def copy(number: int = 7, text: str = "Hej", files: Any = (), minute: datetime =
 
 
 async def settle(
-    database: Database, *copies: CaseMessage, begun: datetime = NOW, now: datetime | None = None, since: datetime = NOW
+    database: Database,
+    *copies: CaseMessage,
+    begun: datetime = NOW,
+    now: datetime | None = None,
+    since: datetime = NOW,
+    case: Case = CASE,
 ) -> SettledCase | None:
-    await stored.claim(database, CASE, now or begun, LEASE)
+    await stored.claim(database, case, now or begun, LEASE)
     read_back = ReadBack(begun, since, copies)
-    return await stored.settle_case(database, CASE, read_back, now or begun, RULES)
+    return await stored.settle_case(database, case, read_back, now or begun, RULES)
 
 
 async def due_cases(database: Database, now: datetime = NOW, **options: Any) -> list[DueCase]:

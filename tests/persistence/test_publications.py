@@ -48,7 +48,7 @@ async def test_list_due_cases_returns_cases_in_doubt_with_their_oldest_message(d
     await web_messages.store(database, build_web_message())
     expected = [DueCase(Case(OepInstance.EXTERNAL, 7), NOW - 3 * SECOND), DueCase(CASE, NOW - SECOND)]
     assert await due_cases(database) == expected
-    assert await due_cases(database, except_for=OepInstance.EXTERNAL) == []
+    assert await due_cases(database, except_for=[OepInstance.EXTERNAL]) == []
     later = await due_cases(database, NOW + TIMES.longest_call + SECOND)
     assert [each.case.flow_instance_id for each in later] == [7, 1068, 8]
 
@@ -185,8 +185,8 @@ async def test_id_of_another_message_is_taken(database: Database, is_deleted: bo
     assert settled.found == {second.id: 9}
 
 
-async def test_id_that_another_instance_or_case_uses_is_free(database: Database) -> None:
-    for first in (to_case(oep_instance=OepInstance.INTERNAL), to_case(case=7)):
+async def test_id_that_another_open_e_or_case_uses_is_free(database: Database) -> None:
+    for first in (to_case(oep_instance=OepInstance.INTERNAL), to_case(own_open_e="2281/external"), to_case(case=7)):
         await web_messages.begin_sending(database, first, NOW)
         await web_messages.mark_published(database, first, 7, NOW)
         await web_messages.delete(database, first.id)
@@ -194,6 +194,22 @@ async def test_id_that_another_instance_or_case_uses_is_free(database: Database)
     settled = await settle(database, copy(7))
     assert settled is not None
     assert settled.found == {message.id: 7}
+
+
+async def test_cases_of_a_municipality_with_its_own_open_e_are_separate(database: Database) -> None:
+    shared, own = to_case(), to_case(municipality_id="2281", own_open_e="2281/external")
+    await send(database, shared)
+    await send(database, own, NOW + SECOND)
+    assert [each.case for each in await due_cases(database)] == [CASE, Case("2281/external", 1068)]
+    due = await due_cases(database, except_for=["external"])
+    assert [each.case for each in due] == [Case("2281/external", 1068)]
+    settled = await settle(database, copy(7))
+    assert settled is not None
+    assert settled.found == {shared.id: 7}
+    assert await web_messages.find_unsettled(database, own.id) == own
+    settled = await settle(database, copy(7), case=Case("2281/external", 1068))
+    assert settled is not None
+    assert settled.found == {own.id: 7}
 
 
 async def test_message_waits_for_an_equal_call_and_then_gets_the_other_copy(database: Database) -> None:

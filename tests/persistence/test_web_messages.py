@@ -61,6 +61,9 @@ MESSAGES = {
         ),
         created=NOW.replace(microsecond=1000),
     ),
+    "of a municipality": build_web_message(
+        municipality_id="2281", oep_instance_as_sent="EXTERNAL", own_open_e="2281/external", is_from_owner=True
+    ),
     "long text": build_web_message(message="å" * LARGE_BYTES),
 }
 
