@@ -1,9 +1,13 @@
 """Run a real browser without a window, for the tests of pages."""
 
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ import pytest
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 SECONDS = 20
+AXE = Path(__file__).parent / "axe"
 
 needs_browser = pytest.mark.skipif(BROWSER is None or DRIVER is None, reason="Chromium or its driver is not installed")
 
@@ -43,3 +48,46 @@ def wait(browser: Any, script: str) -> Any:
 def read_errors(browser: Any) -> list[str]:
     """Return the errors and warnings since the last call: failures, and resources that a policy blocked."""
     return [entry["message"] for entry in browser.get_log("browser") if entry["level"] in {"SEVERE", "WARNING"}]
+
+
+def show_as(browser: Any, *, width: int = 1280, scheme: str = "light") -> None:
+    """Show pages as in a window of this width, as a phone does up to 600 px, and in light or dark colours."""
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width <= 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+
+
+def list_violations(browser: Any) -> list[str]:
+    """Return the violations of accessibility rules on the shown page, with the elements, as axe reports them."""
+    browser.execute_script(read_axe())
+    script = """
+        const done = arguments[arguments.length - 1];
+        const options = {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]};
+        axe.run(document, options).then((found) => done(found.violations.flatMap((rule) => rule.nodes.map(
+            (node) => `${rule.id}: ${node.html}: ${node.failureSummary}`))), (error) => done([String(error)]));
+    """
+    found: list[str] = browser.execute_async_script(script)
+    return found
+
+
+def is_too_wide(browser: Any) -> bool:
+    """Return whether the shown page scrolls sideways."""
+    return bool(browser.execute_script("return document.documentElement.scrollWidth > window.innerWidth"))
+
+
+@cache
+def read_axe() -> str:
+    """Return the script of axe-core, in the version that `tests/axe/package-lock.json` pins."""
+    if shutil.which("npm") is None:
+        pytest.skip("Node is not installed")
+    environment = {**os.environ, "npm_config_update_notifier": "false"}
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(AXE, folder, dirs_exist_ok=True)
+        command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+        if subprocess.run(
+            command, cwd=folder, capture_output=True, timeout=200, check=False, env=environment
+        ).returncode:
+            pytest.skip("npm could not install axe-core: there is no registry to be reached")
+        return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
