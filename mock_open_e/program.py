@@ -17,6 +17,7 @@ SERVER_MODULES = (
     "connexion",
     "httptools",
     "inflection",
+    "jinja2",
     "jsonschema_rs",
     "orjson",
     "prometheus_client",

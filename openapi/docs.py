@@ -7,11 +7,11 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
-from swagger_ui_bundle import swagger_ui_path
+from starlette.routing import BaseRoute, Route
 
 from openapi import replies
+from openapi.pages.files import MEDIA_TYPES, create_file_route
+from openapi.pages.rendering import Pages
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -19,7 +19,7 @@ _PAGE = """<!DOCTYPE html>
 <meta charset="utf-8">
 <title>{title}</title>
 <link rel="stylesheet" href="/docs/static/swagger-ui.css">
-<link rel="icon" href="/docs/static/favicon-32x32.png">
+<link rel="icon" href="/docs/static/icon.svg">
 </head>
 <body>
 <div id="swagger-ui"></div>
@@ -36,7 +36,7 @@ const prepareExamples = (node, schemas) => {{
     const resolve = (schema) => (schema.$ref ? schemas[schema.$ref.split("/").pop()] : schema);
     const {{ properties }} = resolve(form.schema);
     for (const [name, example] of Object.entries(Object.values(form.examples)[0].value))
-      if (!Array.isArray(example)) properties[name] = {{ ...resolve(properties[name]), example }};
+      properties[name] = {{ ...resolve(properties[name]), example: Array.isArray(example) ? [] : example }};
   }}
   for (const child of Object.values(node)) prepareExamples(child, schemas);
 }};
@@ -82,6 +82,9 @@ _ITEM = (
 _SCHEMA = ', <a href="/docs/{name}/schema.json">JSON Schema</a>'
 
 
+_FOLDER = Path(__file__).parent / "pages"
+
+
 def build_docs_routes(spec_dir: Path, specs: Mapping[str, Any]) -> list[BaseRoute]:
     """Return the routes of the documentation, for contracts by name."""
     items = ""
@@ -91,17 +94,21 @@ def build_docs_routes(spec_dir: Path, specs: Mapping[str, Any]) -> list[BaseRout
         source = (spec_dir / f"{name}.yaml").read_bytes()
         routes += [
             _create_page_route(f"/docs/{name}", _PAGE.format(title=title, name=name)),
-            _create_file_route(f"/docs/{name}/openapi.yaml", source, "application/yaml"),
-            _create_file_route(f"/docs/{name}/openapi.json", replies.to_json(spec), replies.JSON),
+            create_file_route(f"/docs/{name}/openapi.yaml", source, "application/yaml"),
+            create_file_route(f"/docs/{name}/openapi.json", replies.to_json(spec), replies.JSON),
         ]
         schema = spec_dir / f"{name}.schema.json"
         if schema.exists():
             routes.append(
-                _create_file_route(f"/docs/{name}/schema.json", schema.read_bytes(), "application/schema+json")
+                create_file_route(f"/docs/{name}/schema.json", schema.read_bytes(), "application/schema+json")
             )
         items += _ITEM.format(name=name, title=title, others=_SCHEMA.format(name=name) if schema.exists() else "")
     routes.append(_create_page_route("/docs", _INDEX.format(items=items)))
-    routes.append(Mount("/docs/static", StaticFiles(directory=swagger_ui_path)))
+    pages = Pages(_FOLDER / "swagger_ui", name="Budkavle", files="/docs/static")
+    routes += pages.create_file_routes()
+    for name in ("swagger-ui.css", "swagger-ui-bundle.js"):
+        path = _FOLDER / "swagger_ui" / name
+        routes.append(create_file_route(f"/docs/static/{name}", path, MEDIA_TYPES[path.suffix]))
     return routes
 
 
@@ -110,10 +117,3 @@ def _create_page_route(path: str, page: str) -> Route:
         return HTMLResponse(page)
 
     return Route(path, show)
-
-
-def _create_file_route(path: str, content: bytes, media_type: str) -> Route:
-    async def send(_request: Request) -> Response:
-        return Response(content, media_type=media_type)
-
-    return Route(path, send)

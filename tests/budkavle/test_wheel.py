@@ -155,6 +155,7 @@ def test_wheel_contains_contracts_and_migrations_and_no_tests(wheel: Path) -> No
         assert f"budkavle/{path.relative_to(REPOSITORY)}" in names
     for path in (REPOSITORY / "persistence" / "migrations").rglob("*.py"):
         assert f"{PRIVATE}/{path.relative_to(REPOSITORY)}" in names
+    assert {f"{PRIVATE}/{name}" for name in list_page_files()} <= names
     folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert folders == {"budkavle"}
     harness = REPOSITORY / "contract_tests"
@@ -166,6 +167,15 @@ def test_wheel_contains_contracts_and_migrations_and_no_tests(wheel: Path) -> No
     assert not any("__pycache__" in name for name in names)
 
 
+def list_page_files() -> set[str]:
+    """Return the paths of the templates, style sheets, scripts and licences of the pages that both wheels contain."""
+    folder = REPOSITORY / "openapi" / "pages"
+    files = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    found = {str(path.relative_to(REPOSITORY)) for path in files}
+    assert {"openapi/pages/layout.html", "openapi/pages/style.css"} <= found
+    return found
+
+
 def test_wheel_of_the_mock_contains_exactly_its_files(mock_wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(mock_wheel).namelist() if ".dist-info" not in name}
     assert {name.split("/")[0] for name in names} == {"mock_open_e"}
@@ -174,6 +184,7 @@ def test_wheel_of_the_mock_contains_exactly_its_files(mock_wheel: Path) -> None:
     ours = {f"mock_open_e/{path.relative_to(mock)}" for path in files} - {"mock_open_e/pyproject.toml"}
     others = {name for name in names if not name.startswith(("mock_open_e/_packages/", "mock_open_e/docs/"))}
     assert others == ours | {"mock_open_e/spec/mock-open-e.yaml"}
+    assert {f"mock_open_e/_packages/{name}" for name in list_page_files()} <= names
     assert not any("__pycache__" in name for name in names)
 
 

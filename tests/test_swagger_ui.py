@@ -1,0 +1,31 @@
+"""The files of Swagger UI are those of its release.
+
+To update: `npm pack swagger-ui-dist@VERSION`, copy the files that `HASHES` lists, and change the hashes and version
+here, and the version in docs/decisions/0006-libraries.md.
+"""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "openapi" / "pages" / "swagger_ui"
+VERSION = "5.35.0"
+HASHES = {
+    "LICENSE": "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30",
+    "NOTICE": "0d20d1adef18aee3f40dd258172155521ce702ac445cb5f7b7d60ed32dad2fb2",
+    "swagger-ui-bundle.js": "e6a898692f2d768e807c3ba4626068a69a2c5dd960dd6c76f3e4d3a3de180af2",
+    "swagger-ui-bundle.js.LICENSE.txt": "37eb6e7e59aed57b2c1acf076574b818ea07b74265717e0bd67b59e0baf9abbb",
+    "swagger-ui.css": "5ed08757e53da3e026d6cbecc61fe5d43585c9560b302d534ad56692519a273d",
+}
+
+
+@pytest.mark.parametrize("name", HASHES)
+def test_file_is_unchanged(name: str) -> None:
+    assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() == HASHES[name]
+
+
+def test_folder_has_no_other_files_and_the_version() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == set(HASHES)
+    assert VERSION.encode() in (FOLDER / "swagger-ui-bundle.js").read_bytes()
+    assert f"Swagger UI {VERSION}," in (FOLDER.parents[2] / "docs" / "decisions" / "0006-libraries.md").read_text()
