@@ -10,7 +10,7 @@ from mock_open_e.behaviour import callback, messageapi
 from mock_open_e.behaviour.conditions import Conditions
 from mock_open_e.behaviour.journal import Entry, Findings, Journal, MockResponse, ReceivedCall, Refusal
 from mock_open_e.behaviour.options import check_options
-from mock_open_e.behaviour.orders import INSTANCES, FaultName, Instance, Order, Orders
+from mock_open_e.behaviour.orders import INSTANCES, FaultName, Instance, Order, OrderedFault, Orders
 from mock_open_e.behaviour.planting import plant
 from mock_open_e.behaviour.request import Request
 from mock_open_e.behaviour.scenario import Account, DeclaredCase, Scenario
@@ -122,6 +122,10 @@ class MockOpenE:
 
     def list_faults(self) -> list[Order]:
         """Return the ordered faults that are still pending."""
+        return [pending.order for pending in self.list_ordered_faults()]
+
+    def list_ordered_faults(self) -> list[OrderedFault]:
+        """Return the pending orders with their numbers."""
         with self._lock:
             return self._orders.list_remaining()
 
@@ -140,16 +144,24 @@ class MockOpenE:
         operation: str | None = None,
         case: int | None = None,
         instance: Instance | None = None,
-    ) -> None:
+    ) -> int:
         """Order a fault for the next `times` calls that would otherwise be accepted (None: for all).
 
         With `every`, only each nth of these calls fails. `operation`, `case` and `instance` restrict the calls that
         count. Orders are executed one after the other. The faults in `STORING` occur after the work: the message is
-        stored and only the response is lost or damaged. Raises ValueError for an invalid order.
+        stored and only the response is lost or damaged. Returns the number of the order for `remove_fault`. Raises
+        ValueError for an invalid order.
         """
         order = Order(fault, times, seconds, every, operation, case, instance)
         with self._lock:
-            self._orders.add(order)
+            number = self._orders.add(order)
+        self._notify_watchers()
+        return number
+
+    def remove_fault(self, number: int) -> None:
+        """Delete one ordered fault. Raises LookupError if it is not pending."""
+        with self._lock:
+            self._orders.remove(number)
         self._notify_watchers()
 
     def conditions(self, instance: Instance) -> Conditions:

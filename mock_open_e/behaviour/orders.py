@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, Literal, get_args
 
 from mock_open_e.behaviour.operation_table import SHAPES
@@ -96,8 +97,18 @@ class Order:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class OrderedFault:
+    """A pending order: its number, its remaining part, and the number of calls that have failed."""
+
+    number: int
+    order: Order
+    failed: int
+
+
 @dataclass(slots=True)
 class _Pending:
+    number: int
     order: Order
     matched: int = 0
     failed: int = 0
@@ -107,20 +118,33 @@ class Orders:
     """The pending orders, in the sequence in which they were given. Not thread-safe."""
 
     def __init__(self, orders: Iterable[Order] = ()) -> None:
-        self._pending = [_Pending(order) for order in orders]
+        self._numbers = count(1)
+        self._pending = [_Pending(next(self._numbers), order) for order in orders]
 
-    def add(self, order: Order) -> None:
-        """Append an order."""
-        self._pending.append(_Pending(order))
+    def add(self, order: Order) -> int:
+        """Append an order and return its number."""
+        self._pending.append(_Pending(next(self._numbers), order))
+        return self._pending[-1].number
+
+    def remove(self, number: int) -> None:
+        """Remove one order. Raises LookupError if it is not pending."""
+        pending = next((each for each in self._pending if each.number == number), None)
+        if pending is None:
+            raise LookupError(f"there is no ordered fault {number}, or it is used up")
+        self._pending.remove(pending)
 
     def clear(self) -> None:
         """Remove all orders."""
         self._pending.clear()
 
-    def list_remaining(self) -> list[Order]:
+    def list_remaining(self) -> list[OrderedFault]:
         """Return the pending orders, with the remaining number of `times`."""
         return [
-            replace(each.order, times=None if each.order.times is None else each.order.times - each.failed)
+            OrderedFault(
+                each.number,
+                replace(each.order, times=None if each.order.times is None else each.order.times - each.failed),
+                each.failed,
+            )
             for each in self._pending
         ]
 

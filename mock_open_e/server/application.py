@@ -22,6 +22,7 @@ from openapi.server.protocol import UpgradeIgnoringProtocol
 from openapi.server.serving import build_address, listen, run_servers
 
 _CONTROL = "/control/"
+_HEALTH = "/healthz"
 _NAMED = re.compile(r"/s/(?P<name>[A-Za-z0-9._-]{1,64})(?P<path>/.*)?", re.DOTALL)
 _DOTS = frozenset({".", ".."})
 """Names that clients normalise to other paths."""
@@ -57,7 +58,7 @@ class MockApplication:
     async def _dispatch(self, world: World, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         world.running += 1
         try:
-            if path.startswith(_CONTROL):
+            if path.startswith(_CONTROL) or path == _HEALTH:
                 await self._respond_control(world, scope, receive, send)
             elif path in self._page:
                 await self._show(path, scope, receive, send)

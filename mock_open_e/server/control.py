@@ -1,15 +1,21 @@
 """The operations of spec/mock-open-e.yaml: the control API of the mock Open-E."""
 
+import asyncio
 import base64
 import binascii
+import math
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
 from urllib.parse import quote
 
 from starlette.responses import Response
 
 from domain.errors import Invalid, NotFound, Violation
-from mock_open_e import Conditions, Instance, Message
+from mock_open_e import FAULT_KINDS, Conditions, Entry, Instance, Message
 from mock_open_e.behaviour.conditions import is_time_zone
 from mock_open_e.server import control_json as shapes
+from mock_open_e.server.search import Search, read_search
 from mock_open_e.server.worlds import World
 from openapi import replies
 from openapi.requests import Decoded
@@ -21,6 +27,12 @@ SHOWN = 20
 """Maximum number of mismatching messages, and of rejected calls, in the response of `expect`."""
 
 ControlRequest = Decoded[World]
+
+
+async def get_health(request: ControlRequest) -> Response:
+    """Return that the mock answers."""
+    request.raise_violations()
+    return replies.ok({"status": "ok"})
 
 
 async def list_control_messages(request: ControlRequest) -> Response:
@@ -72,7 +84,7 @@ async def order_fault(request: ControlRequest) -> Response:
     request.raise_violations()
     # The response always contains times and seconds, whether or not they were given.
     asked = {"fault": request.body["fault"], "times": 1, "seconds": 1} | request.body
-    request.services.mock.fail(
+    number = request.services.mock.fail(
         asked["fault"],
         times=asked["times"],
         seconds=asked["seconds"],
@@ -81,7 +93,31 @@ async def order_fault(request: ControlRequest) -> Response:
         case=asked.get("flowInstanceID"),
         instance=asked.get("instance"),
     )
-    return replies.created_json(asked)
+    response = replies.created_json(asked)
+    response.headers["Location"] = f"faults/{number}"
+    return response
+
+
+async def list_faults(request: ControlRequest) -> Response:
+    """Return the ordered faults."""
+    request.raise_violations()
+    return replies.ok([shapes.ordered_fault_to_json(each) for each in request.services.mock.list_ordered_faults()])
+
+
+async def remove_fault(request: ControlRequest) -> Response:
+    """Delete one ordered fault."""
+    request.raise_violations()
+    try:
+        request.services.mock.remove_fault(request.parameters["number"])
+    except LookupError as exc:
+        raise NotFound(str(exc)) from exc
+    return replies.no_content()
+
+
+async def list_fault_kinds(request: ControlRequest) -> Response:
+    """Return the explanation of each fault."""
+    request.raise_violations()
+    return replies.ok([shapes.fault_kind_to_json(kind) for kind in FAULT_KINDS])
 
 
 async def clear_faults(request: ControlRequest) -> Response:
@@ -115,27 +151,38 @@ async def set_conditions(request: ControlRequest) -> Response:
 
 
 async def list_cases(request: ControlRequest) -> Response:
-    """Return the declared cases and those with data."""
+    """Return the declared cases and those with data; with a search, those with a matching message."""
     request.raise_violations()
-    mock = request.services.mock
-    counts = shapes.count_by_case(mock.list_messages())
-    cases = mock.list_cases(instance=request.parameters.get("instance"))
-    return replies.ok([shapes.case_to_json(case, counts[case.instance, case.number]) for case in cases])
+    search = read_search(request.parameters)
+    mock, number = request.services.mock, request.parameters.get("case")
+    instance = request.parameters.get("instance")
+    messages = shapes.group_by_case(mock.list_messages(instance=instance, case=number))
+    found = []
+    for case in mock.list_cases(instance=instance):
+        if number not in {None, case.number}:
+            continue
+        on_case = messages.get((case.instance, case.number), [])
+        matching = sum(map(search.matches_message, on_case))
+        if matching or not search.is_limiting:
+            found.append(shapes.case_to_json(case, on_case, matching))
+    return replies.ok(found)
 
 
 async def get_case(request: ControlRequest) -> Response:
     """Return one case with its messages and its history."""
     request.raise_violations()
+    search = read_search(request.parameters)
     mock = request.services.mock
     instance, number = _read_case_parameters(request)
     found = next((case for case in mock.list_cases(instance=instance) if case.number == number), None)
     if found is None:
         raise NotFound(f"the case {number} of the {instance} instance is not declared and has no data")
-    messages = sorted(mock.list_messages(instance=instance, case=number), key=shapes.get_moment)
+    messages = mock.list_messages(instance=instance, case=number)
+    matching = sorted(filter(search.matches_message, messages), key=shapes.get_moment)
     return replies.ok(
         {
-            "case": shapes.case_to_json(found, len(messages)),
-            "messages": [shapes.message_to_json(message, mock) for message in messages],
+            "case": shapes.case_to_json(found, messages, len(matching)),
+            "messages": [shapes.message_to_json(message, mock) for message in matching],
             "events": [shapes.event_to_json(event) for event in mock.list_events(instance=instance, case=number)],
         }
     )
@@ -183,15 +230,27 @@ def _read_case_parameters(request: ControlRequest) -> tuple[Instance, int]:
 
 
 async def list_calls(request: ControlRequest) -> Response:
-    """Return the newest calls without their content."""
+    """Return the newest matching calls without their content."""
     request.raise_violations()
+    search = read_search(request.parameters)
     wanted, mock = request.parameters, request.services.mock
-    calls = [
+    # A search decodes the content of all calls, up to 16 MiB.
+    calls = await asyncio.to_thread(_find_calls, mock.list_calls(), wanted, search)
+    return replies.ok([shapes.call(entry, mock) for entry in calls])
+
+
+def _find_calls(calls: list[Entry], wanted: Mapping[str, Any], search: Search) -> list[Entry]:
+    """Return the newest calls that match all parameters, oldest first."""
+    matching = (
         entry
-        for entry in mock.list_calls()
-        if entry.number > wanted.get("after", 0) and (entry.refusal or not wanted.get("refused"))
-    ]
-    return replies.ok([shapes.call(entry, mock) for entry in calls[-wanted.get("limit", 1000) :]])
+        for entry in reversed(calls)
+        if wanted.get("after", 0) < entry.number < wanted.get("before", math.inf)
+        and (entry.refusal or not wanted.get("refused"))
+        and wanted.get("instance", entry.instance) == entry.instance
+        and wanted.get("case", entry.case) == entry.case
+        and search.matches_call(entry)
+    )
+    return list(islice(matching, wanted.get("limit", 1000)))[::-1]
 
 
 async def get_call(request: ControlRequest) -> Response:

@@ -20,6 +20,8 @@ _SENTENCES = {
     "seconds": "seconds must be a number from 0 to 3600",
 }
 
+_MOMENT = "must be a time with its offset, such as 2026-02-19T07:57:06+01:00 (in a query, a plus is %2B)"
+
 _TEXTS: Texts = {
     ("message", "required"): BLANK,
     ("message", "type"): describe_required_type,
@@ -28,6 +30,8 @@ _TEXTS: Texts = {
     ("attachments", "maxItems"): describe_size(0, 10),
     ("attachments[].base64Data", "required"): BLANK,
     ("attachments[].base64Data", "type"): describe_required_type,
+    ("fromTime", "pattern"): _MOMENT,
+    ("toTime", "pattern"): _MOMENT,
 }
 
 

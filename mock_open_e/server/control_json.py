@@ -1,14 +1,14 @@
 """Convert the data of the mock to the JSON of the control API."""
 
 import dataclasses
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from email.message import Message as Headers
 from typing import Any
 
-from mock_open_e import FAULT_NAMES, Case, Conditions, Entry, Event, Message, MockOpenE, Order
+from mock_open_e import FAULT_NAMES, Case, Conditions, Entry, Event, FaultKind, Message, MockOpenE, Order, OrderedFault
+from mock_open_e.server.charsets import decode_content
 from mock_open_e.server.worlds import World
+from mock_open_e.server.xml_format import format_xml
 
 
 def find_mismatches(message: Message, wanted: Mapping[str, Any]) -> list[str]:
@@ -27,9 +27,12 @@ def find_mismatches(message: Message, wanted: Mapping[str, Any]) -> list[str]:
     return why
 
 
-def count_by_case(messages: Iterable[Message]) -> Counter[tuple[str, int]]:
-    """Return the number of messages per case, by instance and number."""
-    return Counter((message.instance, message.case) for message in messages)
+def group_by_case(messages: Iterable[Message]) -> dict[tuple[str, int], list[Message]]:
+    """Return the messages per case, by instance and number."""
+    groups: dict[tuple[str, int], list[Message]] = {}
+    for message in messages:
+        groups.setdefault((message.instance, message.case), []).append(message)
+    return groups
 
 
 def conditions(present: Conditions) -> dict[str, Any]:
@@ -42,8 +45,8 @@ def conditions(present: Conditions) -> dict[str, Any]:
     }
 
 
-def case_to_json(found: Case, messages: int) -> dict[str, Any]:
-    """Return a case with the number of its messages."""
+def case_to_json(found: Case, messages: Sequence[Message], matching: int) -> dict[str, Any]:
+    """Return a case with the number of its messages, and of those that match a search."""
     return {
         "instance": found.instance,
         "flowInstanceID": found.number,
@@ -51,7 +54,9 @@ def case_to_json(found: Case, messages: int) -> dict[str, Any]:
         "status": found.status,
         "managers": list(found.managers),
         "managerGroups": list(found.manager_groups),
-        "messages": messages,
+        "messages": len(messages),
+        "matching": matching,
+        "newest": max((message.stored for message in messages), default=None),
     }
 
 
@@ -66,6 +71,7 @@ def message_to_json(stored: Message, mock: MockOpenE) -> dict[str, Any]:
         "sender": None if poster is None else poster.name or poster.username,
         "userID": stored.user_id,
         "added": stored.added,
+        "stored": stored.stored.isoformat(),
         "readReceipt": stored.read_receipt,
         "duplicateOf": stored.duplicate_of,
         "attachments": [
@@ -143,17 +149,8 @@ def whole_call_to_json(entry: Entry, mock: MockOpenE) -> dict[str, Any]:
 
 
 def _sent_to_json(headers: Mapping[str, str], body: bytes, size: int) -> dict[str, Any]:
-    kind = Headers()
-    kind["content-type"] = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
-    charset = kind.get_content_charset() or "utf-8"
-    try:
-        text = body.decode(charset, "replace")
-    except (LookupError, ValueError):
-        # The charset does not exist, or it is one of Python's non-text codecs.
-        text = body.decode("utf-8", "replace")
-    # Some charsets can decode to unpaired surrogates, which JSON cannot contain.
-    text = text.encode("utf-8", "replace").decode()
-    return {"headers": dict(headers), "text": text, "isCut": len(body) < size}
+    text = decode_content(headers, body)
+    return {"headers": dict(headers), "text": text, "formatted": format_xml(text), "isCut": len(body) < size}
 
 
 def refusal_to_json(entry: Entry) -> dict[str, Any]:
@@ -186,8 +183,24 @@ def overview_to_json(world: World) -> dict[str, Any]:
     }
 
 
+def ordered_fault_to_json(pending: OrderedFault) -> dict[str, Any]:
+    """Return an order in the format in which it can be given, with its number and the failed calls."""
+    return {"number": pending.number, **_order_to_json(pending.order), "failed": pending.failed}
+
+
 def _order_to_json(order: Order) -> dict[str, Any]:
-    """Return an order in the format in which it can be given."""
     asked = dataclasses.asdict(order)
     asked["flowInstanceID"] = asked.pop("case")
     return {name: value for name, value in asked.items() if value is not None or name == "times"}
+
+
+def fault_kind_to_json(kind: FaultKind) -> dict[str, Any]:
+    """Return the explanation of a fault."""
+    return {
+        "fault": kind.fault,
+        "title": kind.title,
+        "effect": kind.effect,
+        "cause": kind.cause,
+        "isStored": kind.is_stored,
+        "usesSeconds": kind.uses_seconds,
+    }

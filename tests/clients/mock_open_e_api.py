@@ -9,13 +9,15 @@ from tests.clients.generating import Generated
 
 MESSAGES, CLEAR, EXPECT = "listControlMessages", "clearControlMessages", "expectMessages"
 ORDER, CLEAR_FAULTS = "orderFault", "clearFaults"
+FAULTS, REMOVE_FAULT, FAULT_KINDS = "listFaults", "removeFault", "listFaultKinds"
+HEALTH = "getHealth"
 CONDITIONS, SET_CONDITIONS = "getConditions", "setConditions"
 CASES, ONE_CASE, PLANT = "listCases", "getCase", "plantMessage"
 CALLS, CLEAR_CALLS, ONE_CALL, FILE = "listCalls", "clearCalls", "getCall", "getFile"
 OVERVIEW, RESET = "getOverview", "resetWorld"
 ALL = (
     *(MESSAGES, CLEAR, EXPECT, ORDER, CLEAR_FAULTS, CONDITIONS, SET_CONDITIONS, CASES, ONE_CASE, PLANT),
-    *(CALLS, CLEAR_CALLS, ONE_CALL, FILE, OVERVIEW, RESET),
+    *(CALLS, CLEAR_CALLS, ONE_CALL, FILE, OVERVIEW, RESET, FAULTS, REMOVE_FAULT, FAULT_KINDS, HEALTH),
 )
 DATA = b"Hello\n"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -51,6 +53,7 @@ class MockApi:
             ONE_CASE: case,
             PLANT: {**case, "body": self.models.PlantedMessage("When do I hear from you?")},
             ONE_CALL: {"number": 1},
+            REMOVE_FAULT: {"number": 1},
             FILE: {"sha256": SHA256},
         }
         return {"client": self.client(), **arguments.get(operation_id, {})}

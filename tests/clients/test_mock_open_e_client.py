@@ -19,13 +19,17 @@ from tests.clients.mock_open_e_api import (
     CONDITIONS,
     DATA,
     EXPECT,
+    FAULT_KINDS,
+    FAULTS,
     FILE,
+    HEALTH,
     MESSAGES,
     ONE_CALL,
     ONE_CASE,
     ORDER,
     OVERVIEW,
     PLANT,
+    REMOVE_FAULT,
     RESET,
     SET_CONDITIONS,
     SHA256,
@@ -107,6 +111,37 @@ def cleared_faults(call: Any, api: MockApi) -> Any:
     api.get(ORDER, body=api.models.FaultOrder(api.models.FaultOrderFault.HTTP500))
     response = call()
     assert post(api.address).status_code == 200
+    return response
+
+
+@RESPONSE_CASES.register(200, FAULTS)
+def ordered_faults(call: Any, api: MockApi) -> Any:
+    api.get(ORDER, body=api.models.FaultOrder(api.models.FaultOrderFault.HTTP500, times=2))
+    assert post(api.address).status_code == 500
+    response = call()
+    assert [(order.number, order.times, order.failed) for order in response.parsed] == [(1, 1, 1)]
+    return response
+
+
+@RESPONSE_CASES.register(204, REMOVE_FAULT)
+def removed_fault(call: Any, api: MockApi) -> Any:
+    api.get(ORDER, body=api.models.FaultOrder(api.models.FaultOrderFault.HTTP500))
+    response = call(number=1)
+    assert api.get(FAULTS) == []
+    return response
+
+
+@RESPONSE_CASES.register(200, FAULT_KINDS)
+def fault_kinds(call: Any, api: MockApi) -> Any:
+    response = call()
+    assert {(kind.fault.value, kind.is_stored) for kind in response.parsed} >= {("Slow", True), ("Reset", False)}
+    return response
+
+
+@RESPONSE_CASES.register(200, HEALTH)
+def health(call: Any, api: MockApi) -> Any:
+    response = call()
+    assert response.parsed.status.value == "ok"
     return response
 
 
@@ -222,8 +257,8 @@ def unknown_case(call: Any, api: MockApi) -> Any:
     return response
 
 
-@RESPONSE_CASES.register(404, ONE_CALL, FILE)
-def unknown_call_or_file(call: Any, api: MockApi) -> Any:
+@RESPONSE_CASES.register(404, ONE_CALL, FILE, REMOVE_FAULT)
+def unknown_call_file_or_order(call: Any, api: MockApi) -> Any:
     return call()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from mock_open_e import MockOpenE
+from mock_open_e import FAULT_NAMES, STORING, MockOpenE
 from mock_open_e.behaviour.scenario import Scenario, User
 from tests.mock_open_e.posting import post
 from tests.mock_servers import running_mock
@@ -91,8 +91,31 @@ def test_fault_is_ordered_for_some_calls_only(url):
     assert send(url, "faults", 201, **fault, instance="external") == fault | {"seconds": 1, "instance": "external"}
     assert get(url, "overview")["faults"] == [fault | {"seconds": 1, "instance": "external"}]
     assert [post(url, case=case).status_code for case in (1068, 7, 7, 7, 7)] == [200, 200, 500, 200, 500]
+    assert get(url, "faults") == [fault | {"number": 1, "seconds": 1, "instance": "external", "failed": 2}]
     send(url, "faults", 204, "DELETE")
     assert get(url, "overview")["faults"] == []
+
+
+def test_one_of_several_faults_is_removed_by_its_number(url):
+    orders = [{"fault": "Http500", "flowInstanceID": case} for case in (7, 1068)]
+    places = [requests.post(f"{url}/control/faults", json=order, timeout=5).headers["Location"] for order in orders]
+    assert places == ["faults/1", "faults/2"]
+    send(url, places[0], 204, "DELETE")
+    assert [each["number"] for each in get(url, "faults")] == [2]
+    assert [post(url, case=case).status_code for case in (7, 1068)] == [200, 500]
+    for number in (1, 2):
+        errors = send(url, f"faults/{number}", 404, "DELETE")["errors"]
+        assert errors == [f"there is no ordered fault {number}, or it is used up"]
+
+
+def test_each_fault_is_explained(url):
+    kinds = {each["fault"]: each for each in get(url, "fault-kinds")}
+    assert sorted(kinds) == sorted(FAULT_NAMES)
+    assert {name for name, kind in kinds.items() if kind["isStored"]} == STORING
+    assert {name for name, kind in kinds.items() if kind["usesSeconds"]} == {"Slow", "SlowBytes"}
+    assert all(
+        kind["title"] and kind["effect"].endswith(".") and kind["cause"].endswith(".") for kind in kinds.values()
+    )
 
 
 def test_conditions_of_an_instance_are_set_and_returned(url):
@@ -233,7 +256,7 @@ def test_control_accepts_json_of_any_media_type_and_head(url):
 def test_contract_lists_the_existing_faults() -> None:
     import yaml
 
-    from mock_open_e import FAULT_NAMES, OPERATION_NAMES
+    from mock_open_e import OPERATION_NAMES
     from mock_open_e.server.specs import find_spec_dir
 
     spec = yaml.safe_load(Path(find_spec_dir() / "mock-open-e.yaml").read_text())

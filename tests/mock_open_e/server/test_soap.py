@@ -210,7 +210,7 @@ def test_control_deletes_messages(mock_url, add):
         ("GET", "/control/messages/", 404, None),
         ("DELETE", "/external/api/callback", 405, {"GET", "POST", "PUT"}),
         ("POST", "/control/messages", 405, {"GET", "HEAD", "DELETE"}),
-        ("GET", "/control/faults", 405, {"POST", "DELETE"}),
+        ("PUT", "/control/faults", 405, {"GET", "HEAD", "POST", "DELETE"}),
         ("POST", "/", 405, {"GET", "HEAD"}),
     ],
 )
