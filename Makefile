@@ -15,7 +15,7 @@ SBOM := $(VENV)/sbom/bin/cyclonedx-py requirements --output-format JSON --spec-v
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run contract-check install test check released-contracts commands-page docs coverage format bench soak wheel sbom lock clean
+.PHONY: help run contract-check install test check released-contracts commands-page docs coverage format bench soak wheel sbom dist version lock clean
 
 help: ## Print the targets
 	@echo "usage: make TARGET"
@@ -84,6 +84,19 @@ sbom: $(VENV)/.sbom ## Write bills of materials (CycloneDX) of Budkavle and of t
 	mkdir -p dist
 	$(SBOM) --pyproject pyproject.toml --output-file dist/budkavle.cdx.json requirements/runtime.txt
 	$(SBOM) --pyproject mock_open_e/pyproject.toml --output-file dist/mock-open-e.cdx.json requirements/mock.txt
+
+# From the commit, not from the working directory, so that the same commit gives the same bytes everywhere.
+dist: $(VENV)/.dev $(VENV)/.sbom ## Build the files of a release from the last commit into dist/, with SHA256SUMS
+	rm -rf dist build/commit
+	mkdir -p dist build/commit
+	git archive HEAD | tar -x -C build/commit
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist build/commit
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist build/commit/mock_open_e
+	$(MAKE) sbom
+	cd dist && sha256sum *.whl *.json > SHA256SUMS
+
+version: $(VENV)/.dev ## Write the version of a release into all files that name it: make version VERSION=1.2.3
+	$(BIN)/python -m tests.set_version "$(VERSION)"
 
 lock: $(VENV)/.dev ## Lock the requirements again, with hashes
 	$(LOCK) -o requirements/runtime.txt pyproject.toml

@@ -1,5 +1,6 @@
 """A wheel contains everything that the commands need, and no top-level name that other projects use."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -56,9 +57,10 @@ def mock_wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(source / "mock_open_e", tmp_path_factory.mktemp("mock"))
 
 
-def build(source: Path, folder: Path) -> Path:
+def build(source: Path, folder: Path, **environment: str) -> Path:
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    variables = os.environ | environment
+    result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     (built,) = folder.glob("*.whl")
     return built
