@@ -46,10 +46,12 @@ class Purge:
     rules: Sequence[RetentionRule]
     pruner: AuditPruner | None = None
 
-    async def run(self, now: datetime, operator: str = "-") -> Counter[RetentionRule]:
+    async def run(
+        self, now: datetime, operator: str = "-", report: Callable[[int], None] = lambda _number: None
+    ) -> Counter[RetentionRule]:
         """Remove in bounded transactions. Return the numbers. By default a regular run has no operator.
 
-        The audit records the numbers also if an error ends the run.
+        The audit records the numbers also if an error ends the run. `report` is called with the number so far.
         """
         removed: Counter[RetentionRule] = Counter()
         await message_reads.forget_destroyed(self.database, now)
@@ -57,6 +59,7 @@ class Purge:
             for rule in self.rules:
                 async for number in self._remove(rule, now, operator):
                     removed[rule] += number
+                    report(removed.total())
         finally:
             await stored.record(self.database, removed, now, operator, create_id())
         return removed

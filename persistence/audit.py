@@ -4,7 +4,7 @@ Entries are never changed, and removed only up to a checkpoint (`persistence/aud
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -52,15 +52,19 @@ async def list_page(
 
 
 async def verify(
-    database: Database, kept: str | None = None, sealed: Mapping[tuple[str, int], str] | None = None
+    database: Database,
+    kept: str | None = None,
+    sealed: Mapping[tuple[str, int], str] | None = None,
+    report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[dict[str, ChainHead], BrokenChain | None]:
     """Return the heads of all chains, and the first entry that was changed, removed, moved or added, or None.
 
     `kept` is an earlier head hash that was stored outside the database, where it could not be rewritten together with
     the chain. An entry must still have this hash. If none has, the chain of the hash is unknown and `BrokenChain` has
-    the chain `""`. `sealed` has the hashes of entries that were sealed, by chain and number.
+    the chain `""`. `sealed` has the hashes of entries that were sealed, by chain and number. `report` is called with
+    the number of verified entries and that of all.
     """
-    return await database.read(_verify, kept, sealed or {})
+    return await database.read(_verify, kept, sealed or {}, report)
 
 
 def lock_chain(connection: sa.Connection, name: str) -> ChainHead:
@@ -306,22 +310,26 @@ def _build_entry(row: sa.RowMapping, detail: dict[str, Any]) -> AuditEntry:
 
 @long_read
 def _verify(
-    connection: sa.Connection, kept: str | None, sealed: Mapping[tuple[str, int], str]
+    connection: sa.Connection,
+    kept: str | None,
+    sealed: Mapping[tuple[str, int], str],
+    report: Callable[[int, int], None],
 ) -> tuple[dict[str, ChainHead], BrokenChain | None]:
     try:
         starts = read_removed_ends(connection)
     except ValueError:
         return {}, BrokenChain(domain.RETENTION, 0, "the last checkpoint cannot be read")
-    heads, broken = _verify_chains(connection, kept, starts)
+    heads, broken = _verify_chains(connection, kept, starts, report)
     return heads, broken or find_unlike_sealed(connection, sealed)
 
 
 def _verify_chains(
-    connection: sa.Connection, kept: str | None, starts: Mapping[str, ChainHead]
+    connection: sa.Connection, kept: str | None, starts: Mapping[str, ChainHead], report: Callable[[int, int], None]
 ) -> tuple[dict[str, ChainHead], BrokenChain | None]:
     """Verify all chains, each from its last removed entry on."""
     heads = {row.name: ChainHead(row.head, row.length) for row in connection.execute(chains_table.select())}
-    ends, is_found = _read_ends(connection, kept, starts)
+    total = sum(head.length for head in heads.values()) - sum(start.length for start in starts.values())
+    ends, is_found = _read_ends(connection, kept, starts, lambda done: report(done, total))
     names = {*heads, *_list_required_names(connection), *(ends or ())}
     if ends is not None and not any(_verify_end(name, ends.get(name, NO_ENTRY), heads.get(name)) for name in names):
         return heads, None if is_found else _find_no_hash(kept)
@@ -344,7 +352,7 @@ def _find_no_hash(kept: str | None) -> BrokenChain:
 
 
 def _read_ends(
-    connection: sa.Connection, kept: str | None, starts: Mapping[str, ChainHead]
+    connection: sa.Connection, kept: str | None, starts: Mapping[str, ChainHead], report: Callable[[int], None]
 ) -> tuple[dict[str, ChainHead] | None, bool]:
     """Return the last entry of each chain, or None if an entry is invalid, and whether one has the hash `kept`.
 
@@ -355,6 +363,7 @@ def _read_ends(
     is_found = _is_found(kept, starts)
     first, hash_fields = (domain.FIRST_HASH, 0), domain.hash_fields
     dialect = connection.dialect.name
+    done = 0
     try:
         rows = _FIRST_HASHED[dialect].execute(connection)
         while rows:
@@ -367,6 +376,8 @@ def _read_ends(
                 ends[chain] = hash_, number
                 if hash_ == kept:
                     is_found = True
+            done += len(rows)
+            report(done)
             rows = _HASHED_AFTER[dialect].execute(connection, after=entry_id)
     except (TypeError, ValueError, AttributeError):
         # SQLite accepts values of any type in any column.

@@ -1,19 +1,28 @@
 """`budkavle api-key`: create, list and revoke API keys."""
 
-import json
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from budkavle.commands.console import run_with_database, write_moment
 from budkavle.commands.operators import operator_option
 from budkavle.commands.option_types import MAX_DAYS, Expiry, Scope
+from budkavle.commands.records import Column, json_option, print_records
 from domain.api_keys import ApiKey, generate_key, hash_key
 from domain.callers import check_caller_name
 
 if TYPE_CHECKING:
     from persistence.database import Database
+
+_COLUMNS = (
+    Column("Name", "name"),
+    Column("Scopes", "scopes", shortest=16),
+    Column("Created", "created", rank=2),
+    Column("Expires", "expires", rank=1),
+    Column("Last used", "lastUsed"),
+    Column("Revoked", "revoked", rank=1),
+)
 
 
 @click.group("api-key")
@@ -35,7 +44,8 @@ def api_key() -> None:
 @click.option(
     "--expires",
     type=Expiry(),
-    help="The key is valid for this number of days, or until this time; without an offset it is Copenhagen time.",
+    help="The key is valid for this number of days, for a duration such as 12h, or until this time; without an offset "
+    "it is Copenhagen time.",
 )
 @operator_option
 def create_api_key(name: str, scopes: tuple[str, ...], expires: timedelta | datetime | None, operator: str) -> None:
@@ -64,16 +74,12 @@ def create_api_key(name: str, scopes: tuple[str, ...], expires: timedelta | date
 
 
 @api_key.command("list")
-def list_api_keys() -> None:
-    """List all keys, revoked and expired ones too, one line of JSON each."""
+@json_option
+def list_api_keys(*, as_json: bool) -> None:
+    """List all keys, revoked and expired ones too."""
     from persistence import api_keys
 
-    for key in run_with_database(api_keys.list_all):
-        line = {"name": key.name, "scopes": key.scopes, "created": write_moment(key.created)}
-        for field, moment in (("expires", key.expires), ("lastUsed", key.last_used), ("revoked", key.revoked)):
-            if moment is not None:
-                line[field] = write_moment(moment)
-        click.echo(json.dumps(line, ensure_ascii=False))
+    print_records(_COLUMNS, map(_describe, run_with_database(api_keys.list_all)), "keys", as_json=as_json)
 
 
 @api_key.command("revoke")
@@ -90,3 +96,11 @@ def revoke_api_key(name: str, operator: str) -> None:
         await api_keys.revoke(database, name, clock.now(), create_id(), operator)
 
     run_with_database(revoke)
+
+
+def _describe(key: ApiKey) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": key.name, "scopes": key.scopes, "created": write_moment(key.created)}
+    for field, moment in (("expires", key.expires), ("lastUsed", key.last_used), ("revoked", key.revoked)):
+        if moment is not None:
+            described[field] = write_moment(moment)
+    return described

@@ -2,63 +2,48 @@
 
 from __future__ import annotations
 
-import json
 import re
-import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from budkavle.commands.console import load_command_settings, print_line, run_with_database, write_moment
-from budkavle.commands.operators import operator_option
-from budkavle.commands.option_types import Moment
-from budkavle.documentation import list_documentation
-from domain.audit import (
-    API_KEYS,
-    CATALOGUE,
-    NO_SYSTEM,
-    OTHER_CHAINS,
-    READS,
-    RECEIPTS,
-    RETENTION,
-    SEALS,
-    SIGNING,
-    WEB_MESSAGES,
-    ChainedEntry,
+from budkavle.commands.audit_listing import export, list_entries, list_reads
+from budkavle.commands.console import (
+    load_command_settings,
+    read_system_names,
+    run_with_database,
+    write_moment,
 )
+from budkavle.commands.operators import operator_option
+from budkavle.commands.option_types import past_option
+from budkavle.commands.progress import show_progress
+from budkavle.commands.records import Column, is_for_people, print_records
+from budkavle.documentation import list_documentation
 from domain.errors import BudkavleError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     from budkavle.sealing import StoredSeal
     from budkavle.settings import Settings
+    from domain.audit import ChainHead
     from persistence.database import Database
 
-PAGE = 100
-"""Entries per page. One entry may contain 50,000 changes."""
 
+_END_COLUMNS = (
+    Column("Chain", "systemName"),
+    Column("Entries", "entries", rank=1, is_number=True),
+    Column("Hash of the last entry", "hash"),
+    Column("Chain id", "chain", rank=2),
+)
 
 MAX_DIFFERENCES = 20
 """Differences between the audit and the state that are printed."""
-
-
-class _Chain(click.ParamType[str]):
-    name = "id"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = str(value)
-        if text in OTHER_CHAINS:
-            return text
-        try:
-            return str(uuid.UUID(text))
-        except ValueError:
-            self.fail(f"{text!r} is not a UUID or one of {', '.join(OTHER_CHAINS)}", param, ctx)
 
 
 class _Hash(click.ParamType[str]):
@@ -76,31 +61,8 @@ def audit() -> None:
     """List and verify the audit log: calls, callers and outcomes."""
 
 
-@audit.command("list")
-@click.option("--limit", type=click.IntRange(1), help="The maximum number of entries.")
-@click.option(
-    "--system",
-    type=_Chain(),
-    help=f"Only of this system; {CATALOGUE!r}: changes of the catalogue; {API_KEYS!r}: keys created, revoked and "
-    f"expired; {WEB_MESSAGES!r}: messages deleted or in doubt; {READS!r}: reads of messages; "
-    f"{RECEIPTS!r}: sealed receipts; {RETENTION!r}: what was removed by age; "
-    f"{SEALS!r}: seals; {SIGNING!r}: when signing began; "
-    f"{NO_SYSTEM!r}: calls refused or without a system.",
-)
-@click.option("--since", type=Moment(), help="Only from this time on; without an offset, Copenhagen time applies.")
-def list_entries(limit: int | None, system: str | None, since: datetime | None) -> None:
-    """List all entries, the oldest first, one line of JSON each."""
-    run_with_database(lambda database: print_entries(database, limit, system, since))
-
-
-@audit.command("export")
-@click.option("--system", type=_Chain(), help="Only the chain of this system, or another chain as in `list`.")
-def export(system: str | None) -> None:
-    """Print all entries exactly as they are hashed, the oldest first, one line of JSON each.
-
-    Another program can verify them.
-    """
-    run_with_database(lambda database: export_entries(database, system))
+for _command in (list_entries, export, list_reads):
+    audit.add_command(_command)
 
 
 @audit.command("seal")
@@ -141,7 +103,7 @@ def start_signing(operator: str) -> None:
 
 
 @audit.command("prune")
-@click.option("--before", required=True, type=Moment(), help="Only entries from before this time.")
+@past_option("--before", "Only entries from before this time.", required=True)
 @click.option(
     "--key",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -223,94 +185,28 @@ def verify(
     if signatures and not settings.audit_key:
         raise click.UsageError("--signatures needs BUDKAVLE_AUDIT_KEY")
 
-    async def verify_all(database: Database) -> list[str]:
-        lines = await verify_entries(database, heads, stored, age, settings.receipt_days)
+    async def verify_all(database: Database) -> tuple[dict[str, ChainHead], dict[str, str], list[str]]:
+        ends = await verify_entries(database, heads, stored, report)
+        lines = await _verify_receipts(database, settings.receipt_days)
+        if stored:
+            lines.append(await _verify_seals(database, stored, age))
+        lines.append(f"ok: {sum(end.length for end in ends.values())} entries in {len(ends)} chains")
         lines[-1:-1] = await verify_checkpoint(database, settings, keys)
         if signatures:
             lines.insert(-1, await verify_signatures(database, settings))
         if state:
             await verify_state(database)
-        return lines
+        return ends, await read_system_names(database), lines
 
-    for line in run_with_database(verify_all, settings, checks_key=False):
+    with show_progress("Verifying the audit, entries:") as report:
+        ends, names, lines = run_with_database(verify_all, settings, checks_key=False)
+    if is_for_people():
+        records = [{"chain": name, "entries": end.length, "hash": end.hash} for name, end in sorted(ends.items())]
+        print_records(_END_COLUMNS, records, "chains", names)
+    else:
+        lines = [*(f"{end.hash} {name} {end.length}" for name, end in sorted(ends.items())), *lines]
+    for line in lines:
         click.echo(line)
-
-
-@audit.command("reads")
-@click.option("--party", type=click.UUID, metavar="ID", help="The party of the messages.")
-@click.option(
-    "--reference",
-    type=(str, str),
-    metavar="KEY VALUE",
-    help="Instead of a party, an external reference of messages without a party.",
-)
-@click.option(
-    "--since", type=Moment(), help="Only reads from this time on; without an offset, Copenhagen time applies."
-)
-@click.option("--until", type=Moment(), help="Only reads before this time.")
-def list_reads(
-    party: uuid.UUID | None, reference: tuple[str, str] | None, since: datetime | None, until: datetime | None
-) -> None:
-    """List how often each caller read the messages of a party, the oldest first, one line of JSON each.
-
-    A line counts the reads between `first` and `recorded`. Reads are recorded only if BUDKAVLE_AUDIT_READ_MINUTES is
-    set, and after so many minutes. After the party was erased, nothing is found.
-    """
-    from domain.message_reads import build_party_subject, build_reference_subject
-    from domain.web_messages import ExternalReference
-
-    if (party is None) == (reference is None):
-        raise click.UsageError("give either --party or --reference")
-    subject = (
-        build_party_subject(str(party)) if reference is None else build_reference_subject(ExternalReference(*reference))
-    )
-    run_with_database(lambda database: print_reads(database, subject, since, until))
-
-
-async def print_reads(database: Database, subject: str, since: datetime | None, until: datetime | None) -> None:
-    """Print the recorded reads of a subject."""
-    from persistence import message_reads
-
-    for reads in await message_reads.list_recorded(database, subject, since, until):
-        line = {
-            "first": write_moment(reads.first),
-            "recorded": write_moment(reads.recorded),
-            "caller": reads.caller,
-            "operation": reads.operation,
-            "reads": reads.number,
-        }
-        print_line(json.dumps(line, ensure_ascii=False))
-
-
-async def print_entries(
-    database: Database, limit: int | None, chain: str | None, since: datetime | None, page: int = PAGE
-) -> None:
-    """Print entries while they are read, page by page."""
-    from persistence import audit as stored
-
-    after = printed = 0
-    while limit is None or printed < limit:
-        wanted = page if limit is None else min(page, limit - printed)
-        entries = await stored.list_page(database, after=after, limit=wanted, chain=chain, since=since)
-        for after, entry in entries:  # noqa: B007  # The next page begins after the last entry.
-            print_line(json.dumps(_describe_entry(entry), ensure_ascii=False))
-        printed += len(entries)
-        if len(entries) < wanted:
-            return
-
-
-async def export_entries(database: Database, chain: str | None, page: int = PAGE) -> None:
-    """Print entries with the texts that are hashed, page by page."""
-    from domain.audit import format_time
-    from persistence import audit as stored
-
-    after = 0
-    while entries := await stored.list_page(database, after=after, limit=page, chain=chain):
-        for after, chained in entries:  # noqa: B007  # The next page begins after the last entry.
-            line = _describe_entry(chained)
-            line |= {"time": format_time(chained.entry.time), "detail": chained.detail}
-            line["signature"] = chained.signature
-            print_line(json.dumps(line))
 
 
 async def append_seal(database: Database, key_path: Path, path: Path, operator: str, *, is_new: bool) -> str:
@@ -329,13 +225,9 @@ async def verify_entries(
     database: Database,
     heads: tuple[str, ...],
     seals: Sequence[StoredSeal],
-    max_age: timedelta | None,
-    receipt_days: float,
-) -> list[str]:
-    """Return lines with the head of each chain, and about receipts and seals.
-
-    Receipts may be missing after `receipt_days`. Raises an error for the first invalid entry or receipt.
-    """
+    report: Callable[[int, int], None],
+) -> dict[str, ChainHead]:
+    """Return the head of each chain. Raises an error for the first invalid entry."""
     from persistence import audit as stored
 
     sealed: Mapping[tuple[str, int], str] = {}
@@ -344,16 +236,12 @@ async def verify_entries(
 
         sealed = collect_hashes(seals)
     for head in heads or (None,):
-        ends, broken = await stored.verify(database, head, sealed)
+        ends, broken = await stored.verify(database, head, sealed, report)
         if broken is not None and broken.chain:
             raise BudkavleError(f"the audit is broken: entry {broken.number} of {broken.chain!r}: {broken.reason}")
         if broken is not None:
             raise BudkavleError(f"the audit is broken: {broken.reason}")
-    lines = [f"{end.hash} {name} {end.length}" for name, end in sorted(ends.items())]
-    lines += await _verify_receipts(database, receipt_days)
-    if seals:
-        lines.append(await _verify_seals(database, seals, max_age))
-    return [*lines, f"ok: {sum(end.length for end in ends.values())} entries in {len(ends)} chains"]
+    return ends
 
 
 async def prune_entries(
@@ -377,7 +265,12 @@ async def prune_entries(
     now = (await measure_clock(database)).now()
     if is_dry:
         return f"{await pruner.count(before, now)} entries would be removed"
-    return f"ok: {sum([number async for number in pruner.prune(before, now, operator)])} entries removed"
+    removed = 0
+    with show_progress("Entries removed:") as report:
+        async for number in pruner.prune(before, now, operator):
+            removed += number
+            report(removed)
+    return f"ok: {removed} entries removed"
 
 
 async def verify_checkpoint(
@@ -463,19 +356,3 @@ async def _verify_seals(database: Database, seals: Sequence[StoredSeal], max_age
     if max_age is not None and last.time < clock.now() - max_age:
         raise BudkavleError(f"the last seal, {last.number} of {write_moment(last.time)}, is too old")
     return f"ok: seals {first.number} to {last.number}, the last one of {write_moment(last.time)}"
-
-
-def _describe_entry(chained: ChainedEntry) -> dict[str, Any]:
-    entry = chained.entry
-    return {
-        "chain": entry.chain,
-        "number": chained.number,
-        "time": write_moment(entry.time),
-        "kind": entry.kind,
-        "operation": entry.operation,
-        "caller": entry.caller,
-        "outcome": entry.outcome,
-        "requestId": entry.request_id,
-        "detail": entry.detail,
-        "hash": chained.hash,
-    }

@@ -9,6 +9,7 @@ import click
 
 from budkavle.commands.console import load_command_settings, print_line, run_with_database
 from budkavle.commands.operators import operator_option
+from budkavle.commands.progress import show_progress
 from budkavle.documentation import find_docs_dir, list_documentation
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def backup(file: Path, *, force: bool) -> None:
     settings = load_command_settings()
     path = _find_database_file(settings, "pg_dump or pg_basebackup")
     open_database(settings.database_url.get_secret_value()).check_exists()
-    written = write_backup(path, file, may_replace=force)
+    with show_progress("Copying and checking the database, pages:") as report:
+        written = write_backup(path, file, may_replace=force, report=report)
     print_line(f"ok: {file} has {written.size} bytes at version {written.revision}")
 
 
@@ -65,7 +67,8 @@ def restore(file: Path, operator: str) -> None:
 
     settings = load_command_settings()
     path = _find_database_file(settings, "pg_restore or point-in-time recovery")
-    restored, kept = restore_backup(file, path, now())
+    with show_progress("Copying and checking the backup, pages:") as report:
+        restored, kept = restore_backup(file, path, now(), report)
     former = "there was no former one" if kept is None else f"the former one is {kept}"
     print_line(f"ok: {path} has {restored.size} bytes at version {restored.revision}; {former}")
 
@@ -75,7 +78,8 @@ def restore(file: Path, operator: str) -> None:
             database, AuditEntry(NO_SYSTEM, "call", now(), "restore", operator, "restored", create_id(), detail)
         )
 
-    run_with_database(record, settings)
+    with show_progress("Migrating the database"):
+        run_with_database(record, settings)
 
 
 def _find_database_file(settings: Settings, tools: str) -> Path:

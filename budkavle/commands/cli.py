@@ -12,6 +12,7 @@ import click
 
 from budkavle.commands.console import load_command_settings, print_line, run_with_database
 from budkavle.commands.option_types import ProcessCount, service_options
+from budkavle.commands.progress import show_progress
 from budkavle.documentation import list_documentation
 from domain.errors import BudkavleError, StorageFailed
 
@@ -185,8 +186,10 @@ def migrate(down_to: str | None, *, is_certain: bool) -> None:
     On PostgreSQL, a migration waits at most two seconds for a lock, and is repeated while other transactions hold it.
     """
     if down_to is None:
-        run_with_database(lambda database: database.migrate(), migrated=False, may_create=True)
+        with show_progress("Migrating the database"):
+            run_with_database(lambda database: database.migrate(), migrated=False, may_create=True)
         return
     if not is_certain:
         raise click.UsageError("--down-to removes the data that only later versions store: stop them, and add --yes")
-    run_with_database(lambda database: database.downgrade(down_to), migrated=False)
+    with show_progress("Undoing migrations"):
+        run_with_database(lambda database: database.downgrade(down_to), migrated=False)

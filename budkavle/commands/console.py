@@ -70,6 +70,13 @@ def load_command_settings(**overrides: object) -> "Settings":
     return settings
 
 
+async def read_system_names(database: "Database") -> dict[str, str]:
+    """Return the names of systems in the catalogue, by id."""
+    from persistence import catalogue
+
+    return {id_: system.name for id_, system in (await catalogue.read(database)).systems.items()}
+
+
 def print_line(text: str) -> None:
     """Write a line to standard output and flush it."""
     click.echo(text)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 import click
 
-from budkavle.commands.console import print_line, run_with_database, write_moment
-from budkavle.commands.deliveries_pauses import describe_pause, pause, paused, resume
-from budkavle.commands.deliveries_receipts import DELIVERED, print_receipt, print_receipts
+from budkavle.commands.console import print_line, read_system_names, run_with_database, write_moment
+from budkavle.commands.deliveries_pauses import PAUSE_COLUMNS, describe_pause, pause, paused, resume
+from budkavle.commands.deliveries_receipts import ATTEMPT_COLUMNS, DELIVERED, export, print_receipt, print_receipts
 from budkavle.commands.deliveries_selection import Action, Selection, run_action, select
 from budkavle.commands.operators import operator_option
-from budkavle.commands.option_types import Id, Moment
+from budkavle.commands.option_types import Id, past_option
+from budkavle.commands.records import (
+    Column,
+    RecordPrinter,
+    describe_subscription,
+    is_for_people,
+    json_option,
+    print_record,
+    print_records,
+)
 from budkavle.documentation import list_documentation
 from domain.deliveries import DeliveryState, Obstacle, Reason
 from domain.delivery_pauses import find_pause
@@ -21,7 +29,7 @@ from domain.errors import NotFound
 from domain.subscriptions import Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from budkavle.commands.deliveries_selection import ChangeDeliveries
@@ -29,10 +37,33 @@ if TYPE_CHECKING:
     from domain.delivery_pauses import DeliveryPause
     from persistence.database import Database
 
-_SYSTEM = click.option("--system", type=Id(), help="Only deliveries of this system.")
-_SINCE = click.option(
-    "--since", type=Moment(), help="Only events accepted from this time on; without an offset, Copenhagen time applies."
+
+def _describe_state(record: Mapping[str, Any]) -> str:
+    """Return the state with what delays it, for people."""
+    notes = [note for key, note in (("underWay", "under way"), ("pausedSince", "paused")) if key in record]
+    return ", ".join([record["state"], *notes])
+
+
+_COLUMNS = (
+    Column("Delivery", "id"),
+    Column("System", "systemName"),
+    Column("System id", "system", rank=9),
+    Column("Subscription", describe_subscription, rank=3),
+    Column("Webhook", "webhookUrl", rank=7, shortest=24),
+    Column("State", _describe_state),
+    Column("Reason", "reason", rank=1),
+    Column("Status", "status", rank=4, is_number=True),
+    Column("Attempts", "attempts", rank=5, is_number=True),
+    Column("Created", "created", rank=6),
+    Column("Due", "due", rank=2),
+    Column("Detail", "detail", rank=7, shortest=40),
+    Column("Blocked by", "blockedBy", rank=8),
+    Column("Event", "eventId", rank=9),
+    *PAUSE_COLUMNS,
 )
+
+_SYSTEM = click.option("--system", type=Id(), help="Only deliveries of this system.")
+_SINCE = past_option("--since", "Only events accepted from this time on.")
 _REASON = click.option(
     "--reason",
     type=click.Choice([str(reason) for reason in Reason]),
@@ -50,7 +81,7 @@ def deliveries() -> None:
     """List, show, replay, drop and pause undelivered deliveries; list, show and export receipts of delivered ones."""
 
 
-for _command in (pause, resume, paused):
+for _command in (export, pause, resume, paused):
     deliveries.add_command(_command)
 
 
@@ -62,15 +93,11 @@ for _command in (pause, resume, paused):
     help="Only deliveries in this state; delivered lists receipts. By default all undelivered ones.",
 )
 @click.option("--event", type=Id(), help="Only deliveries of this event.")
-@click.option(
-    "--since",
-    type=Moment(),
-    help="Only events accepted from this time on, or delivered from then on if they are; without an offset, Copenhagen "
-    "time applies.",
-)
-@click.option("--until", type=Moment(), help="The same, but before this time.")
+@past_option("--since", "Only events accepted from this time on, or delivered from then on if they are.")
+@past_option("--until", "The same, but before this time.")
 @_REASON
 @click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="The maximum number of entries.")
+@json_option
 def list_deliveries(
     system: str | None,
     state: str | None,
@@ -79,47 +106,30 @@ def list_deliveries(
     until: datetime | None,
     reason: str | None,
     limit: int,
+    *,
+    as_json: bool,
 ) -> None:
-    """List undelivered deliveries or receipts, the oldest first, one line of JSON each."""
+    """List undelivered deliveries or receipts, the oldest first."""
+    from persistence.receipts import ReceiptFilter
+
     if state == DELIVERED:
         if reason is not None:
             raise click.UsageError("a delivered delivery has no --reason")
-        _print_receipts(system, event, since, until, limit)
+        print_receipts(ReceiptFilter(system, event, since, until), limit, as_json=as_json)
         return
     selection = replace(_build_selection(system, state, since, reason), event_id=event, until=until)
-    run_with_database(lambda database: print_list(database, selection, limit))
-
-
-@deliveries.command("export")
-@_SYSTEM
-@click.option("--event", type=Id(), help="Only receipts of this event.")
-@click.option(
-    "--since",
-    type=Moment(),
-    help="Only receipts whose last attempt began at this time or later; without an offset, Copenhagen time applies.",
-)
-@click.option("--until", type=Moment(), help="Only receipts whose last attempt began before this time.")
-def export(system: str | None, event: str | None, since: datetime | None, until: datetime | None) -> None:
-    """Print all receipts of delivered deliveries, the oldest first, one line of JSON each."""
-    _print_receipts(system, event, since, until)
-
-
-def _print_receipts(
-    system: str | None, event: str | None, since: datetime | None, until: datetime | None, limit: int | None = None
-) -> None:
-    from persistence.receipts import ReceiptFilter
-
-    run_with_database(lambda database: print_receipts(database, ReceiptFilter(system, event, since, until), limit))
+    run_with_database(lambda database: print_list(database, selection, limit, as_json=as_json))
 
 
 @deliveries.command("show")
 @click.argument("delivery_id", metavar="ID", type=Id())
-def show(delivery_id: str) -> None:
-    """Show a delivery or its receipt, and its stored attempts, the oldest first, one line of JSON each.
+@json_option
+def show(delivery_id: str, *, as_json: bool) -> None:
+    """Show a delivery or its receipt, and its stored attempts, the oldest first.
 
     ID is what the receiver got as webhook-id.
     """
-    run_with_database(lambda database: _print_one(database, delivery_id))
+    run_with_database(lambda database: _print_one(database, delivery_id, as_json=as_json))
 
 
 @deliveries.command("replay")
@@ -181,30 +191,35 @@ def drop(
     _change("drop", "dropped", stored.drop, ids, _build_selection(system, state, since, reason), operator)
 
 
-async def print_list(database: Database, selection: Selection, limit: int) -> None:
+async def print_list(database: Database, selection: Selection, limit: int, *, as_json: bool = True) -> None:
     """Print deliveries while they are read, page by page."""
     printed = 0
     pauses = await _read_pauses(database)
-    async for page in select(database, selection):
-        for item in page[: limit - printed]:
-            print_line(_render_json(_describe_delivery(item, pauses)))
-        printed += len(page)
-        if printed >= limit:
-            return
+    with RecordPrinter(_COLUMNS, "deliveries", as_json) as printer:
+        names = await read_system_names(database) if printer.is_table else {}
+        async for page in select(database, selection):
+            for item in page[: limit - printed]:
+                printer.print(_describe_delivery(item, pauses), names)
+            printed += len(page)
+            if printed >= limit:
+                return
 
 
-async def _print_one(database: Database, delivery_id: str) -> None:
+async def _print_one(database: Database, delivery_id: str, *, as_json: bool) -> None:
     from persistence import deliveries as stored
 
     try:
         item = await stored.get(database, delivery_id)
     except NotFound:
-        if await print_receipt(database, delivery_id):
+        if await print_receipt(database, delivery_id, as_json=as_json):
             return
         raise NotFound(f"There is neither a delivery nor a receipt with id '{delivery_id}'") from None
-    print_line(_render_json(_describe_delivery(item, await _read_pauses(database))))
-    for attempt in await stored.list_attempts(database, item.number):
-        print_line(_render_json(_describe_attempt(attempt)))
+    names = await read_system_names(database)
+    print_record(_COLUMNS, _describe_delivery(item, await _read_pauses(database)), names, as_json=as_json)
+    if is_for_people(as_json=as_json):
+        print_line("")
+    attempts = map(_describe_attempt, await stored.list_attempts(database, item.number))
+    print_records(ATTEMPT_COLUMNS, attempts, "stored attempts", as_json=as_json)
 
 
 async def _read_pauses(database: Database) -> list[DeliveryPause]:
@@ -303,7 +318,3 @@ def _describe_attempt(attempt: Attempt) -> dict[str, Any]:
         "detail": attempt.answer if attempt.status is None else None,
     }
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _render_json(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False)

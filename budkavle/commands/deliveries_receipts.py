@@ -1,13 +1,25 @@
-"""Print the receipts of delivered deliveries, one line of JSON each."""
+"""`budkavle deliveries export`, and receipts in other commands."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from budkavle.commands.console import print_line, write_moment
+import click
+
+from budkavle.commands.console import print_line, read_system_names, run_with_database, write_moment
+from budkavle.commands.option_types import Id, past_option
+from budkavle.commands.records import (
+    Column,
+    RecordPrinter,
+    describe_subscription,
+    is_for_people,
+    print_record,
+    print_records,
+)
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from domain.receipts import FailedAttempt, Receipt
     from persistence.database import Database
     from persistence.receipts import ReceiptFilter
@@ -18,27 +30,80 @@ DELIVERED = "delivered"
 PAGE = 500
 
 
-async def print_receipts(
-    database: Database, filter_: ReceiptFilter, limit: int | None = None, page_size: int = PAGE
+_COLUMNS = (
+    Column("Delivery", "id"),
+    Column("System", "systemName"),
+    Column("System id", "system", rank=9),
+    Column("Subscription", describe_subscription, rank=2),
+    Column("Webhook", "webhookUrl", rank=5, shortest=24),
+    Column("State", "state", rank=9),
+    Column("Status", "status", rank=3, is_number=True),
+    Column("Attempts", "attempts", rank=1, is_number=True),
+    Column("Created", "created", rank=6),
+    Column("First attempt", "firstAttempt", rank=8),
+    Column("Last attempt", "lastAttempt"),
+    Column("ms", "milliseconds", rank=4, is_number=True),
+    Column("Number", "number", rank=7, is_number=True),
+    Column("Event", "eventId", rank=9),
+    Column("SHA-256", "sha256", rank=9),
+)
+
+ATTEMPT_COLUMNS = (
+    Column("Attempt", "attempt", is_number=True),
+    Column("Time", "time"),
+    Column("ms", "milliseconds", is_number=True),
+    Column("Reason", "reason"),
+    Column("Status", "status", is_number=True),
+    Column("Answer", "answer", rank=1, shortest=24),
+    Column("Detail", "detail", rank=1, shortest=40),
+)
+
+
+@click.command("export")
+@click.option("--system", type=Id(), help="Only deliveries of this system.")
+@click.option("--event", type=Id(), help="Only receipts of this event.")
+@past_option("--since", "Only receipts whose last attempt began at this time or later.")
+@past_option("--until", "Only receipts whose last attempt began before this time.")
+def export(system: str | None, event: str | None, since: datetime | None, until: datetime | None) -> None:
+    """Print all receipts of delivered deliveries, the oldest first, one line of JSON each."""
+    from persistence.receipts import ReceiptFilter
+
+    print_receipts(ReceiptFilter(system, event, since, until), as_json=True)
+
+
+def print_receipts(filter_: ReceiptFilter, limit: int | None = None, *, as_json: bool) -> None:
+    """Print receipts."""
+    run_with_database(lambda database: print_receipt_pages(database, filter_, limit, as_json=as_json))
+
+
+async def print_receipt_pages(
+    database: Database,
+    filter_: ReceiptFilter,
+    limit: int | None = None,
+    page_size: int = PAGE,
+    *,
+    as_json: bool = True,
 ) -> None:
     """Print receipts while they are read, page by page, by their last attempt."""
     from persistence import receipts
     from persistence.receipts import ReceiptPosition
 
     after, printed = None, 0
-    while limit is None or printed < limit:
-        size = page_size if limit is None else min(page_size, limit - printed)
-        page = await receipts.list_page(database, filter_, after, size)
-        for item in page:
-            failures = {"failures": [_describe_failure(each) for each in item.failures]} if item.failures else {}
-            print_line(json.dumps(_describe(item) | failures))
-        printed += len(page)
-        if len(page) < size:
-            return
-        after = ReceiptPosition(page[-1].last_attempt, page[-1].id)
+    with RecordPrinter(_COLUMNS, "receipts", as_json, ensure_ascii=True) as printer:
+        names = await read_system_names(database) if printer.is_table else {}
+        while limit is None or printed < limit:
+            size = page_size if limit is None else min(page_size, limit - printed)
+            page = await receipts.list_page(database, filter_, after, size)
+            for item in page:
+                failures = {"failures": [_describe_failure(each) for each in item.failures]} if item.failures else {}
+                printer.print(_describe(item) | failures, names)
+            printed += len(page)
+            if len(page) < size:
+                return
+            after = ReceiptPosition(page[-1].last_attempt, page[-1].id)
 
 
-async def print_receipt(database: Database, delivery_id: str) -> bool:
+async def print_receipt(database: Database, delivery_id: str, *, as_json: bool) -> bool:
     """Print the receipt of a delivery and then its attempts, the oldest first. Return whether there is one."""
     from persistence import receipts
 
@@ -47,8 +112,11 @@ async def print_receipt(database: Database, delivery_id: str) -> bool:
         return False
     last = {"time": write_moment(item.last_attempt), "milliseconds": item.milliseconds, "status": item.status}
     attempts = [*(_describe_failure(each) for each in item.failures), {"attempt": item.attempts} | last]
-    for value in [_describe(item), *attempts]:
-        print_line(json.dumps(value))
+    names = await read_system_names(database)
+    print_record(_COLUMNS, _describe(item), names, as_json=as_json, ensure_ascii=True)
+    if is_for_people(as_json=as_json):
+        print_line("")
+    print_records(ATTEMPT_COLUMNS, attempts, "attempts", as_json=as_json)
     return True
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import click
-
+from budkavle.commands.progress import show_progress
 from domain.audit import AuditEntry
 from domain.errors import NotFound
 
@@ -25,9 +22,6 @@ if TYPE_CHECKING:
 
 PAGE = 500
 """Deliveries that are read and changed together: few enough not to delay workers."""
-
-PROGRESS_SECONDS = 10
-"""Seconds between progress lines outside a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +77,15 @@ async def run_action(database: Database, action: Action, chosen: Selection | Seq
 
     The audit log of each system records the operation, even if it was interrupted.
     """
-    progress, done, left = _Progress(action), Counter[str](), list[str]()
+    done, left = Counter[str](), list[str]()
     pages = select(database, chosen) if isinstance(chosen, Selection) else _read_by_ids(database, chosen, left)
     try:
-        async for page in pages:
-            changed = await action.change(database, [item.id for item in page], action.now()) if page else set()
-            done.update(item.system_id for item in page if item.id in changed)
-            left += [item.id for item in page if item.id not in changed]
-            progress.report(done.total())
+        with show_progress(f"Deliveries {action.participle}:") as report:
+            async for page in pages:
+                changed = await action.change(database, [item.id for item in page], action.now()) if page else set()
+                done.update(item.system_id for item in page if item.id in changed)
+                left += [item.id for item in page if item.id not in changed]
+                report(done.total())
     finally:
         await _record(database, action, done)
     return done.total(), left
@@ -125,17 +120,3 @@ async def _record(database: Database, action: Action, done: Counter[str]) -> Non
             detail={"deliveries": number},
         )
         await audit.record(database, entry)
-
-
-class _Progress:
-    """Reports progress on standard error: after each page on a terminal, otherwise only for long runs."""
-
-    def __init__(self, action: Action) -> None:
-        self._action = action
-        self._is_watched = sys.stderr.isatty()
-        self._next = time.monotonic() + PROGRESS_SECONDS
-
-    def report(self, number: int) -> None:
-        if self._is_watched or time.monotonic() >= self._next:
-            self._next = time.monotonic() + PROGRESS_SECONDS
-            click.echo(f"{number} {self._action.participle}", err=True)

@@ -19,53 +19,53 @@ MAX_DAYS = 1826
 """Five years. A year such as 2027 must not pass for a number of days."""
 
 
-class Moment(click.ParamType[datetime]):
-    """A time; without an offset it is Copenhagen time."""
+class Moment(click.ParamType[timedelta | datetime]):
+    """A time, or a duration from the present: 90s, 30m, 2h, 3d or 1w. Without an offset it is Copenhagen time."""
 
-    name = "time"
+    name = "time|duration"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return the time as an aware datetime. The databases store it in UTC, in the years 1 to 9999."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | datetime:
+        """Return a duration, or a time as an aware datetime. The databases store it in UTC, in the years 1 to 9999."""
+        if isinstance(value, timedelta | datetime):
+            return value
+        match = _DURATION.fullmatch(str(value))
+        if match is None:
+            return self._convert_time(value, param, ctx)
+        number, unit = int(match[1]), _UNITS[match[2]]
+        if not 0 < number <= timedelta(days=MAX_DAYS) // unit:
+            self.fail(f"{value!r} must be longer than 0 and at most {MAX_DAYS} days", param, ctx)
+        return number * unit
+
+    def _convert_time(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
             moment = datetime.fromisoformat(str(value))
             aware = moment if moment.tzinfo else moment.replace(tzinfo=COPENHAGEN)
             utc = aware.astimezone(UTC)
         except (ValueError, OverflowError):
-            self.fail(f"{value!r} is not a time such as 2026-03-01, 2026-03-01T12:00 or 2026-03-01T12:00Z", param, ctx)
+            self.fail(
+                f"{value!r} is not a time such as 2026-03-01, 2026-03-01T12:00 or 2026-03-01T12:00Z, "
+                "or a duration such as 30m, 2h, 3d or 1w",
+                param,
+                ctx,
+            )
         if moment.tzinfo is None and utc.astimezone(COPENHAGEN).replace(tzinfo=None) != moment:
             self.fail(f"{value!r} does not exist in Copenhagen, where it is skipped as summer time begins", param, ctx)
         return aware
 
 
-class Expiry(click.ParamType[timedelta | datetime]):
-    """A number of days, or a time as `Moment`."""
+class Expiry(Moment):
+    """A number of days, or a time or duration as `Moment`."""
 
-    name = "days or time"
+    name = "days|time|duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | datetime:
         """Return the duration, or the time as an aware datetime."""
         text = str(value)
         if not text.isdecimal():
-            return Moment().convert(value, param, ctx)
+            return super().convert(value, param, ctx)
         if len(text) > len(str(MAX_DAYS)) or not 1 <= int(text) <= MAX_DAYS:
             self.fail(f"{value!r} is neither a number of days from 1 to {MAX_DAYS} nor a time", param, ctx)
         return timedelta(days=int(text))
-
-
-class End(click.ParamType[timedelta | datetime]):
-    """A duration such as 90s, 30m, 2h or 3d, or a time as `Moment`."""
-
-    name = "duration or time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | datetime:
-        """Return the duration, or the time as an aware datetime."""
-        match = _DURATION.fullmatch(str(value))
-        if match is None:
-            return Moment().convert(value, param, ctx)
-        duration = int(match[1]) * _UNITS[match[2]]
-        if not timedelta() < duration <= timedelta(days=MAX_DAYS):
-            self.fail(f"{value!r} must be longer than 0 and at most {MAX_DAYS} days", param, ctx)
-        return duration
 
 
 _UNITS = {
@@ -73,8 +73,30 @@ _UNITS = {
     "m": timedelta(minutes=1),
     "h": timedelta(hours=1),
     "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
 }
-_DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
+_DURATION = re.compile(r"([0-9]{1,9})([smhdw])", re.ASCII)
+
+
+def past_option(name: str, explanation: str, *, required: bool = False) -> Callable[[F], F]:
+    """Add an option for a time in the past. A duration counts back from now, by the clock of this machine."""
+    return click.option(
+        name,
+        type=Moment(),
+        callback=_count_back,
+        required=required,
+        help=f"{explanation} 1h or 7d counts back from now; a time without an offset is Copenhagen time.",
+    )
+
+
+def _count_back(
+    _context: click.Context, _parameter: click.Parameter, value: timedelta | datetime | None
+) -> datetime | None:
+    if not isinstance(value, timedelta):
+        return value
+    from budkavle.clock import now
+
+    return now() - value
 
 
 class SubscriptionIdentity(click.ParamType[Identity]):

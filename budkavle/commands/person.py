@@ -15,12 +15,12 @@ import click
 from budkavle.commands.console import load_command_settings, print_line, run_with_database, write_moment
 from budkavle.commands.operators import operator_option
 from budkavle.commands.option_types import Id
+from budkavle.commands.progress import show_progress
 from budkavle.documentation import list_documentation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from domain.message_reads import RecordedReads
     from domain.web_messages import Attachment, WebMessage
     from persistence.database import Database
     from persistence.persons import PersonDelivery
@@ -62,7 +62,8 @@ def export(party_id: str, file: Path | None, operator: str) -> None:
             await persons.record(database, entry)
         return document, counts
 
-    described, counts = run_with_database(work)
+    with show_progress("Collecting what is stored"):
+        described, counts = run_with_database(work)
     print_line(json.dumps(described if file is None else counts, ensure_ascii=False))
 
 
@@ -87,7 +88,8 @@ def erase(party_id: str, operator: str, *, yes: bool) -> None:
         erasure = PersonErasure(database, party_id, operator, now, settings.build_call_times().longest_call)
         return await erasure.run()
 
-    report = run_with_database(work, settings)
+    with show_progress("Erasing" if yes else "Counting what would be erased"):
+        report = run_with_database(work, settings)
     print_line(json.dumps(report, ensure_ascii=False, indent=2))
     if not yes:
         raise click.ClickException("nothing was erased: confirm it with --yes")
@@ -97,6 +99,7 @@ def erase(party_id: str, operator: str, *, yes: bool) -> None:
 
 async def _collect(database: Database, party_id: str) -> tuple[dict[str, list[Any]], dict[str, Attachment]]:
     """Return what is stored about a person, and the files by their path in the export."""
+    from budkavle.commands.audit_listing import describe_reads
     from domain.message_reads import build_party_subject
     from persistence import message_reads, persons
 
@@ -116,7 +119,7 @@ async def _collect(database: Database, party_id: str) -> tuple[dict[str, list[An
     return {
         "messages": messages,
         "deliveries": [_describe_delivery(each) for each in deliveries],
-        "reads": [_describe_reads(each) for each in reads],
+        "reads": [describe_reads(each) for each in reads],
     }, files
 
 
@@ -201,14 +204,4 @@ def _describe_delivery(delivery: PersonDelivery) -> dict[str, Any]:
         "created": write_moment(delivery.created),
         "attempts": delivery.attempts,
         "event": json.loads(delivery.content),
-    }
-
-
-def _describe_reads(reads: RecordedReads) -> dict[str, Any]:
-    return {
-        "first": write_moment(reads.first),
-        "recorded": write_moment(reads.recorded),
-        "caller": reads.caller,
-        "operation": reads.operation,
-        "reads": reads.number,
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
-from budkavle.commands.console import load_command_settings, print_line, run_with_database
+from budkavle.commands.console import load_command_settings, run_with_database
 from budkavle.commands.operators import operator_option
+from budkavle.commands.progress import show_progress
+from budkavle.commands.records import Column, json_option, print_records
 from budkavle.documentation import list_documentation
 
 if TYPE_CHECKING:
@@ -18,11 +19,20 @@ if TYPE_CHECKING:
     from persistence.database import Database
 
 
+_COLUMNS = (
+    Column("Kind", "kind"),
+    Column("State", "state"),
+    Column("Open-E", "oepInstance"),
+    Column("Kept for days", "days", is_number=True),
+)
+
+
 @click.command(epilog=list_documentation("how-to/remove-data.md"))
 @click.option("--dry-run", is_flag=True, help="Only print how much would be removed.")
+@json_option
 @operator_option
-def purge(operator: str, *, dry_run: bool) -> None:
-    """Remove data that is older than the settings say, and print the number of each kind, one line of JSON each.
+def purge(operator: str, *, dry_run: bool, as_json: bool) -> None:
+    """Remove data that is older than the settings say, and print the number of each kind.
 
     Workers and servers do the same regularly. Messages in doubt, and deliveries that wait or are under way, are kept.
     """
@@ -35,8 +45,11 @@ def purge(operator: str, *, dry_run: bool) -> None:
 
         now = (await measure_clock(database)).now()
         purge = retention.create_purge(settings, database)
-        return await (purge.count(now) if dry_run else purge.run(now, operator))
+        return await (purge.count(now) if dry_run else purge.run(now, operator, report))
 
-    numbers = run_with_database(work, settings)
-    for rule in rules:
-        print_line(json.dumps(rule.describe() | {"wouldRemove" if dry_run else "removed": numbers[rule]}))
+    with show_progress("Counting what would be removed" if dry_run else "Removed:") as report:
+        numbers = run_with_database(work, settings)
+    name = "wouldRemove" if dry_run else "removed"
+    columns = (*_COLUMNS, Column("Would remove" if dry_run else "Removed", name, is_number=True))
+    records = [rule.describe() | {name: numbers[rule]} for rule in rules]
+    print_records(columns, records, "rules about the age of data are set", as_json=as_json)

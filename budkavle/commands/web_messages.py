@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from budkavle.commands.console import load_command_settings, print_line, run_with_database, write_moment
+from budkavle.commands.console import load_command_settings, run_with_database, write_moment
 from budkavle.commands.operators import operator_option
 from budkavle.commands.option_types import Id
+from budkavle.commands.records import Column, json_option, print_record, print_records
 from budkavle.commands.web_messages_deletion import delete
 from budkavle.documentation import list_documentation
 from domain.web_messages import UNSETTLED_STATES, MessageState
@@ -21,6 +21,27 @@ if TYPE_CHECKING:
     from domain.publications import PublicationStatus
     from domain.web_messages import WebMessage
     from persistence.database import Database
+
+_COLUMNS = (
+    Column("Message", "id"),
+    Column("State", "state"),
+    Column("Open-E", "oepInstance"),
+    Column("Case", "flowInstanceId", is_number=True),
+    Column("Sent", "sent", rank=1),
+    Column("Created", "created", rank=5),
+    Column("Open-E id", "openEMessageId", rank=2, is_number=True),
+    Column("Failed read-backs", "failedReadBacks", rank=4, is_number=True),
+    Column("Next read-back", "nextReadBack", rank=3),
+    Column("Caller", "caller", rank=2, shortest=16),
+)
+_CONTENT_COLUMNS = (
+    Column("In doubt", "inDoubt"),
+    Column("Party", "partyId"),
+    Column("Sender", "senderUserId"),
+    Column("References", lambda record: [f"{each['key']}={each['value']}" for each in record["externalReferences"]]),
+    Column("Text", "message"),
+    Column("Files", lambda record: [f"{each['fileName']} ({each['size']} bytes)" for each in record["attachments"]]),
+)
 
 MAX_OPEN_E_ID = 2**63 - 1
 
@@ -42,8 +63,9 @@ messages.add_command(delete)
     help="Only messages in this state; may be repeated.",
 )
 @click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="The maximum number of entries.")
-def list_messages(states: tuple[str, ...], limit: int) -> None:
-    """List messages in doubt, the oldest first, one line of JSON each.
+@json_option
+def list_messages(states: tuple[str, ...], limit: int, *, as_json: bool) -> None:
+    """List messages in doubt, the oldest first.
 
     Messages whose call to Open-E may still run are not listed.
     """
@@ -55,15 +77,16 @@ def list_messages(states: tuple[str, ...], limit: int) -> None:
 
         return await stored.list_in_doubt(database, await compute_before(database, settings), wanted, limit)
 
-    for status in run_with_database(work, settings):
-        click.echo(json.dumps(describe_status(status), ensure_ascii=False))
+    found = run_with_database(work, settings)
+    print_records(_COLUMNS, map(describe_status, found), "messages in doubt", as_json=as_json)
 
 
 @messages.command("show")
 @click.argument("message_id", metavar="ID", type=Id())
 @click.option("--content", is_flag=True, help="Also print the text, the references and the names of the files.")
-def show(message_id: str, *, content: bool) -> None:
-    """Show the state of a message as JSON, without its content, which may be personal data."""
+@json_option
+def show(message_id: str, *, content: bool, as_json: bool) -> None:
+    """Show the state of a message, without its content, which may be personal data."""
     settings = load_command_settings()
 
     async def work(database: Database) -> dict[str, Any]:
@@ -77,7 +100,8 @@ def show(message_id: str, *, content: bool) -> None:
             shown |= _describe_content(message)
         return shown
 
-    print_line(json.dumps(run_with_database(work, settings), ensure_ascii=False))
+    columns = (*_COLUMNS, *_CONTENT_COLUMNS) if content else (*_COLUMNS, *_CONTENT_COLUMNS[:1])
+    print_record(columns, run_with_database(work, settings), as_json=as_json)
 
 
 @messages.command("settle")

@@ -8,7 +8,8 @@ import click
 
 from budkavle.commands.console import print_line, run_with_database, write_moment
 from budkavle.commands.operators import operator_option
-from budkavle.commands.option_types import Id, Moment
+from budkavle.commands.option_types import Id, past_option
+from budkavle.commands.progress import show_progress
 from domain.audit import WEB_MESSAGES, AuditEntry
 from domain.errors import NotFound
 from domain.web_messages import READABLE_STATES, MessageState, OepInstance
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("ids", metavar="[ID]...", type=Id(), nargs=-1)
-@click.option(
-    "--before",
-    type=Moment(),
-    help="Instead of ids, messages that became readable before this time; without an offset, Copenhagen time applies.",
-)
+@past_option("--before", "Instead of ids, messages that became readable before this time.")
 @click.option(
     "--state", type=click.Choice([str(state) for state in READABLE_STATES]), help="Only messages in this state."
 )
@@ -113,8 +110,10 @@ async def delete_selected(database: Database, selection: MessageSelection, opera
     await audit.record(database, _build_entry(operator, "begun", now, request_id, detail))
     number = 0
     try:
-        async for deleted in retention.remove_messages(database, selection):
-            number += deleted
+        with show_progress("Messages deleted:") as report:
+            async for deleted in retention.remove_messages(database, selection):
+                number += deleted
+                report(number)
     finally:
         entry = _build_entry(operator, "deleted", now, request_id, detail | {"messages": number})
         await audit.record(database, entry)

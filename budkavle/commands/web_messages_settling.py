@@ -7,7 +7,6 @@ and changes only a message in doubt, so the first one counts, and the other repo
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from budkavle.commands.console import print_line, write_moment
+from budkavle.commands.progress import show_progress
 from budkavle.ids import create_id
 from domain.audit import WEB_MESSAGES, AuditEntry
 from domain.errors import BackendFailed, BudkavleError, NotFound
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from datetime import datetime
 
+    from budkavle.commands.progress import Report
     from budkavle.settings import Settings
     from domain.publications import PublicationStatus
     from domain.web_messages import OpenEName, WebMessage
@@ -45,9 +46,6 @@ SLOW_SECONDS = 1
 
 RESEND_SECONDS = 1
 """Seconds between two read-backs of the case of a message that is sent again, less than any lease."""
-
-PROGRESS_SECONDS = 10
-"""Seconds between progress lines outside a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +125,11 @@ async def settle_all(desk: Desk) -> bool:
     if not cases:
         print_line("no message is in doubt")
         return True
-    run = _Run(desk, len(cases))
+    run = _Run(desk)
     try:
-        async with _open_read_backs(desk) as read_backs:
-            await run.settle(cases, read_backs)
+        with show_progress("Cases read:") as report:
+            async with _open_read_backs(desk) as read_backs:
+                await run.settle(cases, read_backs, report)
     finally:
         if run.found:
             desk.database.notify_workers(is_certain=False)
@@ -173,17 +172,14 @@ async def resend(desk: Desk, message_id: str) -> None:
 class _Run:
     """One run about all cases: its results, and the number of cases that could not be read, by instance and reason."""
 
-    def __init__(self, desk: Desk, cases: int) -> None:
+    def __init__(self, desk: Desk) -> None:
         self.found = self.not_published = self.read = 0
         self.errors = Counter[tuple[str, str]]()
         self._desk = desk
-        self._cases = cases
         self._done = 0
         self._failures = Counter[str]()
-        self._is_watched = sys.stderr.isatty()
-        self._next_report = time.monotonic() + PROGRESS_SECONDS
 
-    async def settle(self, cases: list[DueCase], read_backs: ReadBacks) -> None:
+    async def settle(self, cases: list[DueCase], read_backs: ReadBacks, report: Report) -> None:
         """Settle cases, some of them concurrently."""
         capacity = asyncio.Semaphore(CONCURRENT_CASES)
 
@@ -191,7 +187,7 @@ class _Run:
             async with capacity:
                 await self._settle_one(due, read_backs)
                 self._done += 1
-                self._report()
+                report(self._done, len(cases))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -217,11 +213,6 @@ class _Run:
         if settled is not None:
             self.found += len(settled.found)
             self.not_published += len(settled.not_published)
-
-    def _report(self) -> None:
-        if self._is_watched or time.monotonic() >= self._next_report:
-            self._next_report = time.monotonic() + PROGRESS_SECONDS
-            click.echo(f"{self._done} of {self._cases} cases", err=True)
 
 
 async def _wait_until_absent(desk: Desk, order: Resend) -> datetime | int:

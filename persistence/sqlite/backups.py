@@ -4,7 +4,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +16,8 @@ from persistence.database import DatabaseUnusable
 from persistence.sqlite.file import SqliteFile
 from persistence.sqlite.use_lock import UseLock, give_to_owner
 
+Report = Callable[[int, int], None]
+
 PAGES = 1024
 """Pages that are copied between two points at which the copy can be interrupted."""
 
@@ -23,6 +25,10 @@ BUSY_SECONDS = 20.0
 
 COMPANIONS = ("-wal", "-shm", "-journal")
 """Endings of the files next to a database that belong to its content."""
+
+
+def _ignore(_done: int, _total: int) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class Backup:
     revision: str
 
 
-def write_backup(database: Path, target: Path, *, may_replace: bool) -> Backup:
+def write_backup(database: Path, target: Path, *, may_replace: bool, report: Report = _ignore) -> Backup:
     """Write a consistent copy of a database that may be in use to `target`, which then is complete or absent.
 
     Readers and writers continue meanwhile. The copy is one file without a log, readable by its owner only. Raises
@@ -46,7 +52,7 @@ def write_backup(database: Path, target: Path, *, may_replace: bool) -> Backup:
         try:
             file.open()
             file.check()
-            copied = copy_database(database, folder / "copy", is_in_use=True)
+            copied = copy_database(database, folder / "copy", is_in_use=True, report=report)
             # Copying the database by other means may have replaced its file meanwhile.
             file.check()
         finally:
@@ -57,7 +63,7 @@ def write_backup(database: Path, target: Path, *, may_replace: bool) -> Backup:
     return copied
 
 
-def restore_backup(backup: Path, database: Path, now: datetime) -> tuple[Backup, Path | None]:
+def restore_backup(backup: Path, database: Path, now: datetime, report: Report = _ignore) -> tuple[Backup, Path | None]:
     """Replace a database that no program uses by a backup. Return the backup, and the path of the former database.
 
     If the process is killed at any point, the database is either the former or the restored one. Raises
@@ -76,16 +82,17 @@ def restore_backup(backup: Path, database: Path, now: datetime) -> tuple[Backup,
                 shutil.rmtree(left)
             with _staging_folder(path, "restore") as folder:
                 new = folder / "copy"
-                restored = copy_database(backup, new, is_in_use=False)
+                restored = copy_database(backup, new, is_in_use=False, report=report)
                 schema.refuse_later(restored.revision)
                 _prepare(new, path)
                 return restored, _replace(path, new, now)
 
 
-def copy_database(source: Path, copy: Path, *, is_in_use: bool) -> Backup:
+def copy_database(source: Path, copy: Path, *, is_in_use: bool, report: Report = _ignore) -> Backup:
     """Copy a database into a new file without a log, check the copy and flush it to the disk.
 
-    Without `is_in_use`, the source may be on a medium that is read-only. Raises `DatabaseUnusable`.
+    Without `is_in_use`, the source may be on a medium that is read-only. `report` is called with the number of copied
+    pages and that of all. Raises `DatabaseUnusable`.
     """
     # A file without a log can be read where SQLite cannot create files next to it.
     is_complete = not is_in_use and not any(_find_companions(source))
@@ -102,7 +109,7 @@ def copy_database(source: Path, copy: Path, *, is_in_use: bool) -> Backup:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
         # Python handles signals only between two steps.
-        reader.backup(writer, pages=PAGES, progress=lambda *_: None)
+        reader.backup(writer, pages=PAGES, progress=lambda _, left, total: report(total - left, total))
         reader.execute("COMMIT")
         writer.execute("PRAGMA journal_mode=DELETE")
         revision = _check_content(writer, source)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from budkavle.commands.audit import print_entries
+from budkavle.commands.audit_listing import print_entries
 from domain.audit import AuditEntry
 from persistence import audit
 from persistence.database import Database

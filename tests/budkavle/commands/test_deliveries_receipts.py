@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from budkavle.commands.deliveries_receipts import print_receipts
+from budkavle.commands.deliveries_receipts import print_receipt_pages
 from domain.deliveries import AttemptOutcome
 from persistence.database import Database
 from persistence.queue import claims
@@ -119,6 +119,6 @@ def test_receipts_are_neither_replayed_nor_dropped(name: str, delivered: str, in
 def test_pages_contain_each_receipt_once(delivered: str, capsys: pytest.CaptureFixture[str]) -> None:
     publish(delivered, 2, created=NOW)
     settle_all(delivered, AttemptOutcome.DONE)
-    run_with_database(delivered, lambda database: print_receipts(database, ReceiptFilter(), page_size=2))
+    run_with_database(delivered, lambda database: print_receipt_pages(database, ReceiptFilter(), page_size=2))
     ids = [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]
     assert len(ids) == len(set(ids)) == 6

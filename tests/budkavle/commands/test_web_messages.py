@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from click.testing import Result
 
 from budkavle.clock import now
-from budkavle.commands import web_messages_settling
 from domain.audit import WEB_MESSAGES, AuditEntry
 from domain.idempotency_keys import IdempotencyKey
 from domain.publications import Case
@@ -28,6 +27,7 @@ from persistence.work import short_write
 from tests.budkavle.conftest import Invoke
 from tests.databases import run_with_database
 from tests.factories import build_attachment, build_web_message
+from tests.terminals import run_on_terminal
 
 LONGEST = timedelta(seconds=10 + 5 + 30)
 """The longest call with the default timeouts: the latest start, and both timeouts."""
@@ -447,15 +447,13 @@ def test_messages_settle_all_does_not_wait_for_backoffs_or_leases(
     assert (result.exit_code, result.stdout) == (0, "1 published, 0 not published, 0 still in doubt\n")
 
 
-def test_messages_settle_all_reports_progress(
-    sqlite_url: str, invoke: Invoke, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(web_messages_settling, "PROGRESS_SECONDS", 0)
+def test_messages_settle_all_shows_progress_on_a_terminal(sqlite_url: str, settings: dict[str, str]) -> None:
     for number in range(1, 4):
         put_in_doubt(sqlite_url, to_case(case=number))
-    result = invoke(sqlite_url, "messages", "settle", "--all", **settings | {"settle_margin": "0"})
-    assert result.exit_code == 0
-    assert result.stderr == "1 of 3 cases\n2 of 3 cases\n3 of 3 cases\n"
+    environment = {f"BUDKAVLE_{name.upper()}": value for name, value in (settings | {"settle_margin": "0"}).items()}
+    screen = run_on_terminal(sqlite_url, "messages", "settle", "--all", is_redirected=True, **environment)
+    assert (screen.exit_code, screen.redirected) == (0, "0 published, 3 not published, 0 still in doubt\n")
+    assert "Cases read: 3 of 3" in screen.text
 
 
 def test_messages_settle_all_stops_to_ask_an_open_e_that_does_not_answer(
