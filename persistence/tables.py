@@ -155,6 +155,16 @@ web_message_attachments = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 
+# Messages of another service that were imported. No foreign key: a message that was deleted is not imported again.
+imported_messages = sa.Table(
+    "imported_messages",
+    metadata,
+    sa.Column("message_id", _build_uuid_type(), primary_key=True),
+    # The name that the operator gave that service.
+    sa.Column("source", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 idempotency_keys = sa.Table(
     "idempotency_keys",
     metadata,

@@ -128,14 +128,14 @@ def _cost_of_new(new: NewMessage) -> Cost:
 def _insert(connection: sa.Connection, items: Sequence[NewMessage]) -> list[None]:
     """Insert messages. Readable ones get their references and events, on PostgreSQL in the same statement."""
     if connection.dialect.name == "postgresql":
-        _INSERT_ALL.execute_many(connection, [_to_parameters(new) for new in items])
+        _INSERT_ALL.execute_many(connection, [to_parameters(new) for new in items])
     else:
         _insert_on_sqlite(connection, items)
     return [None] * len(items)
 
 
 def _insert_on_sqlite(connection: sa.Connection, items: Sequence[NewMessage]) -> None:
-    _INSERT_ROW.execute_many(connection, [_to_parameters(new) for new in items])
+    _INSERT_ROW.execute_many(connection, [to_parameters(new) for new in items])
     insert_references_and_events(connection, [(new.message, new.message.created) for new in items])
 
 
@@ -148,7 +148,7 @@ def _insert_with_key(connection: sa.Connection, items: Sequence[NewMessage]) -> 
 
 
 def _insert_with_key_on_postgresql(connection: sa.Connection, items: Sequence[NewMessage]) -> set[str]:
-    rows = [_key_to_parameters(new) | _to_parameters(new) for new in items]
+    rows = [_key_to_parameters(new) | to_parameters(new) for new in items]
     for row in rows:
         row |= {name: f"\\x{row[name].hex()}" for name in ("hash", "fingerprint")}
     return {message_id for (message_id,) in _INSERT_WITH_KEYS.execute(connection, rows=to_json(rows))}
@@ -172,7 +172,7 @@ def _insert_with_files(connection: sa.Connection, new: NewMessage) -> bool:
     elif not _insert_with_key(connection, new):
         return False
     for attachment in new.message.attachments:
-        _insert_pieces(connection, new.message, attachment)
+        insert_pieces(connection, new.message, attachment)
     return True
 
 
@@ -186,7 +186,8 @@ def _key_to_parameters(new: NewMessage) -> dict[str, Any]:
     }
 
 
-def _to_parameters(new: NewMessage) -> dict[str, Any]:
+def to_parameters(new: NewMessage) -> dict[str, Any]:
+    """Return the values of the row of a message, by column with the prefix `new_`."""
     message = new.message
     return {
         "new_id": message.id,
@@ -214,6 +215,12 @@ def insert_references_and_events(
     connection: sa.Connection, readable: Sequence[tuple[WebMessage, datetime | None]]
 ) -> None:
     """Insert the references and publish the events of messages with the time when they became readable, on SQLite."""
+    insert_references(connection, readable)
+    publish_events(connection, ((message.id, created) for message, created in readable))
+
+
+def insert_references(connection: sa.Connection, readable: Sequence[tuple[WebMessage, datetime | None]]) -> None:
+    """Insert the references of messages with the time when they became readable."""
     parameters = [
         {"key": reference.key, "value": reference.value, "created": created, "message_id": message.id}
         for message, created in readable
@@ -222,10 +229,10 @@ def insert_references_and_events(
     ]
     if parameters:
         _INSERT_REFERENCES.execute_many(connection, parameters)
-    publish_events(connection, ((message.id, created) for message, created in readable))
 
 
-def _insert_pieces(connection: sa.Connection, message: WebMessage, attachment: Attachment) -> None:
+def insert_pieces(connection: sa.Connection, message: WebMessage, attachment: Attachment) -> None:
+    """Insert the content of an attachment in pieces of `PIECE_BYTES`."""
     # One statement per piece: a driver would hold the data of all rows of a statement in memory.
     data = memoryview(attachment.data or b"")
     for piece, start in enumerate(range(0, len(data), PIECE_BYTES)):
