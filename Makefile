@@ -102,8 +102,9 @@ lock: $(VENV)/.dev ## Lock the requirements again, with hashes
 	$(LOCK) -o requirements/runtime.txt pyproject.toml
 	$(LOCK) --extra build --extra contract -c requirements/runtime.txt -o requirements/contract.txt pyproject.toml
 	$(LOCK) --extra otel -c requirements/contract.txt -o requirements/otel.txt pyproject.toml
-	$(LOCK) --extra build --extra contract --extra otel --extra test --extra check -c requirements/contract.txt -c requirements/otel.txt -o requirements/dev.txt pyproject.toml
-	$(LOCK) --extra build --extra contract --extra otel --extra test --extra check --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
+	$(LOCK) --extra import -c requirements/contract.txt -o requirements/import.txt pyproject.toml
+	$(LOCK) --extra build --extra contract --extra import --extra otel --extra test --extra check -c requirements/contract.txt -c requirements/otel.txt -c requirements/import.txt -o requirements/dev.txt pyproject.toml
+	$(LOCK) --extra build --extra contract --extra import --extra otel --extra test --extra check --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 	$(LOCK) -c requirements/dev.txt -o requirements/docs.txt requirements/docs.in
 	$(LOCK) -o requirements/sbom.txt requirements/sbom.in
 	$(LOCK) -c requirements/contract.txt -o requirements/build.txt requirements/build.in

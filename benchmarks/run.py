@@ -48,6 +48,7 @@ SOAKS = {
     "memory_over_time": ([], 1200),
     "all_layers": ([], 1800),
     "growth": ([], 1800),
+    "message_imports": ([], 5400),
 }
 
 

@@ -87,7 +87,8 @@ def test_service_is_installed_as_the_guide_shows(empty: Environment, checkout: P
     assert "Collecting" not in out
     assert empty.list_installed() == {"budkavle"}
     assert out.splitlines()[-1] == f"budkavle, version {metadata.version('budkavle')}"
-    assert "Collecting" not in empty.paste(read_block("docs/how-to/traces.md", "pip install"), checkout)
+    for page in ("traces", "switch-from-web-message-sender"):
+        assert "Collecting" not in empty.paste(read_block(f"docs/how-to/{page}.md", "pip install"), checkout)
 
 
 def test_mock_is_installed_and_started_as_the_guide_shows(empty: Environment, checkout: Path) -> None:

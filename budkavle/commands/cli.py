@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import importlib
+import keyword
 import os
 import warnings
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ _MODULES = {
     "contract-check": "budkavle.commands.contract_check",
     "deliveries": "budkavle.commands.deliveries",
     "doctor": "budkavle.commands.doctor",
+    "import": "budkavle.commands.message_imports",
     "messages": "budkavle.commands.web_messages",
     "mock-open-e": "budkavle.commands.mock_open_e",
     "person": "budkavle.commands.person",
@@ -52,7 +54,7 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _MODULES and cmd_name not in self.commands:
-            name = cmd_name.replace("-", "_")
+            name = cmd_name.replace("-", "_") + "_" * keyword.iskeyword(cmd_name)
             self.add_command(getattr(importlib.import_module(_MODULES[cmd_name]), name))
         return super().get_command(ctx, cmd_name)
 

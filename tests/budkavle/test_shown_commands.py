@@ -47,6 +47,7 @@ OPERATOR = "tests/budkavle/test_shown_commands.py"
 BACKUPS = "tests/budkavle/commands/test_backups_under_load.py"
 INSTALL = "tests/test_install_commands.py"
 ENGINE = "needs a container engine; tests/deploy/test_installed.py executes the steps of the files without one"
+SWITCH = "tests/budkavle/commands/test_message_imports_guide.py"
 GUIDED = "tests/deploy/test_installed.py"
 MAKE = "sets up an environment or runs all tests; CI runs it, and tests/test_makefile.py looks at the targets"
 
@@ -100,6 +101,10 @@ BLOCKS = {
     ("docs/how-to/publish-events.md", "curl"): "tests/test_tutorials.py",
     ("docs/how-to/receive-webhooks.md", "curl"): OPERATOR,
     ("docs/how-to/receive-webhooks.md", "export"): "tests/receiver_tests/test_check_pages.py",
+    ("docs/how-to/switch-from-web-message-sender.md", "pip install"): INSTALL,
+    ("docs/how-to/switch-from-web-message-sender.md", "export OLD_DATABASE"): SWITCH,
+    ("docs/how-to/switch-from-web-message-sender.md", "budkavle import"): SWITCH,
+    ("docs/how-to/switch-from-web-message-sender.md", "curl"): SWITCH,
     ("docs/how-to/traces.md", "pip install"): INSTALL,
     ("docs/reference/contract-check.md", "pip install"): INSTALL,
     ("docs/reference/contract-check.md", "API_KEY="): "tests/contract_tests/test_check.py",
@@ -120,6 +125,7 @@ LINES = {
     ".venv/bin/budkavle dev --port N --mock-port N --receiver-port N": "tests/test_tutorials.py",
     ".venv/bin/python -m pytest -q tests/test_guards.py": "runs tests",
     "pip install --no-deps budkavle-*.whl mock_open_e-*.whl": INSTALL,
+    "pip install 'budkavle[import]'": "the wheel comes from an index of the operator",
     "pip install 'budkavle[otel]'": "the wheel comes from an index of the operator",
     "pip install openapi-python-client": "requirements/dev.txt has it",
     "pip install fastapi fastapi-code-generator": "tests/clients/test_generated_servers.py",
@@ -129,8 +135,11 @@ LINES = {
 }
 """The same for commands in the text that are not those of `budkavle`, `make` and `python -m MODULE`."""
 
-ENDLESS = {"contract-check", "dev", "mock-open-e", "receiver-check", "serve", "worker"}
-"""Commands that run until they are stopped, or for half a minute. Tests of their own start them with every option."""
+ENDLESS = {"contract-check", "dev", "import", "mock-open-e", "receiver-check", "serve", "worker"}
+"""Commands that run until they are stopped or for half a minute, or need another database.
+
+Tests of their own start them with every option.
+"""
 
 WITHOUT_RUN = {"CHANGELOG.md", "commands.md"}
 """Pages whose commands are not run: one names former commands, the other has the usage of each command."""

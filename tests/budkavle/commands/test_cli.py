@@ -180,6 +180,7 @@ ARGUMENTS = {
     ("deliveries", "replay"): ("--all",),
     ("deliveries", "resume"): ("--system", str(uuid.UUID(int=1))),
     ("deliveries", "show"): (str(uuid.UUID(int=1)),),
+    ("import", "web-message-sender"): ("mariadb://user@127.0.0.1:1/database", "--time-zone", "UTC"),
     ("messages", "delete"): (str(uuid.UUID(int=1)),),
     ("messages", "settle"): ("--all",),
     ("messages", "show"): (str(uuid.UUID(int=1)),),
@@ -391,7 +392,7 @@ print(len(collections), gc.isenabled())
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])
-def test_imports_of_servers_run_without_garbage_collections(command: str) -> None:
+def test_message_imports_of_servers_run_without_garbage_collections(command: str) -> None:
     """Without this, the start of the service takes a tenth more processor time."""
     done = run_program(*python(AT_START), command, database_url="mysql://", port=0, worker_port=0)
     message, counted = done.stdout.splitlines()

@@ -32,6 +32,7 @@ CHANGING = {
     "deliveries pause",
     "deliveries replay",
     "deliveries resume",
+    "import web-message-sender",
     "messages delete",
     "messages settle",
     "person erase",

@@ -1,0 +1,1 @@
+"""Import the messages of other services (decision 0043)."""
