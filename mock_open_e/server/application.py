@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import BudkavleError
 from mock_open_e import MockOpenE
 from mock_open_e.server.control_application import create_control_application
-from mock_open_e.server.page import read_page_files
+from mock_open_e.server.page import create_page_routes
 from mock_open_e.server.soap import MockProtocol
 from mock_open_e.server.specs import find_spec_dir
 from mock_open_e.server.worlds import World, Worlds
+from openapi.requests import SERVICES
 from openapi.server.protocol import UpgradeIgnoringProtocol
 from openapi.server.serving import build_address, listen, run_servers
 
@@ -42,7 +44,9 @@ class MockApplication:
     def __init__(self, worlds: Worlds) -> None:
         self._worlds = worlds
         self._control = create_control_application(find_spec_dir())
-        self._page = read_page_files()
+        routes = create_page_routes()
+        self._pages = Router(routes, redirect_slashes=False)
+        self._page_paths = {route.path for route in routes if isinstance(route, Route)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find the world of a call by its path and dispatch the call to it."""
@@ -60,8 +64,8 @@ class MockApplication:
         try:
             if path.startswith(_CONTROL) or path == _HEALTH:
                 await self._respond_control(world, scope, receive, send)
-            elif path in self._page:
-                await self._show(path, scope, receive, send)
+            elif path in self._page_paths:
+                await self._pages({**scope, SERVICES: world}, receive, send)
             else:
                 await world.soap(scope, receive, send)
         finally:
@@ -79,13 +83,6 @@ class MockApplication:
         # Handle HEAD as GET: uvicorn has stored the original method and sends no body.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         await self._control({**scope, "method": method}, receive, send_allowing_head, world)
-
-    async def _show(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] not in {"GET", "HEAD"}:
-            await Response(status_code=405, headers={"Allow": "GET, HEAD"})(scope, receive, send)
-            return
-        file = self._page[path]
-        await Response(file.content, headers=dict(file.headers))(scope, receive, send)
 
 
 class MockServer(uvicorn.Server):

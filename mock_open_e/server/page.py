@@ -1,39 +1,48 @@
-"""The inbox page of the mock Open-E: three files without a build step and without external resources."""
+"""The inbox of the mock Open-E: pages with messages, calls and faults, which use the control API."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from mock_open_e import FAULT_KINDS, INSTANCES, OPERATION_NAMES
+from mock_open_e.behaviour.orders import READING
+from openapi.pages.rendering import Pages
+from openapi.requests import SERVICES
 
 _FOLDER = Path(__file__).parent / "inbox"
 
-_HEADERS = {
-    # The page shows text of callers, so only these files may contain scripts and styles.
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
+_MENU = (("Messages", "./"), ("Calls", "calls"), ("Faults", "faults"))
+"""The pages, with relative addresses, which are valid below each name."""
 
 
-class PageFile(NamedTuple):
-    """One file of the page, with its response headers."""
+def create_page_routes() -> Sequence[BaseRoute]:
+    """Return the routes of the pages and their files. The scope of each call has the world."""
+    pages = Pages(_FOLDER, name="Mock Open-E", files="files", home="./", links=_MENU)
+    return [
+        *(_create_route(pages, title, address) for title, address in _MENU),
+        *pages.create_file_routes(),
+    ]
 
-    content: bytes
-    headers: Mapping[str, str]
+
+def _create_route(pages: Pages, title: str, address: str) -> Route:
+    name = title.lower()
+
+    async def show(request: Request) -> Response:
+        return pages.render(f"{name}.html", {"current": address, "script": f"{name}.js", **_get_values(request)})
+
+    return Route("/" if name == "messages" else f"/{address}", show)
 
 
-def read_page_files() -> Mapping[str, PageFile]:
-    """Return the files of the page by path. All addresses in them are relative."""
-    kinds = {
-        "/": ("index.html", "text/html; charset=utf-8"),
-        "/inbox.css": ("inbox.css", "text/css; charset=utf-8"),
-        "/inbox.js": ("inbox.js", "text/javascript; charset=utf-8"),
-        "/text.js": ("text.js", "text/javascript; charset=utf-8"),
-    }
+def _get_values(request: Request) -> dict[str, Any]:
     return {
-        path: PageFile((_FOLDER / name).read_bytes(), {**_HEADERS, "Content-Type": media_type})
-        for path, (name, media_type) in kinds.items()
+        "world": request.scope[SERVICES].name,
+        "address": str(request.base_url),
+        "instances": INSTANCES,
+        "kinds": FAULT_KINDS,
+        "operations": [name for name in OPERATION_NAMES if name != READING],
+        "reading": READING,
     }

@@ -296,7 +296,7 @@ def test_mock_open_e_works_from_another_folder(programs: Path, tmp_path: Path) -
     with running(str(programs / "budkavle"), "mock-open-e", "--port", "0", folder=tmp_path) as process:
         url = process.wait_for("The mock Open-E listens on ")
         assert httpx.get(f"{url}/control/messages", trust_env=False).json() == []
-        assert httpx.get(f"{url}/s/job1/inbox.js", trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/s/job1/files/messages.js", trust_env=False).status_code == 200
         process.send(signal.SIGTERM)
         assert process.wait() == 0
     assert list(tmp_path.iterdir()) == []

@@ -3,36 +3,57 @@ import re
 import pytest
 import requests
 
-from mock_open_e.server.page import read_page_files
+from mock_open_e import FAULT_KINDS
+from mock_open_e.server.page import create_page_routes
 
-FILES = ("/", "/inbox.css", "/inbox.js", "/text.js")
+PAGES = ("/", "/calls", "/faults")
+FILES = sorted(route.path for route in create_page_routes() if route.path.startswith("/files/"))
+FIRST_PAGE_BYTES = 100_000
 
 
 @pytest.mark.parametrize("world", ["", "/s/job1"])
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", PAGES)
 def test_page_is_sent_with_a_policy_that_allows_only_its_own_files(idle_mock_url, world, path):
     response = requests.get(f"{idle_mock_url}{world}{path}", timeout=5)
     assert response.status_code == 200
     policy = dict(part.strip().split(" ", 1) for part in response.headers["Content-Security-Policy"].split(";"))
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["require-trusted-types-for"] == "'script'"
     assert "unsafe" not in response.headers["Content-Security-Policy"]
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_page_needs_no_external_resources_and_inserts_no_html():
-    for file in read_page_files().values():
-        text = file.content.decode()
-        assert not re.search(r"""(src|href)=["']?(https?:)?//|@import|url\(""", text)
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|\son\w+=", text)
+@pytest.mark.parametrize("world", ["", "/s/job1"])
+def test_page_and_its_files_are_small_and_need_no_external_resources(idle_mock_url, world):
+    assert {"/files/style.css", "/files/inbox.css", "/files/messages.js"} <= set(FILES)
+    total = 0
+    for path in ("/", *FILES):
+        response = requests.get(f"{idle_mock_url}{world}{path}", timeout=5)
+        assert response.status_code == 200
+        total += len(response.content)
+        assert not re.search(r"""(src|href)=["']?(https?:)?//|@import|url\(""", response.text)
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", response.text)
+    assert total < FIRST_PAGE_BYTES
 
 
-def test_page_of_a_name_without_a_slash_is_found(idle_mock_url):
+def test_page_explains_every_fault(idle_mock_url):
+    text = requests.get(f"{idle_mock_url}/faults", timeout=5).text
+    for kind in FAULT_KINDS:
+        assert text.count(f'value="{kind.fault}"') == text.count(f'id="kind-{kind.fault}"') == 1
+        assert kind.effect in text
+        assert kind.cause in text
+
+
+def test_page_of_a_name_contains_its_own_address(idle_mock_url):
     response = requests.get(f"{idle_mock_url}/s/job1", timeout=5)
     assert (response.status_code, response.url) == (200, f"{idle_mock_url}/s/job1/")
+    assert f"{idle_mock_url}/s/job1/external/api/callback<" in response.text
+    assert 'href="files/style.css"' in response.text
 
 
 def test_page_refuses_other_methods(idle_mock_url):
-    response = requests.post(f"{idle_mock_url}/inbox.js", timeout=5)
-    assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")
+    for path in ("/", "/calls", "/files/messages.js"):
+        response = requests.post(f"{idle_mock_url}{path}", timeout=5)
+        assert (response.status_code, set(response.headers["Allow"].split(", "))) == (405, {"GET", "HEAD"})
     assert requests.head(f"{idle_mock_url}/s/job1/", timeout=5).status_code == 200
