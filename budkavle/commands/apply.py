@@ -34,7 +34,11 @@ class StillNeeded(BudkavleError):
         super().__init__("\n".join([advice, *lines]))
 
 
-@click.command(epilog=list_documentation("how-to/catalogue.md", "catalogue.example.yaml"))
+@click.command(
+    epilog=list_documentation(
+        "how-to/catalogue.md", "catalogue.example.yaml", "reference/schemas/catalogue.schema.json"
+    )
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Print the difference and change nothing.")
 @click.option(
