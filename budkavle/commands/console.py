@@ -1,5 +1,7 @@
 """Shared parts of all commands: settings, logs, a database for the duration of a command, and output."""
 
+import contextlib
+import gc
 import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -7,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from budkavle.settings import Settings
     from persistence.database import Database
@@ -52,6 +54,26 @@ def run_with_database(
     return asyncio.run(run())
 
 
+@contextlib.contextmanager
+def import_quickly() -> "Iterator[None]":
+    """Import without garbage collections: they take a tenth of the start and free almost nothing.
+
+    Hide `rich` too: structlog and httpx import it if it is installed, which takes 60 ms and 6 MB, for traces and a
+    command line that no program of ours shows.
+    """
+    is_hidden, had_collections = "rich" not in sys.modules, gc.isenabled()
+    gc.disable()
+    if is_hidden:
+        sys.modules["rich"] = None  # type: ignore[assignment]  # The documented way to let an import fail.
+    try:
+        yield
+    finally:
+        if had_collections:
+            gc.enable()
+        if is_hidden:
+            del sys.modules["rich"]
+
+
 async def prepare_database(database: "Database", url: str) -> None:
     """Prepare a database for use: migrate a SQLite file, and check the version of any other."""
     if url.startswith("sqlite"):
@@ -62,8 +84,9 @@ async def prepare_database(database: "Database", url: str) -> None:
 
 def load_command_settings(**overrides: object) -> "Settings":
     """Return the settings of this process, and set up logs accordingly."""
-    from budkavle.settings import read_settings
-    from openapi.observation.logs import set_up_logs
+    with import_quickly():
+        from budkavle.settings import read_settings
+        from openapi.observation.logs import set_up_logs
 
     settings = read_settings(**overrides)
     set_up_logs(settings.log_format, settings.log_level)

@@ -45,6 +45,7 @@ from tests.shown_commands import (
 
 OPERATOR = "tests/budkavle/test_shown_commands.py"
 BACKUPS = "tests/budkavle/commands/test_backups_under_load.py"
+COMPLETION = "tests/budkavle/commands/test_completion.py"
 INSTALL = "tests/test_install_commands.py"
 ENGINE = "needs a container engine; tests/deploy/test_installed.py executes the steps of the files without one"
 SWITCH = "tests/budkavle/commands/test_message_imports_guide.py"
@@ -67,6 +68,9 @@ BLOCKS = {
     ("docs/how-to/back-up-and-restore.md", "cp -a"): BACKUPS,
     ("docs/how-to/call-with-a-token.md", "TOKEN="): "tests/budkavle/test_issuers_pages.py",
     ("docs/how-to/catalogue.md", "echo"): OPERATOR,
+    ("docs/how-to/command-line.md", 'eval "$(_BUDKAVLE_COMPLETE=bash'): COMPLETION,
+    ("docs/how-to/command-line.md", 'eval "$(_BUDKAVLE_COMPLETE=zsh'): COMPLETION,
+    ("docs/how-to/command-line.md", "_BUDKAVLE_COMPLETE=fish"): COMPLETION,
     ("docs/how-to/containers.md", "docker build"): ENGINE,
     ("docs/how-to/containers.md", "docker run"): ENGINE,
     ("docs/how-to/containers.md", "mkdir"): "tests/deploy/test_containers.py",
