@@ -47,7 +47,9 @@ class StillNeeded(BudkavleError):
 @click.option("--check", is_flag=True, help="Resolve every reference of FILE on this machine and change nothing.")
 @operator_option
 def apply(file: Path, operator: str, *, dry_run: bool, prune: bool, check: bool) -> None:
-    """Replace the catalogue by that of FILE, in one transaction, and print the changes.
+    """Replace the catalogue by that of FILE.
+
+    This is one transaction, and prints the changes.
 
     FILE is YAML: systems, messageTypes, allowedSubscriptions and webMessageEvent. Entries that are not in FILE are
     removed. If subscriptions need some of these, nothing changes, and all of them are reported.

@@ -58,7 +58,7 @@ class _Hash(click.ParamType[str]):
 
 @click.group(epilog=list_documentation("how-to/audit.md"))
 def audit() -> None:
-    """List and verify the audit log: calls, callers and outcomes."""
+    """List and verify the audit: calls, callers and outcomes."""
 
 
 for _command in (list_entries, export, list_reads):
@@ -75,7 +75,9 @@ for _command in (list_entries, export, list_reads):
 @click.option("--new-file", is_flag=True, help="Continue in a file without seals.")
 @operator_option
 def seal(file: Path | None, key: Path | None, operator: str, *, new_file: bool) -> None:
-    """Sign the last hash of each chain, and append this seal to FILE, by default BUDKAVLE_AUDIT_SEAL_FILE.
+    """Append a seal to FILE: the signed hashes of all chains.
+
+    FILE is BUDKAVLE_AUDIT_SEAL_FILE by default. A seal has the last hash of each chain.
 
     Keep a copy of FILE in a place that users of the database cannot change. `verify --seals` then detects entries that
     were rewritten or removed. If the audit does not match the last seal of FILE, nothing is sealed.
@@ -92,7 +94,9 @@ def seal(file: Path | None, key: Path | None, operator: str, *, new_file: bool) 
 @audit.command("start-signing")
 @operator_option
 def start_signing(operator: str) -> None:
-    """Record that all entries are signed from now on, with the first key of BUDKAVLE_AUDIT_KEY.
+    """Record that all entries are signed from now on.
+
+    They are signed with the first key of BUDKAVLE_AUDIT_KEY.
 
     Start it once all processes have the key: `verify --signatures` then reports every later entry without a signature.
     """
@@ -119,7 +123,9 @@ def start_signing(operator: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Only print how many entries would be removed.")
 @operator_option
 def prune(before: datetime, key: Path | None, public_keys: tuple[Path, ...], operator: str, *, dry_run: bool) -> None:
-    """Remove the oldest entries of each chain, up to a signed checkpoint, from which `verify` then begins.
+    """Remove the oldest entries of each chain.
+
+    They end with a signed checkpoint, from which `verify` then begins.
 
     Kept are: the last entry of each chain, the chain `signing`, and entries that seal receipts which are still kept. If
     the audit does not match its hashes, its seals or its last checkpoint, nothing is removed.
@@ -163,12 +169,12 @@ def verify(
     state: bool,
     signatures: bool,
 ) -> None:
-    """Verify that no entry was changed, removed, moved or added; print the hash of the last one of each chain.
+    """Verify that no entry was changed, removed, moved or added.
 
-    With such a hash that was stored elsewhere, --head also detects a rewrite of all entries and of the ends of their
-    chains. So does --seals, for all chains and up to the last seal. --state detects a change that has no entry, and an
-    entry of a change that was never made; --signatures any entry that the service did not make. Receipts are compared
-    with those that the audit seals.
+    The hash of the last entry of each chain is printed. With such a hash that was stored elsewhere, --head also detects
+    a rewrite of all entries and of the ends of their chains. So does --seals, for all chains and up to the last seal.
+    --state detects a change that has no entry, and an entry of a change that was never made; --signatures any entry
+    that the service did not make. Receipts are compared with those that the audit seals.
     """
     if (seals is not None and not public_keys) or (seals is None and max_age is not None):
         raise click.UsageError("--seals needs --public-key, and --max-age needs --seals")

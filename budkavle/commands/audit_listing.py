@@ -89,9 +89,9 @@ def list_entries(limit: int | None, system: str | None, since: datetime | None, 
 @click.command("export")
 @click.option("--system", type=_Chain(), help="Only the chain of this system, or another chain as in `list`.")
 def export(system: str | None) -> None:
-    """Print all entries exactly as they are hashed, the oldest first, one line of JSON each.
+    """Print all entries exactly as they are hashed.
 
-    Another program can verify them.
+    Each is one line of JSON, the oldest first. Another program can verify them.
     """
     run_with_database(lambda database: export_entries(database, system))
 
@@ -115,7 +115,7 @@ def list_reads(
     *,
     as_json: bool,
 ) -> None:
-    """List how often each caller read the messages of a party, the oldest first.
+    """List how often each caller read messages of a party.
 
     A line counts the reads between `first` and `recorded`. Reads are recorded only if BUDKAVLE_AUDIT_READ_MINUTES is
     set, and after so many minutes. After the party was erased, nothing is found.

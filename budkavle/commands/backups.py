@@ -33,10 +33,11 @@ class _IsPostgresql(click.ClickException):
 @click.argument("file", type=_FILE)
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 def backup(file: Path, *, force: bool) -> None:
-    """Write a copy of the SQLite database to FILE while programs use it.
+    """Write a copy of the SQLite database to FILE.
 
-    The copy shows one moment, and is checked. FILE appears when it is complete, and only its owner can read it. A
-    database of an earlier version is copied as it is. For PostgreSQL, the exit code is 2.
+    Programs may use the database meanwhile. The copy shows one moment, and is checked. FILE appears when it is
+    complete, and only its owner can read it. A database of an earlier version is copied as it is. For PostgreSQL, the
+    exit code is 2.
     """
     from persistence.opening import open_database
     from persistence.sqlite.backups import write_backup

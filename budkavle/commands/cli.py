@@ -157,7 +157,10 @@ def worker(concurrency: int | None) -> None:
     help="The port of the event receiver.",
 )
 def dev(port: int, mock_port: int, receiver_port: int) -> None:
-    """Run the service, a mock Open-E, a receiver of events and a demo on this machine, and print commands to try."""
+    """Run a demo on this machine, and print commands to try.
+
+    It has a service, a mock Open-E and a receiver of events.
+    """
     from budkavle.commands import run
     from openapi.server import serving
 

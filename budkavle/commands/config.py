@@ -28,7 +28,9 @@ def config() -> None:
 @click.option("--concurrency", type=int, help="Instead of BUDKAVLE_WORKER_CONCURRENCY.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(*, as_json: bool, concurrency: int | None, **given: str | int | None) -> None:
-    """Show every setting with its value and origin: default, environment or option.
+    """Show every setting with its value and origin.
+
+    An origin is default, environment or option.
 
     Passwords are masked. The options are those of `serve` and `worker`. Exit code: 0 if programs start with these
     settings, 1 if a value is invalid or a variable is misspelt. Other unknown variables are ignored: they may be

@@ -78,7 +78,10 @@ _IDS = click.argument("ids", type=Id(), nargs=-1)
 
 @click.group(epilog=list_documentation("how-to/deliveries.md"))
 def deliveries() -> None:
-    """List, show, replay, drop and pause undelivered deliveries; list, show and export receipts of delivered ones."""
+    """List, replay, drop and pause deliveries; list receipts.
+
+    Deliveries that have arrived leave receipts, which `list`, `show` and `export` print.
+    """
 
 
 for _command in (export, pause, resume, paused):
@@ -125,7 +128,7 @@ def list_deliveries(
 @click.argument("delivery_id", metavar="ID", type=Id())
 @json_option
 def show(delivery_id: str, *, as_json: bool) -> None:
-    """Show a delivery or its receipt, and its stored attempts, the oldest first.
+    """Show a delivery or its receipt, and its stored attempts.
 
     ID is what the receiver got as webhook-id.
     """
@@ -150,7 +153,7 @@ def replay(
     *,
     is_all: bool,
 ) -> None:
-    """Send deliveries again at once: these IDS, or all parked ones that match, or --all.
+    """Send these IDS again, or all parked ones that match, or --all.
 
     --state waiting selects deliveries that wait for their next attempt. The back-off of a receiver that failed does not
     delay a replay.
@@ -182,7 +185,7 @@ def drop(
     is_all: bool,
     yes: bool,
 ) -> None:
-    """Permanently drop deliveries: these IDS, or all that match, or --all. Running attempts may still arrive."""
+    """Permanently drop these IDS, or all that match, or --all. Running attempts may still arrive."""
     from persistence import deliveries as stored
 
     _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))

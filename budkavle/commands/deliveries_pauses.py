@@ -60,9 +60,10 @@ def pause(
     *,
     as_json: bool,
 ) -> None:
-    """Pause deliveries to a system or to one subscription: none is attempted or lost until the pause ends.
+    """Pause deliveries to a system or to one subscription.
 
-    Attempts that have begun may still end. A second command changes the end of the pause.
+    None is attempted or lost until the pause ends. Attempts that have begun may still end. A second command changes the
+    end of the pause.
     """
     from persistence import delivery_pauses
 

@@ -65,7 +65,7 @@ ATTEMPT_COLUMNS = (
 @past_option("--since", "Only receipts whose last attempt began at this time or later.")
 @past_option("--until", "Only receipts whose last attempt began before this time.")
 def export(system: str | None, event: str | None, since: datetime | None, until: datetime | None) -> None:
-    """Print all receipts of delivered deliveries, the oldest first, one line of JSON each."""
+    """Print all receipts, the oldest first, one line of JSON each."""
     from persistence.receipts import ReceiptFilter
 
     print_receipts(ReceiptFilter(system, event, since, until), as_json=True)

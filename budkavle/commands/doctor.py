@@ -23,7 +23,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red", "skipped": "br
 @click.command(epilog=list_documentation("how-to/doctor.md"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(*, as_json: bool) -> None:
-    """Check the installation, and say what to do about each problem. It changes nothing.
+    """Check the installation. It changes nothing, and says what to do about each problem.
 
     Settings, database, migrations, clock, queue, messages in doubt, audit, receivers, both Open-E, secrets,
     certificates, issuers and limits of the machine are checked concurrently, within ten seconds. Run it where the

@@ -38,10 +38,10 @@ def person() -> None:
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @operator_option
 def export(party_id: str, file: Path | None, operator: str) -> None:
-    """Write what is stored about a person to the new ZIP file FILE: `person.json` and the files of messages.
+    """Write what is stored about a person to the new ZIP file FILE.
 
-    Without FILE, print `person.json`, which has the messages, undelivered deliveries, and recorded reads. Messages
-    without a party are not found.
+    It has `person.json` and the files of messages. Without FILE, print `person.json`, which has the messages,
+    undelivered deliveries, and recorded reads. Messages without a party are not found.
     """
     if file is not None and os.path.lexists(file):
         raise click.UsageError(f"{file} exists: give a new file")
@@ -72,7 +72,9 @@ def export(party_id: str, file: Path | None, operator: str) -> None:
 @click.option("--yes", is_flag=True, help="Erase. Without it, only show how much would be erased.")
 @operator_option
 def erase(party_id: str, operator: str, *, yes: bool) -> None:
-    """Erase the messages to a person, with files, references, events and deliveries, and print a report as JSON.
+    """Erase the messages to a person, and print a report as JSON.
+
+    Their files, references, events and deliveries are erased too.
 
     The exit code is 1 if something could not be erased yet. A command that was interrupted can be repeated.
     """

@@ -32,9 +32,10 @@ _COLUMNS = (
 @json_option
 @operator_option
 def purge(operator: str, *, dry_run: bool, as_json: bool) -> None:
-    """Remove data that is older than the settings say, and print the number of each kind.
+    """Remove data that is older than the settings say.
 
-    Workers and servers do the same regularly. Messages in doubt, and deliveries that wait or are under way, are kept.
+    The number of each kind is printed. Workers and servers do the same regularly. Messages in doubt, and deliveries
+    that wait or are under way, are kept.
     """
     settings = load_command_settings()
     rules = settings.build_retention_rules()

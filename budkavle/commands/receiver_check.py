@@ -101,11 +101,11 @@ def receiver_check(  # Each argument is an option of the command.
     *,
     fail_fast: bool,
 ) -> None:
-    """Check whether the receiver of webhooks at URL keeps the contract of deliveries.
+    """Check whether a receiver of webhooks keeps the contract.
 
-    The check sends more than a hundred deliveries, valid, repeated and forged, as the service would. Use a receiver for
-    tests: it stores the valid ones. Exit code: 0 if the receiver keeps the contract, 1 if it breaks it, 2 if the check
-    could not run to its end.
+    The check sends more than a hundred deliveries to URL, valid, repeated and forged, as the service would. Use a
+    receiver for tests: it stores the valid ones. Exit code: 0 if the receiver keeps the contract, 1 if it breaks it, 2
+    if the check could not run to its end.
     """
     consequences = "The check sends more than a hundred deliveries, which a receiver stores"
     check_url(url, allow_host, consequences, name="URL", may_have_query=True)

@@ -48,7 +48,7 @@ MAX_OPEN_E_ID = 2**63 - 1
 
 @click.group(epilog=list_documentation("how-to/in-doubt-messages.md", "how-to/remove-data.md"))
 def messages() -> None:
-    """List, show and settle web messages in doubt; delete others."""
+    """List, show and settle messages in doubt; delete others."""
 
 
 messages.add_command(delete)
@@ -86,7 +86,7 @@ def list_messages(states: tuple[str, ...], limit: int, *, as_json: bool) -> None
 @click.option("--content", is_flag=True, help="Also print the text, the references and the names of the files.")
 @json_option
 def show(message_id: str, *, content: bool, as_json: bool) -> None:
-    """Show the state of a message, without its content, which may be personal data."""
+    """Show the state of a message. Its content, which may be personal data, is not shown."""
     settings = load_command_settings()
 
     async def work(database: Database) -> dict[str, Any]:

@@ -415,6 +415,14 @@ def test_help_imports_all_commands_without_libraries() -> None:
     assert not libraries & modules
 
 
+def test_lists_of_commands_show_whole_sentences_at_80_columns() -> None:
+    groups = {path[:length] for path in LEAF_COMMANDS for length in range(len(path))}
+    assert len(groups) >= 7
+    for group in groups:
+        result = CliRunner().invoke(main, [*group, "--help"], terminal_width=80)
+        assert [line for line in result.stdout.splitlines() if re.match(r"  \S.*[.]{3}$", line)] == []
+
+
 def test_variables_of_options_are_known() -> None:
     parameters = [parameter for command in LEAF_COMMANDS.values() for parameter in command.params]
     # A secret has no option, which other users of the machine could see among its processes.
