@@ -117,12 +117,12 @@ def web_message_sender(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Import the messages in the database of a WebMessageSender 3.x at URL, once each.
+    """Import the messages of a WebMessageSender 3.x.
 
-    URL is mariadb://USER:PASSWORD@HOST:PORT/DATABASE, or a reference to it: env:NAME or file:PATH. The service there
-    may run: everything is read in one snapshot, and nothing is changed there. A run that was interrupted can be
-    repeated, and a later run imports what is new. Prints a line of JSON for each remark, by id and field, and a summary
-    at the end. The exit code is 1 if a message was rejected.
+    Each is imported once. URL is that of its database, mariadb://USER:PASSWORD@HOST:PORT/DATABASE, or a reference to
+    it: env:NAME or file:PATH. The service there may run: everything is read in one snapshot, and nothing is changed
+    there. A run that was interrupted can be repeated, and a later run imports what is new. Prints a line of JSON for
+    each remark, by id and field, and a summary at the end. The exit code is 1 if a message was rejected.
     """
     address = _read_address(url)
     settings = load_command_settings()
