@@ -45,7 +45,7 @@ from tests.shown_commands import (
 
 OPERATOR = "tests/budkavle/test_shown_commands.py"
 BACKUPS = "tests/budkavle/commands/test_backups_under_load.py"
-COMPLETION = "tests/budkavle/commands/test_completion.py"
+COMPLETION = "tests/budkavle/commands/test_cli_completion.py"
 INSTALL = "tests/test_install_commands.py"
 ENGINE = "needs a container engine; tests/deploy/test_installed.py executes the steps of the files without one"
 SWITCH = "tests/budkavle/commands/test_message_imports_guide.py"
