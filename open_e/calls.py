@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from domain.errors import (
 from domain.log_texts import redact_for_log
 from domain.publications import MAX_START
 from domain.tracing import SpanKind, TracedWork, Tracer, trace_work
-from domain.web_messages import OepInstance, OpenEName, WebMessage
+from domain.web_messages import OpenEName, WebMessage
 from open_e import metrics
 from open_e.circuits import Circuit
 from open_e.client import OpenEClient
@@ -66,9 +67,10 @@ class OpenECalls:
         # A slot is also used while its message is stored, so there are more slots than threads.
         self._slots = anyio.Semaphore(threads + threads // 4)
         self._queue_timeout = queue_timeout
-        names = {*OepInstance, *configured}
-        self._circuits = {name: Circuit(threshold=pause_after, seconds=pause_seconds) for name in names}
-        self._health = {name: "UNKNOWN" if name in configured else "NOT_CONFIGURED" for name in names}
+        self._circuits: defaultdict[OpenEName, Circuit] = defaultdict(
+            lambda: Circuit(threshold=pause_after, seconds=pause_seconds)
+        )
+        self._health = defaultdict(lambda: "NOT_CONFIGURED", dict.fromkeys(configured, "UNKNOWN"))
         metrics.create_series(configured)
 
     @asynccontextmanager

@@ -1,7 +1,7 @@
 """Store and read web messages. Callers can read only stored and published messages."""
 
 import math
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -28,7 +28,6 @@ from persistence.publication_decisions import DeletedMessage, trace_published
 from persistence.publications import OPEN_E
 from persistence.tables import IS_UNSETTLED
 from persistence.tables import web_message_attachments as attachments_table
-from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
 from persistence.web_message_inserts import (
     LARGE_BYTES,
@@ -48,22 +47,8 @@ from persistence.work import (
     short_write,
 )
 
-PAGE_BYTES = 512 * 1024
-"""Bytes of texts after which a page of a list ends, because reading and encoding them delays other callers."""
-
-FEW = 25
-"""On PostgreSQL, pages of at most this number of messages are not shortened."""
-
 MAX_COUNTED = 1000
 """Maximum number of messages in doubt that are counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A position in a list: after the message with this creation time and id."""
-
-    created: datetime
-    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +115,7 @@ async def get(database: Database, message_id: str) -> WebMessage:
 async def find_unsettled(database: Database, message_id: str) -> WebMessage | None:
     """Return a message without a known outcome, for operators. Its attachments have no data."""
     rows = await database.read(_fetch_all, _SELECT_UNSETTLED, {"message_id": message_id})
-    return _to_message(list(rows[0].values())) if rows else None
+    return to_message(list(rows[0].values())) if rows else None
 
 
 def find_attachment(message: WebMessage, attachment_id: str) -> Attachment:
@@ -151,34 +136,6 @@ async def read_attachment(database: Database, attachment: Attachment) -> AsyncIt
         if data is None:
             raise NotFound(f"Attachment with id '{attachment.id}' not found")
         yield data
-
-
-async def list_by_party(database: Database, party_id: str, limit: int, after: Position | None) -> list[WebMessage]:
-    """Return at most `limit` messages to a party, oldest first. Their attachments have no data.
-
-    A page ends early once its texts exceed `PAGE_BYTES` (see `is_last_page`), but has at least one message if there is
-    one. A page of at most `FEW` messages may be larger.
-    """
-    if after is None:
-        return await database.read(_list, _SELECT_BY_PARTY, {"party_id": party_id, "limit": limit})
-    parameters = {"party_id": party_id, "limit": limit, "created": after.created, "id": after.id}
-    return await database.read(_list, _SELECT_BY_PARTY_AFTER, parameters)
-
-
-async def list_by_reference(
-    database: Database, reference: ExternalReference, limit: int, after: Position | None
-) -> list[WebMessage]:
-    """Return at most `limit` messages with a reference, with the order and limits of `list_by_party`."""
-    parameters: dict[str, Any] = {"key": reference.key, "value": reference.value, "limit": limit}
-    if after is None:
-        return await database.read(_list, _SELECT_BY_REFERENCE, parameters)
-    parameters |= {"created": after.created, "id": after.id}
-    return await database.read(_list, _SELECT_BY_REFERENCE_AFTER, parameters)
-
-
-def is_last_page(page: Sequence[WebMessage], limit: int) -> bool:
-    """Return whether a page that was requested with `limit` is the last one."""
-    return len(page) < limit and sum(map(_compute_max_bytes, page)) < PAGE_BYTES
 
 
 async def delete(database: Database, message_id: str, entry: AuditEntry | None = None) -> None:
@@ -219,7 +176,7 @@ async def count_in_doubt(database: Database, sent_before: datetime) -> dict[Mess
     return dict.fromkeys(UNSETTLED_STATES, 0) | {MessageState(row["state"]): row["number"] for row in found}
 
 
-_COLUMNS = (
+COLUMNS = (
     messages_table.c.id,
     messages_table.c.party_id,
     messages_table.c.message,
@@ -264,10 +221,10 @@ _DELETED = (
     messages_table.c.open_e_message_id,
 )
 _DELETE = messages_table.delete().where(_IS_THIS, _IS_READABLE).returning(*_DELETED)
-_SELECT_BY_ID = PreparedStatement(sa.select(*_COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE))
-_SELECT_UNSETTLED = sa.select(*_COLUMNS).where(_IS_THIS, sa.text(IS_UNSETTLED))
+_SELECT_BY_ID = PreparedStatement(sa.select(*COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE))
+_SELECT_UNSETTLED = sa.select(*COLUMNS).where(_IS_THIS, sa.text(IS_UNSETTLED))
 _IDS = sa.bindparam("ids", type_=sa.ARRAY(sa.Uuid(as_uuid=False)))
-_SELECT_BY_IDS = PreparedStatement(sa.select(*_COLUMNS).where(messages_table.c.id == sa.any_(_IDS), _IS_READABLE))
+_SELECT_BY_IDS = PreparedStatement(sa.select(*COLUMNS).where(messages_table.c.id == sa.any_(_IDS), _IS_READABLE))
 # Lock in the order of ids, so that batches of several processes cannot deadlock.
 _LOCKED = (
     sa.select(messages_table.c.id)
@@ -281,58 +238,6 @@ _DELETE_ALL = PreparedStatement(
 )
 _SELECT_PIECE = sa.select(attachments_table.c.data).where(
     attachments_table.c.id == sa.bindparam("id"), attachments_table.c.piece == sa.bindparam("piece")
-)
-
-_AFTER_CREATED = sa.bindparam("created", type_=messages_table.c.created.type)
-_AFTER_ID = sa.bindparam("id", type_=sa.Uuid(False))
-_AFTER = sa.tuple_(_AFTER_CREATED, _AFTER_ID)
-# SQLite compares times as texts. Those of imported rows may have more or fewer digits than the parameter, so prefer the
-# stored text.
-_AFTER_MESSAGE = messages_table.alias("after_message")
-_AFTER_TEXT = sa.tuple_(
-    sa.func.coalesce(
-        sa.select(_AFTER_MESSAGE.c.created).where(_AFTER_MESSAGE.c.id == _AFTER_ID).scalar_subquery(), _AFTER_CREATED
-    ),
-    _AFTER_ID,
-)
-
-
-def _prepare_by_dialect(select: sa.Select[Any], position: sa.Tuple | None = None) -> dict[str, PreparedStatement]:
-    """Return the queries of a page, with `position` only of rows after the parameters `created` and `id`.
-
-    PostgreSQL sends all rows at once, so its query limits the bytes itself.
-    """
-    found = (select if position is None else select.where(position > _AFTER)).subquery()
-    bytes_ = sa.func.octet_length(found.c.message) + sa.func.pg_column_size(found.c.external_references)
-    before = sa.func.sum(bytes_).over(order_by=(found.c.created, found.c.id), rows=(None, -1)).label("before")
-    summed = sa.select(found, before).subquery()
-    bounded = sa.select(*(summed.c[column.name] for column in _COLUMNS)).where(
-        sa.func.coalesce(summed.c.before, 0) < PAGE_BYTES
-    )
-    return {
-        "sqlite": PreparedStatement(select if position is None else select.where(position > _AFTER_TEXT)),
-        "postgresql": PreparedStatement(bounded.order_by(summed.c.created, summed.c.id)),
-    }
-
-
-_BY_PARTY = (
-    sa.select(*_COLUMNS)
-    .where(messages_table.c.party_id == sa.bindparam("party_id"), _IS_READABLE)
-    .order_by(messages_table.c.created, messages_table.c.id)
-    .limit(sa.bindparam("limit"))
-)
-_SELECT_BY_PARTY = _prepare_by_dialect(_BY_PARTY)
-_SELECT_BY_PARTY_AFTER = _prepare_by_dialect(_BY_PARTY, sa.tuple_(messages_table.c.created, messages_table.c.id))
-_BY_REFERENCE = (
-    sa.select(*_COLUMNS)
-    .join(references_table, references_table.c.message_id == messages_table.c.id)
-    .where(references_table.c.key == sa.bindparam("key"), references_table.c.value == sa.bindparam("value"))
-    .order_by(references_table.c.created, references_table.c.message_id)
-    .limit(sa.bindparam("limit"))
-)
-_SELECT_BY_REFERENCE = _prepare_by_dialect(_BY_REFERENCE)
-_SELECT_BY_REFERENCE_AFTER = _prepare_by_dialect(
-    _BY_REFERENCE, sa.tuple_(references_table.c.created, references_table.c.message_id)
 )
 
 
@@ -375,13 +280,13 @@ def _mark_published(connection: sa.Connection, items: Sequence[_PublishedMessage
 def _find(connection: sa.Connection, message_ids: Sequence[str]) -> list[WebMessage | None]:
     if connection.dialect.name == "sqlite":
         return [_find_one(connection, message_id) for message_id in message_ids]
-    messages = {row[0]: _to_message(row) for row in _SELECT_BY_IDS.execute(connection, ids=message_ids)}
+    messages = {row[0]: to_message(row) for row in _SELECT_BY_IDS.execute(connection, ids=message_ids)}
     return [messages.get(message_id) for message_id in message_ids]
 
 
 def _find_one(connection: sa.Connection, message_id: str) -> WebMessage | None:
     rows = _SELECT_BY_ID.execute(connection, id=message_id)
-    return _to_message(rows[0]) if rows else None
+    return to_message(rows[0]) if rows else None
 
 
 def _estimate_cost_of_piece(attachment: Attachment, _piece: int) -> Cost:
@@ -397,31 +302,6 @@ def _read_piece(connection: sa.Connection, attachment: Attachment, piece: int) -
 @short_read
 def _fetch_all(connection: sa.Connection, statement: sa.Select[Any], parameters: dict[str, Any]) -> list[sa.RowMapping]:
     return list(connection.execute(statement, parameters).mappings())
-
-
-@short_read
-def _list(
-    connection: sa.Connection, statements: Mapping[str, PreparedStatement], parameters: dict[str, Any]
-) -> list[WebMessage]:
-    dialect = connection.dialect.name
-    if dialect == "postgresql" and parameters["limit"] <= FEW:
-        # The query with a limit costs as much as several messages.
-        return [_to_message(row) for row in statements["sqlite"].execute(connection, **parameters)]
-    page: list[WebMessage] = []
-    size = 0
-    for row in statements[dialect].iterate(connection, **parameters):
-        message = _to_message(row)
-        page.append(message)
-        size += _compute_max_bytes(message)
-        if size >= PAGE_BYTES:
-            break
-    return page
-
-
-def _compute_max_bytes(message: WebMessage) -> int:
-    """Return an upper bound of the bytes of a message's texts in the database."""
-    references = sum(len(each.key) + len(each.value) for each in message.external_references)
-    return 4 * len(message.message) + 6 * references + 8 * len(message.external_references)
 
 
 @short_write
@@ -444,7 +324,7 @@ def _delete(connection: sa.Connection, items: Sequence[_Deletion]) -> list[bool]
         row = deleted.pop(item.message_id, None)
         results.append(row is not None)
         if row is not None and item.entry is not None:
-            entries.append(replace(item.entry, detail=_describe_deleted(row)))
+            entries.append(replace(item.entry, detail=_describe_deleted(row) | item.entry.detail))
     if entries:
         audit.append(connection, WEB_MESSAGES, audit.lock_chain(connection, WEB_MESSAGES), entries)
     return results
@@ -468,8 +348,8 @@ def _describe_deleted(row: DeletedMessage) -> dict[str, Any]:
     return {"messageId": row.id, "oepInstance": row.oep_instance} | case
 
 
-def _to_message(row: Sequence[Any]) -> WebMessage:
-    """Return the message in a row of `_COLUMNS`. Its attachments have no data."""
+def to_message(row: Sequence[Any]) -> WebMessage:
+    """Return the message in a row of `COLUMNS`. Its attachments have no data."""
     id_, party_id, message, references, sender_user_id, oep_instance, attachments, created, *others = row
     municipality_id, oep_instance_as_sent, own_open_e, is_from_owner = others
     return WebMessage(

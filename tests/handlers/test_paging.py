@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from handlers import paging
-from persistence.web_messages import Position
+from persistence.web_message_lists import Position
 from tests.factories import build_web_message
 
 OSLO = timezone(timedelta(hours=1))

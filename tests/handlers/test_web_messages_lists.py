@@ -14,10 +14,12 @@ from starlette.responses import Response, StreamingResponse
 
 from conftest import RunningService
 from domain.web_messages import ExternalReference, WebMessage
-from handlers.web_messages import LONG_TEXT, PAGE, _list_all
+from handlers.message_json import LONG_TEXT
+from handlers.message_lists import PAGE, respond_with_all
+from handlers.web_messages import FORMAT
 from persistence import web_messages as stored
 from persistence.opening import open_database
-from persistence.web_messages import Position
+from persistence.web_message_lists import Position
 from tests.factories import NOW, build_web_message
 from tests.handlers.messages import UNKNOWN_ID, create_id, get_message, post_message
 
@@ -245,7 +247,7 @@ def test_list_that_does_not_advance_ends_with_an_error(run: Callable[[Any], Any]
 
     async def work() -> None:
         with pytest.raises(RuntimeError, match="does not advance"):
-            await read_pieces(await _list_all(read, None))
+            await read_pieces(await respond_with_all(read, None, FORMAT))
 
     run(work())
 
@@ -267,7 +269,7 @@ def test_long_list_yields_to_other_callers_after_each_page(run: Callable[[Any], 
                 await asyncio.sleep(0)
 
         task = asyncio.create_task(other())
-        pieces = await read_pieces(await _list_all(read, None))
+        pieces = await read_pieces(await respond_with_all(read, None, FORMAT))
         task.cancel()
         assert len(pieces) == 11
         assert turns >= 10

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from domain.errors import StorageFailed
+from persistence import web_message_lists
 from persistence import web_messages as stored
 from persistence.batches import MAX_BATCH
 from persistence.database import Database, DatabaseUnusable, to_json
@@ -100,7 +101,7 @@ async def test_many_concurrent_reads_and_writes_all_end(database: Database) -> N
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(store_and_read(message) for message in messages))
-    assert len(await stored.list_by_party(database, PARTY_ID, 100, None)) == 70
+    assert len(await web_message_lists.list_by_party(database, PARTY_ID, 100, None)) == 70
 
 
 async def test_failed_write_does_not_affect_concurrent_ones(database: Database) -> None:
@@ -113,7 +114,7 @@ async def test_failed_write_does_not_affect_concurrent_ones(database: Database) 
     refused = [message for message, outcome in zip(messages, outcomes, strict=True) if outcome is not True]
     assert refused == bad
     assert all(isinstance(outcome, sa.exc.IntegrityError) for outcome in outcomes if outcome is not True)
-    found = await stored.list_by_party(database, PARTY_ID, 100, None)
+    found = await web_message_lists.list_by_party(database, PARTY_ID, 100, None)
     assert {message.id for message in good} <= {message.id for message in found}
     assert await count_rows(database) == {
         "web_messages": 31,
@@ -161,7 +162,7 @@ async def test_cancelled_write_does_not_affect_others(database: Database) -> Non
     outcomes = await asyncio.gather(*writes, return_exceptions=True)
     assert [outcome for index, outcome in enumerate(outcomes) if index != 3] == [True] * 9
     await stored.store(database, build_web_message())
-    found = {message.id for message in await stored.list_by_party(database, PARTY_ID, 100, None)}
+    found = {message.id for message in await web_message_lists.list_by_party(database, PARTY_ID, 100, None)}
     assert {message.id for index, message in enumerate(messages) if index != 3} <= found
 
 

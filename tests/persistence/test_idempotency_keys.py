@@ -11,7 +11,7 @@ import pytest
 from domain.errors import NotFound
 from domain.idempotency_keys import IdempotencyKey, KeyedMessage, build_first_id
 from domain.web_messages import ExternalReference, WebMessage
-from persistence import idempotency_keys, publication_decisions
+from persistence import idempotency_keys, publication_decisions, web_message_lists
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.work import short_write
@@ -41,7 +41,7 @@ async def test_store_with_a_key_stores_the_same_message_as_without(database: Dat
     assert await stored.store(database, message, idempotency_key(message))
     assert await stored.get(database, message.id) == drop_data(message)
     for reference in message.external_references:
-        assert await stored.list_by_reference(database, reference, 2, None) == [drop_data(message)]
+        assert await web_message_lists.list_by_reference(database, reference, 2, None) == [drop_data(message)]
     for file in message.attachments:
         assert await read_content(database, file) == file.data
 

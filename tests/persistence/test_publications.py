@@ -10,7 +10,7 @@ import pytest
 from domain.errors import NotFound
 from domain.publications import Case
 from domain.web_messages import OepInstance
-from persistence import audit, web_messages
+from persistence import audit, web_message_lists, web_messages
 from persistence import publication_decisions as decisions
 from persistence import publications as stored
 from persistence.database import Database
@@ -79,7 +79,7 @@ async def test_message_on_its_case_becomes_readable(database: Database, is_unkno
     found = await web_messages.get(database, message.id)
     assert (found.created, found.message) == (now, "Hej\nå")
     assert await open_e_id(database, message) == 7
-    assert [each.id for each in await web_messages.list_by_reference(database, message.external_references[1], 5, None)]
+    assert await web_message_lists.list_by_reference(database, message.external_references[1], 5, None)
     assert await due_cases(database, now) == []
     rows = await count_rows(database)
     assert (rows.get("settlements"), rows["idempotency_keys"]) == (None, 1)

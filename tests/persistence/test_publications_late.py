@@ -7,7 +7,7 @@ import pytest
 from domain.errors import NotFound
 from domain.web_messages import UNSETTLED_STATES
 from persistence import publication_decisions as decisions
-from persistence import web_messages
+from persistence import web_message_lists, web_messages
 from persistence.database import Database
 from tests.factories import NOW
 from tests.persistence.publication_steps import ENTRY, LEASE, SECOND, TIMES, copy, open_e_id, send, settle, to_case
@@ -42,7 +42,7 @@ async def test_late_outcome_makes_a_message_readable_as_its_case_is_settled(data
         assert await decisions.mark_published_late(database, message.id, 7, now)
     assert (await web_messages.get(database, message.id)).created == now
     assert await open_e_id(database, message) == 7
-    assert await web_messages.list_by_reference(database, message.external_references[0], 5, None)
+    assert await web_message_lists.list_by_reference(database, message.external_references[0], 5, None)
     gone = await send(database, to_case())
     await web_messages.drop_refused(database, gone.id)
     await decisions.mark_not_published(database, gone.id, now, ENTRY)

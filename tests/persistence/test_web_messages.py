@@ -18,7 +18,7 @@ from domain.web_messages import (
     UnsettledMessage,
     WebMessage,
 )
-from persistence import audit
+from persistence import audit, web_message_lists
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.opening import open_database
@@ -150,8 +150,8 @@ async def test_begin_sending_hides_a_message_from_callers(database: Database) ->
         await stored.get(database, message.id)
     with pytest.raises(NotFound):
         await stored.delete(database, message.id)
-    assert await stored.list_by_party(database, PARTY_ID, 10, None) == []
-    assert await stored.list_by_reference(database, CASE, 10, None) == []
+    assert await web_message_lists.list_by_party(database, PARTY_ID, 10, None) == []
+    assert await web_message_lists.list_by_reference(database, CASE, 10, None) == []
     assert await count_rows(database) == {"web_messages": 1, "web_message_attachments": 1}
 
 
@@ -161,9 +161,9 @@ async def test_mark_published_makes_a_message_readable(database: Database) -> No
     await stored.mark_published(database, message, 2**31 - 1, LATER)
     expected = drop_data(replace(message, created=LATER))
     assert await stored.get(database, message.id) == expected
-    assert await stored.list_by_party(database, PARTY_ID, 10, None) == [expected]
+    assert await web_message_lists.list_by_party(database, PARTY_ID, 10, None) == [expected]
     for reference in message.external_references:
-        assert await stored.list_by_reference(database, reference, 10, None) == [expected]
+        assert await web_message_lists.list_by_reference(database, reference, 10, None) == [expected]
     assert await stored.list_unsettled(database, BOTH, 10) == []
 
 

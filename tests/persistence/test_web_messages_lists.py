@@ -7,9 +7,10 @@ import pytest
 import sqlalchemy as sa
 
 from domain.web_messages import ExternalReference, WebMessage
+from persistence import web_message_lists
 from persistence import web_messages as stored
 from persistence.database import Database
-from persistence.web_messages import PAGE_BYTES, Position, is_last_page
+from persistence.web_message_lists import PAGE_BYTES, Position, is_last_page
 from persistence.work import short_write
 from tests.factories import NOW, build_web_message
 
@@ -22,11 +23,11 @@ List = Callable[[Database, int, Position | None], Awaitable[list[WebMessage]]]
 
 
 async def list_by_party(database: Database, limit: int, after: Position | None) -> list[WebMessage]:
-    return await stored.list_by_party(database, PARTY, limit, after)
+    return await web_message_lists.list_by_party(database, PARTY, limit, after)
 
 
 async def list_by_reference(database: Database, limit: int, after: Position | None) -> list[WebMessage]:
-    return await stored.list_by_reference(database, REFERENCE, limit, after)
+    return await web_message_lists.list_by_reference(database, REFERENCE, limit, after)
 
 
 both_lists = pytest.mark.parametrize("list_messages", [list_by_party, list_by_reference], ids=["party", "reference"])
@@ -135,7 +136,7 @@ async def test_list_by_reference_compares_exactly(database: Database) -> None:
     messages = await put(database, 0)
     assert await list_by_reference(database, 10, None) == messages
     for key, value in (("Errand", "1"), ("errand", "1 "), ("errand", "11"), ("erran_", "1"), ("errand", "%")):
-        assert await stored.list_by_reference(database, ExternalReference(key, value), 10, None) == []
+        assert await web_message_lists.list_by_reference(database, ExternalReference(key, value), 10, None) == []
 
 
 async def test_list_by_reference_distinguishes_similar_texts(database: Database) -> None:
@@ -144,7 +145,8 @@ async def test_list_by_reference_distinguishes_similar_texts(database: Database)
     )
     for message in (composed, decomposed):
         await stored.store(database, message)
-        assert await stored.list_by_reference(database, message.external_references[0], 10, None) == [message]
+        [reference] = message.external_references
+        assert await web_message_lists.list_by_reference(database, reference, 10, None) == [message]
 
 
 @both_lists

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from domain.errors import StorageFailed
+from persistence import web_message_lists
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.opening import open_database
@@ -71,13 +72,13 @@ async def test_reads_continue_while_a_write_waits_for_another_process(database: 
     ]
     for _ in range(100):
         await database.check_health()
-        assert await stored.list_by_party(database, PARTY_ID, 10, None) == []
+        assert await web_message_lists.list_by_party(database, PARTY_ID, 10, None) == []
         await asyncio.sleep(0)
     assert not any(write.done() for write in writes)
     holder.write_line("go on")
     await asyncio.gather(*writes)
     await stored.store(database, before)
-    assert len(await stored.list_by_party(database, PARTY_ID, 10, None)) == 3
+    assert len(await web_message_lists.list_by_party(database, PARTY_ID, 10, None)) == 3
 
 
 async def test_write_that_waits_too_long_fails_and_later_ones_succeed(
@@ -87,11 +88,11 @@ async def test_write_that_waits_too_long_fails_and_later_ones_succeed(
     for message in (build_web_message(), build_web_message(message="x" * (LARGE_BYTES + 1))):
         with pytest.raises(StorageFailed):
             await stored.store(database, message)
-    assert await stored.list_by_party(database, PARTY_ID, 10, None) == []
+    assert await web_message_lists.list_by_party(database, PARTY_ID, 10, None) == []
     holder.write_line("go on")
     holder.wait_for("free")
     await stored.store(database, build_web_message())
-    assert len(await stored.list_by_party(database, PARTY_ID, 10, None)) == 1
+    assert len(await web_message_lists.list_by_party(database, PARTY_ID, 10, None)) == 1
 
 
 async def test_write_that_is_cancelled_while_it_waits_leaves_the_database_usable(
@@ -109,7 +110,7 @@ async def test_write_that_is_cancelled_while_it_waits_leaves_the_database_usable
     with pytest.raises(asyncio.CancelledError):
         await first
     await stored.store(database, build_web_message())
-    assert len(await stored.list_by_party(database, PARTY_ID, 10, None)) in {2, 3}
+    assert len(await web_message_lists.list_by_party(database, PARTY_ID, 10, None)) in {2, 3}
 
 
 async def test_other_processes_see_writes_and_can_write(database: Database, path: Path) -> None:
@@ -118,13 +119,13 @@ async def test_other_processes_see_writes_and_can_write(database: Database, path
     assert other.execute("select count(*) from web_messages").fetchone() == (1,)
     other.execute("delete from web_messages")
     other.close()
-    assert await stored.list_by_party(database, PARTY_ID, 10, None) == []
+    assert await web_message_lists.list_by_party(database, PARTY_ID, 10, None) == []
 
 
 async def test_read_does_not_block_writers_of_other_processes(database: Database, path: Path) -> None:
     """No read leaves a transaction open."""
     await stored.store(database, build_web_message(attachments=(build_attachment(b"x" * (LARGE_BYTES + 1)),)))
-    (message,) = await stored.list_by_party(database, PARTY_ID, 1, None)
+    (message,) = await web_message_lists.list_by_party(database, PARTY_ID, 1, None)
     await read_content(database, message.attachments[0])
     other = sqlite3.connect(path, isolation_level=None, timeout=0)
     other.execute("begin exclusive")
