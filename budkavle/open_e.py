@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from budkavle.open_e_file import read_municipal_accounts
+from domain.errors import BudkavleError
+from domain.municipalities import ServedMunicipalities
 from open_e.calls import OpenECalls
 from open_e.client import OpenEClient
 from open_e.messageapi import MessageApi
@@ -23,8 +26,26 @@ READ_BACK_SECONDS_LESS = 2
 
 
 def build_accounts(settings: Settings) -> dict[OpenEName, Account]:
-    """Return the accounts of all Open-Es that are configured."""
-    return {str(name): account for name, account in settings.build_accounts().items()}
+    """Return the accounts of all Open-Es that are configured. Raises `SettingsUnusable`."""
+    shared = {str(name): account for name, account in settings.build_accounts().items()}
+    return shared | _read_own(settings)
+
+
+def build_municipalities(settings: Settings) -> ServedMunicipalities:
+    """Return the municipalities that the compatibility APIs serve, and which of them have their own Open-E."""
+    own = frozenset(name.partition("/")[0] for name in _read_own(settings))
+    return ServedMunicipalities(frozenset(settings.municipalities), own)
+
+
+def _read_own(settings: Settings) -> dict[OpenEName, Account]:
+    from budkavle.settings import PREFIX, SettingsUnusable
+
+    if settings.open_e_municipalities is None:
+        return {}
+    try:
+        return read_municipal_accounts(settings.open_e_municipalities, str(settings.open_e_ca or "") or None)
+    except BudkavleError as exc:
+        raise SettingsUnusable(f"unusable settings: {PREFIX}OPEN_E_MUNICIPALITIES: {exc}") from exc
 
 
 def create_calls(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -21,6 +20,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from budkavle.setting_values import (
+    Network,
+    check_time_zone,
+    parse_apis,
+    parse_municipalities,
+    parse_networks,
+    parse_references,
+)
 from domain.errors import BudkavleError
 from domain.publications import CallTimes, SettlingRules
 from domain.retention import DataKind, RetentionRule
@@ -40,48 +47,6 @@ LARGEST_BODY = 157_286_400
 
 class SettingsUnusable(BudkavleError):
     """A setting cannot be used."""
-
-
-Network = IPv4Network | IPv6Network
-
-
-def _parse_networks(given: object) -> object:
-    """Return addresses and networks, separated by commas. A fault contains the position of an entry, not its text."""
-    if not isinstance(given, str):
-        return given
-    networks: list[Network] = []
-    for place, entry in enumerate(given.split(","), 1):
-        try:
-            network: Network = ip_network(entry.strip())
-        except ValueError:
-            message = "entry {place} is no address, and no network without host bits"
-            raise PydanticCustomError("network", message, {"place": place}) from None
-        mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-        # Callers with an IPv4 address are identified by it, also on dual-stack sockets.
-        if mapped is not None and network.prefixlen >= _MAPPED_BITS:
-            network = IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
-        networks.append(network)
-    return tuple(networks)
-
-
-def _parse_references(given: object) -> object:
-    """Return references, separated by commas. A fault contains the position of an entry, which may be a secret."""
-    if not isinstance(given, str):
-        return given
-    references = tuple(entry.strip() for entry in given.split(","))
-    for place, entry in enumerate(references, 1):
-        kind, _, name = entry.partition(":")
-        if kind not in {"env", "file"} or not name:
-            raise PydanticCustomError("reference", "entry {place} must be env:NAME or file:PATH", {"place": place})
-    return references
-
-
-def _check_time_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (OSError, ValueError):
-        raise PydanticCustomError("time_zone", "must be a time zone such as Europe/Stockholm") from None
-    return name
 
 
 def _read_secret_file(given: object) -> object:
@@ -107,9 +72,6 @@ FILE_PREFIX = "file:"
 
 Secret = Annotated[SecretStr, BeforeValidator(_read_secret_file)]
 """A setting that is a secret, given itself or as `file:PATH`."""
-
-_MAPPED_BITS = 96
-"""The number of bits before the IPv4 address in `::ffff:192.0.2.1`."""
 
 
 class Settings(BaseSettings):
@@ -150,13 +112,21 @@ class Settings(BaseSettings):
         None, description="A PEM file with the private key of that certificate, without a password."
     )
     client_ca: FilePath | None = Field(None, description="A PEM file with the CA of client certificates.")
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_parse_networks)] = Field(
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(parse_networks)] = Field(
         (),
         description="Proxies whose headers about callers (`Client-Cert`, `X-Forwarded-For`, `Forwarded`, tokens of"
         " gateways) are trusted: addresses and networks, separated by commas.",
     )
     issuers: FilePath | None = Field(
         None, description="A YAML file with the issuers of access tokens. Without it no tokens are accepted."
+    )
+    compatibility_apis: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_apis)] = Field(
+        (),
+        description="Contracts of replaced services that are served too, separated by commas: `web-messages-3.2`.",
+    )
+    municipalities: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_municipalities)] = Field(
+        (),
+        description="The municipalities that the compatibility APIs serve, separated by commas; empty: all.",
     )
     open_e_external_url: AnyHttpUrl | None = Field(
         None, description="The callback of the citizens' Open-E, `https://host/api/callback`."
@@ -169,6 +139,9 @@ class Settings(BaseSettings):
     open_e_internal_username: str = Field("", description="The account for the staff's Open-E.")
     open_e_internal_password: Secret = Field(SecretStr(""), description="Its password.")
     open_e_ca: FilePath | None = Field(None, description="A PEM file with the CA of both, if it is not a public one.")
+    open_e_municipalities: FilePath | None = Field(
+        None, description="A YAML file with the Open-E of each municipality that has its own."
+    )
     open_e_connect_timeout: float = Field(5, gt=0, le=600, description="Seconds to connect to Open-E.")
     open_e_read_timeout: float = Field(
         30, gt=0, le=3600, description="Seconds to wait for its response; a call ends after the sum of both."
@@ -183,7 +156,7 @@ class Settings(BaseSettings):
     open_e_pause_seconds: float = Field(
         5, gt=0, le=3600, description="Seconds until one call checks whether a paused Open-E answers again."
     )
-    open_e_time_zone: Annotated[str, AfterValidator(_check_time_zone)] = Field(
+    open_e_time_zone: Annotated[str, AfterValidator(check_time_zone)] = Field(
         "Europe/Stockholm", description="The time zone of Open-E, in which it may show the times of messages."
     )
     settle_interval: float = Field(
@@ -262,7 +235,7 @@ class Settings(BaseSettings):
         description="Days that entries of the audit are kept; 0: until `budkavle audit prune`. Needs"
         " `BUDKAVLE_AUDIT_SEAL_KEY`.",
     )
-    audit_key: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_references)] = Field(
+    audit_key: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_references)] = Field(
         (),
         description="Secrets that sign entries of the audit, newest first: `env:NAME` or `file:PATH`, separated by"
         " commas. The first one signs.",

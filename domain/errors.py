@@ -127,6 +127,10 @@ class EventNotFound(NotFound):
     """The event does not exist, or the caller may not publish it."""
 
 
+class MunicipalityNotServed(BudkavleError):
+    """This service does not serve this municipality."""
+
+
 class Conflict(BudkavleError):
     """The request conflicts with existing data."""
 
@@ -180,6 +184,10 @@ class BackendFailed(BudkavleError):
 
 class BackendRefused(BackendFailed):
     """Another system rejected the call and certainly did nothing."""
+
+
+class AccessDenied(BackendRefused):
+    """Open-E denied access to the case."""
 
 
 class BackendUnavailable(BackendFailed):

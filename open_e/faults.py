@@ -13,6 +13,7 @@ import requests
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from domain.errors import (
+    AccessDenied,
     BackendRefused,
     BackendUnavailable,
     BudkavleError,
@@ -65,7 +66,7 @@ def _raise_if_refused(fault: SoapFault) -> None:
     if "FlowInstanceNotFoundFault" in fault.details:
         raise NotFound(text or "Open-E has no such case")
     if "AccessDeniedFault" in fault.details:
-        raise BackendRefused(text or "Open-E denied access to the case")
+        raise AccessDenied(text)
     # SOAP 1.1 allows codes to be refined after a dot: Client.Authentication is a Client fault.
     if fault.code.partition(".")[0] in _RAISED_BEFORE_THE_OPERATION:
         raise BackendRefused(text or f"Open-E answered the fault {fault.code}")

@@ -15,6 +15,7 @@ _STATUS: dict[type[errors.BudkavleError], HTTPStatus] = {
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.TooManyFailures: HTTPStatus.TOO_MANY_REQUESTS,
     errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.MunicipalityNotServed: HTTPStatus.NOT_IMPLEMENTED,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.KeyInUse: HTTPStatus.CONFLICT,
     errors.KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -1,0 +1,80 @@
+"""Parse the values of settings. Faults contain no value, which may be secret."""
+
+from collections.abc import Collection
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from zoneinfo import ZoneInfo
+
+from pydantic_core import PydanticCustomError
+
+from domain.municipalities import VALID_IDS
+
+Network = IPv4Network | IPv6Network
+
+
+def parse_networks(given: object) -> object:
+    """Return addresses and networks, separated by commas. A fault contains the position of an entry, not its text."""
+    if not isinstance(given, str):
+        return given
+    networks: list[Network] = []
+    for place, entry in enumerate(given.split(","), 1):
+        try:
+            network: Network = ip_network(entry.strip())
+        except ValueError:
+            message = "entry {place} is no address, and no network without host bits"
+            raise PydanticCustomError("network", message, {"place": place}) from None
+        mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+        # Callers with an IPv4 address are identified by it, also on dual-stack sockets.
+        if mapped is not None and network.prefixlen >= _MAPPED_BITS:
+            network = IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+        networks.append(network)
+    return tuple(networks)
+
+
+def parse_references(given: object) -> object:
+    """Return references, separated by commas. A fault contains the position of an entry, which may be a secret."""
+    if not isinstance(given, str):
+        return given
+    references = tuple(entry.strip() for entry in given.split(","))
+    for place, entry in enumerate(references, 1):
+        kind, _, name = entry.partition(":")
+        if kind not in {"env", "file"} or not name:
+            raise PydanticCustomError("reference", "entry {place} must be env:NAME or file:PATH", {"place": place})
+    return references
+
+
+def _parse_names(given: object, known: Collection[str], text: str) -> object:
+    """Return names, separated by commas. A fault contains the position of an entry, not its text."""
+    if not isinstance(given, str):
+        return given
+    names = tuple(entry.strip() for entry in given.split(","))
+    for place, entry in enumerate(names, 1):
+        if entry not in known:
+            raise PydanticCustomError("name", f"entry {{place}} is not {text}", {"place": place})
+    return names
+
+
+COMPATIBILITY_APIS = ("web-messages-3.2",)
+"""The contracts of replaced services that can be turned on."""
+
+
+def parse_apis(given: object) -> object:
+    """Return the names of compatibility APIs, separated by commas."""
+    return _parse_names(given, COMPATIBILITY_APIS, f"one of {', '.join(COMPATIBILITY_APIS)}")
+
+
+def parse_municipalities(given: object) -> object:
+    """Return the ids of municipalities and counties, separated by commas."""
+    return _parse_names(given, VALID_IDS, "the id of a Swedish municipality or county")
+
+
+def check_time_zone(name: str) -> str:
+    """Return the name of a time zone unchanged if it exists."""
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError):
+        raise PydanticCustomError("time_zone", "must be a time zone such as Europe/Stockholm") from None
+    return name
+
+
+_MAPPED_BITS = 96
+"""The number of bits before the IPv4 address in `::ffff:192.0.2.1`."""
