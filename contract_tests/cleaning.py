@@ -11,7 +11,7 @@ from contract_tests.api import SYNC, Api
 from contract_tests.reading import MALFORMED
 from contract_tests.target import CheckTarget
 
-_MESSAGE = re.compile(r"/webmessages/[0-9a-fA-F-]{36}")
+_MESSAGE = re.compile(r"(/[0-9]{2,4})?/webmessages/[0-9a-fA-F-]{36}")
 _GONE = {requests.codes.no_content, requests.codes.not_found}
 _NO_ANSWER = (requests.RequestException, OSError, AssertionError, *MALFORMED)
 """Errors of a deletion after which the subscriptions are restored nevertheless."""

@@ -13,6 +13,7 @@ import structlog
 from conftest import create_database, running_service
 from contract_tests import adapting, attacks
 from contract_tests.fixtures import api, needs, own_set, sent  # noqa: F401  # The checks use these fixtures of the suites.
+from contract_tests.suites import COMPATIBILITY_SPECS
 from contract_tests.target import CheckTarget
 from contract_tests.unwanted_data import find_unwanted_data
 from mock_open_e import MockOpenE, mock_open_e
@@ -95,6 +96,7 @@ def attacked(
             open_e_internal_url=internal,
             trusted_proxies="127.0.0.1",
             issuers=issuers,
+            compatibility_apis=",".join(COMPATIBILITY_SPECS),
         ) as running,
         watching_writes(url) as mark,
     ):

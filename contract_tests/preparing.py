@@ -48,6 +48,8 @@ def explore(target: CheckTarget, specs: Iterable[str]) -> tuple[CheckTarget, lis
     try:
         if "web-messages" in specs:
             api.target = _explore_messages(api)
+        if "web-messages-3.2" in specs:
+            api.target = _explore_municipal_messages(api)
         return _explore_subscriptions(api) if "subscriptions" in specs else (replace(api.target, system=None), [])
     except requests.JSONDecodeError as exc:
         raise BrokenContractError(f"a response is not JSON in UTF-8: {exc}: {exc.doc[:200]!r}") from exc
@@ -101,6 +103,24 @@ def _check_message_access(api: Api) -> None:
     if response.ok:
         # Otherwise every check would fail without a clear reason, for example because the URL is that of a web page.
         raise BrokenContractError(f"an unknown message must get a 404, but got {_describe(response)}")
+
+
+def _explore_municipal_messages(api: Api) -> CheckTarget:
+    municipality_id = api.target.municipality
+    if not api.target.sender:
+        raise CannotCheckError("web messages need --api-key or --token")
+    path = f"/{municipality_id}/webmessages"
+    response = api.call("GET", f"{path}/{UNKNOWN_ID}")
+    _check_access("read", response, api.target)
+    if response.status_code == requests.codes.not_implemented:
+        raise CannotCheckError(
+            f"the server does not serve municipality {municipality_id}: choose another --municipality"
+        )
+    if response.ok or response.is_redirect:
+        raise BrokenContractError(f"an unknown message must get a 404, but got {_describe(response)}")
+    response = api.call("POST", path, body={}, headers={"Idempotency-Key": '"'})
+    _check_access("write", response, api.target)
+    return replace(api.target, accepts_keys="Idempotency-Key" in response.text)
 
 
 def _check_access(verb: str, response: requests.Response, target: CheckTarget) -> None:

@@ -56,8 +56,13 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
     raw_schema["components"]["schemas"].get("WebhookPath", {}).pop("maxLength", None)
     target = CheckTarget.from_environment()
     if target is not None and not target.accepts_keys:
-        for operation in raw_schema["paths"].get("/webmessages", {}).values():
-            operation["parameters"] = [each for each in operation["parameters"] if each != _KEY_PARAMETER]
+        for path in ("/webmessages", "/{municipalityId}/webmessages"):
+            for operation in raw_schema["paths"].get(path, {}).values():
+                operation["parameters"] = [each for each in operation["parameters"] if each != _KEY_PARAMETER]
+    municipalities = raw_schema["components"]["schemas"].get("MunicipalityId")
+    if municipalities is not None:
+        # Otherwise each of the 311 values would be a case of each operation, and the target may serve one only.
+        municipalities["enum"] = [CheckTarget.municipality if target is None else target.municipality]
     _keep_used_security(raw_schema, target)
 
 
@@ -109,7 +114,7 @@ def before_call(context: Any, case: Any, **_: Any) -> None:
         del case.headers[name]
     if _USES_TOKEN:
         _replace_old_token(case)
-    if case.operation.path == "/webmessages":
+    if case.operation.path.endswith("/webmessages"):
         _remove_used_key(case)
     if case.operation.path.startswith("/control/"):
         _adapt_control(case)

@@ -24,6 +24,8 @@ from contract_tests.tokens import Tokens
 
 Profile = Literal["quick", "full"]
 SPECS = ("web-messages", "subscriptions")
+COMPATIBILITY_SPECS = ("web-messages-3.2",)
+"""Contracts that a server need not have, so that they are checked only by name."""
 KINDS = ("rules", "schema", "raw-bytes")
 """The kinds of suites. Raw bytes belong to the full profile."""
 
@@ -31,7 +33,11 @@ HERE = Path(__file__).parent
 EXAMPLES: dict[Profile, int] = {"quick": 20, "full": 400}
 """Cases per operation that Schemathesis generates, in addition to those derived from the schemas."""
 
-_FILES_OF_SUBSCRIPTIONS = re.compile("test_(subscription|event|delivery)")
+_FILES = {
+    "subscriptions": re.compile("test_(subscription|event|delivery)"),
+    "web-messages-3.2": re.compile("test_municipal_message"),
+}
+"""The files of rules and raw bytes of each contract; all others are of web messages."""
 # The same event gets 202 the first time and 200 later. Schemathesis infers a link from the 200 to the receipts, which
 # would exist in some runs of a sequence only, and Hypothesis rejects data that change between runs.
 _WITHOUT_INFERRED_LINKS = "[phases.stateful.inference]\nalgorithms = []\n"
@@ -99,11 +105,11 @@ class Suite:
 def suites(check: Check, work: Path) -> Iterator[Suite]:
     """Yield the suites, fastest first. `work` is a temporary folder with the target's file."""
     if "rules" in check.kinds:
-        yield _pytest(check, work, "rules", "rules")
+        yield from _pytest(check, work, "rules", "rules")
     if "schema" in check.kinds:
         yield from (_schemathesis(check, work, spec) for spec in check.specs)
     if "raw-bytes" in check.kinds and check.profile == "full":
-        yield _pytest(check, work, "raw bytes", "raw_bytes")
+        yield from _pytest(check, work, "raw bytes", "raw_bytes")
 
 
 def target_file(work: Path) -> Path:
@@ -115,11 +121,13 @@ def run_record_file(work: Path) -> Path:
 
 
 # `-P`: never import modules from the working directory.
-def _pytest(check: Check, work: Path, name: str, folder: str) -> Suite:
+def _pytest(check: Check, work: Path, name: str, folder: str) -> Iterator[Suite]:
     junit = check.report / f"{folder.replace('_', '-')}.xml"
     files = [str(HERE / folder / name) for name in check.only] or [
         str(path) for path in sorted((HERE / folder).glob("test_*.py")) if _spec_of(path) in check.specs
     ]
+    if not files:
+        return
     command = [
         *(sys.executable, "-P", "-m", "pytest", "--noconftest", "-c", str(HERE / "suite.ini")),
         *("--rootdir", str(HERE.parent), "-p", "contract_tests.plugin", "--junitxml", str(junit), "-v"),
@@ -127,11 +135,11 @@ def _pytest(check: Check, work: Path, name: str, folder: str) -> Suite:
         *("-m", "not own and not full" if check.profile == "quick" else "not own"),
         *files,
     ]
-    return Suite(name, tuple(command), _environment(check, work), junit, junit.with_suffix(".log"))
+    yield Suite(name, tuple(command), _environment(check, work), junit, junit.with_suffix(".log"))
 
 
 def _spec_of(path: Path) -> str:
-    return "subscriptions" if _FILES_OF_SUBSCRIPTIONS.match(path.name) else "web-messages"
+    return next((spec for spec, names in _FILES.items() if names.match(path.name)), "web-messages")
 
 
 def _schemathesis(check: Check, work: Path, spec: str) -> Suite:

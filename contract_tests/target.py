@@ -92,6 +92,8 @@ class CheckTarget:
     is_direct: bool = False
     """Whether no gateway is in front of the service, so that errors of raw requests must have the contract's form."""
     seed: int = 0
+    municipality: str = "2281"
+    """A municipality that the compatibility APIs serve."""
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -33,11 +33,11 @@ SEQUENCES = hypothesis.settings(
 )
 
 
-def contract(name: str, *accepted: str, infers_links: bool = True) -> Any:
+def contract(name: str, *accepted: str, infers_links: bool = True, examples: int = 25) -> Any:
     """Return a contract with fewer examples than on the command line. `accepted` are more statuses for valid data."""
     config = SchemathesisConfig.from_path(CONFIG)
     project = config.projects.default
-    project.generation.max_examples = 25
+    project.generation.max_examples = examples
     if not infers_links:
         project.phases.stateful.inference.algorithms = []
     # The database is empty, so requests of the examples find nothing.
@@ -55,6 +55,8 @@ def identities(target: CheckTarget) -> dict[str, str]:
 CONTRACTS = {
     "operations": contract("operations"),
     "web-messages": contract("web-messages"),
+    # Its schemas are wider, and its messages are those of the first one.
+    "web-messages-3.2": contract("web-messages-3.2", examples=10),
     # As in contract_tests/suites.py: the status of an event depends on earlier runs.
     "subscriptions": contract("subscriptions", infers_links=False),
     "mock-open-e": contract("mock-open-e", "408"),
@@ -99,6 +101,12 @@ def test_operations_keeps_its_contract(operation: str, target: CheckTarget) -> N
 @each_operation("web-messages")
 def test_web_messages_keeps_its_contract(operation: str, target: CheckTarget) -> None:
     check_operation("web-messages", operation, base_url=target.url, headers=HEADERS)
+
+
+@pytest.mark.one_database
+@each_operation("web-messages-3.2")
+def test_municipal_web_messages_keeps_its_contract(operation: str, target: CheckTarget) -> None:
+    check_operation("web-messages-3.2", operation, base_url=target.url, headers=HEADERS)
 
 
 @each_operation("subscriptions")

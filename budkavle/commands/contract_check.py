@@ -25,7 +25,13 @@ SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 
 @click.command("contract-check", epilog=list_documentation("how-to/contract-check.md", "reference/contract-check.md"))
 @click.argument("base_url")
-@click.option("--spec", type=click.Choice(["web-messages", "subscriptions", "all"]), default="all", show_default=True)
+@click.option(
+    "--spec",
+    type=click.Choice(["web-messages", "subscriptions", "all", "web-messages-3.2"]),
+    default="all",
+    show_default=True,
+    help="`all` are the first two; a compatibility API is checked only by name.",
+)
 @click.option("--api-key", envvar="BUDKAVLE_CHECK_API_KEY", show_envvar=True, help="The key for web messages.")
 @click.option(
     "--publish-key",
@@ -49,6 +55,12 @@ SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 )
 @click.option(
     "--case", type=click.IntRange(1, 2147483647), help="A test case in Open-E on which messages are published."
+)
+@click.option(
+    "--municipality",
+    default="2281",
+    show_default=True,
+    help="The municipality whose messages a compatibility API creates and deletes.",
 )
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
 @click.option(
@@ -87,6 +99,7 @@ def contract_check(  # Each argument is an option of the command.
     ca: Path | None,
     system: str,
     case: int | None,
+    municipality: str,
     profile: str,
     suites: tuple[str, ...],
     seed: int,
@@ -132,6 +145,7 @@ def contract_check(  # Each argument is an option of the command.
         system=system.lower(),
         case=case,
         seed=seed,
+        municipality=municipality,
     )
     specs = SPECS if spec == "all" else (spec,)
     chosen_profile: Literal["quick", "full"] = "full" if profile == "full" else "quick"

@@ -114,8 +114,9 @@ def running_target(
     folder: Path,
     breakage: Breakage | None = None,
     issuer: DemoIssuer | None = None,
+    **overrides: Any,
 ) -> Iterator[Server]:
-    """Run our service, intact or broken, in front of a mock Open-E."""
+    """Run our service, intact or broken, in front of a mock Open-E. `overrides` are more of its settings."""
     certificate = create_certificate()
     put_message_types(database_url)
     put_system(database_url, SYSTEM, certificate.fingerprint)
@@ -125,6 +126,7 @@ def running_target(
         open_e_internal_url=f"{open_e_url}/internal/api/callback",
         trusted_proxies="127.0.0.1",
         issuers=None if issuer is None else issuer.write_files(folder),
+        **overrides,
     )
     keys = (
         ApiKey(hash_key(MESSAGES_KEY.encode()), "tests", ("messages",), NOW),
@@ -135,7 +137,8 @@ def running_target(
     file.write_text(encode_pem(certificate.header))
     served = application if breakage is None else add_breakage(application, breakage)
     # The contract check judges the responses of a broken server, not the plugin of our tests.
-    with running_server(settings, served, is_service=breakage is None) as url:
+    kind = "compatibility" if settings.compatibility_apis else "service"
+    with running_server(settings, served, is_service=breakage is None, kind=kind) as url:
         yield Server(url, file, database_url, issuer)
 
 

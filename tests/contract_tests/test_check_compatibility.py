@@ -1,0 +1,100 @@
+"""`budkavle contract-check` of a compatibility API: on an intact server, on broken ones, and on one without it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from budkavle.commands.checking import CannotCheck
+from budkavle.commands.contract_check import run_check
+from budkavle.specs import find_spec_dir
+from conftest import create_database
+from contract_tests.suites import Check
+from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
+from tests.contract_tests.checking import Server, running_target
+from tests.warm_suites import WarmSuite
+
+SPEC = "web-messages-3.2"
+
+
+@contextmanager
+def running(
+    request: pytest.FixtureRequest, open_e_url: str, folder: Path, breakage: Breakage | None = None
+) -> Iterator[Server]:
+    request.param = "sqlite"
+    apis = {"compatibility_apis": SPEC, "municipalities": "2281"}
+    with running_target(create_database(request, folder), open_e_url, folder, breakage, **apis) as server:
+        yield server
+
+
+def check(server: Server, folder: Path, municipality: str = "2281") -> int:
+    """Return the exit code of the command, which runs the rules in this process."""
+    target = replace(server.target(), municipality=municipality)
+    return run_check(Check(target, find_spec_dir(), folder / "report", (SPEC,), kinds=("rules",), start=WarmSuite))
+
+
+async def write_status_as_object(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    value = response.json()
+    if not isinstance(value, dict) or not isinstance(value.get("status"), int):
+        return response
+    return response.with_json(value | {"status": {"statusCode": value["status"], "reasonPhrase": value["title"]}})
+
+
+async def omit_files_in_lists(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    value = response.json()
+    if not isinstance(value, list):
+        return response
+    return response.with_json([message | {"attachments": []} for message in value])
+
+
+async def write_instance_in_lower_case(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    value = response.json()
+    if not isinstance(value, dict) or "oepInstance" not in value:
+        return response
+    return response.with_json(value | {"oepInstance": value["oepInstance"].lower()})
+
+
+async def forget_cache_headers(request: Request, forward: Forward) -> ServerResponse:
+    return (await forward(request)).without("pragma")
+
+
+def test_intact_server_keeps_the_contract(
+    request: pytest.FixtureRequest, open_e_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(request, open_e_url, tmp_path) as server:
+        code = check(server, tmp_path)
+        printed = capsys.readouterr().out
+        assert code == 0, printed
+        assert "keeps the contract" in printed
+        assert "not cleaned up" not in printed
+        with pytest.raises(CannotCheck, match="does not serve municipality 2260: choose another --municipality"):
+            check(server, tmp_path, "2260")
+
+
+BREAKAGES = {
+    "status": (write_status_as_object, "status must be the integer"),
+    "files": (omit_files_in_lists, "a list must contain the whole message"),
+    "instance": (write_instance_in_lower_case, "ExTernal"),
+    "caching": (forget_cache_headers, "Pragma must be 'no-cache'"),
+}
+
+
+@pytest.mark.parametrize(("breakage", "words"), BREAKAGES.values(), ids=BREAKAGES)
+def test_broken_server_is_caught(
+    request: pytest.FixtureRequest,
+    open_e_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    breakage: Breakage,
+    words: str,
+) -> None:
+    with running(request, open_e_url, tmp_path, breakage) as server:
+        code = check(server, tmp_path)
+    printed = capsys.readouterr().out
+    assert code == 1, printed
+    assert words in printed, printed
