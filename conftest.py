@@ -155,16 +155,22 @@ def running_service(**overrides: Any) -> Iterator[RunningService]:
         ApiKey(hash_key(PUBLISH_KEY.encode()), "publisher", ("publish",), NOW),
     )
     application = create_service(settings, extra_keys=keys)
+    kind = "compatibility" if settings.compatibility_apis else "service"
     with (
-        running_server(settings, application) as url,
+        running_server(settings, application, kind=kind) as url,
         create_plain_client(url, MESSAGES_KEY) as client,
     ):
         yield RunningService(url, client, settings)
 
 
 @contextmanager
-def running_server(settings: Settings, application: Any, *, is_service: bool = True) -> Iterator[str]:
-    """Run an application in a thread of this process with the server of the service, and yield its URL."""
+def running_server(
+    settings: Settings, application: Any, *, is_service: bool = True, kind: str = "service"
+) -> Iterator[str]:
+    """Run an application in a thread of this process with the server of the service, and yield its URL.
+
+    The responses of a service are compared with the contracts of its kind.
+    """
     from budkavle.service import build_server_config
     from budkavle.tls import build_server_context
     from openapi.server.serving import QuietServer, build_address, listen, run_loop
@@ -172,7 +178,7 @@ def running_server(settings: Settings, application: Any, *, is_service: bool = T
 
     config = build_server_config(
         settings,
-        RecordingApp(application, "service") if is_service else application,
+        RecordingApp(application, kind) if is_service else application,
         tls=build_server_context(settings),
     )
     listener = listen("127.0.0.1", 0)

@@ -16,7 +16,7 @@ from budkavle.audit_keys import open_configured_database
 from budkavle.clock import now
 from budkavle.ids import create_id
 from budkavle.issuers import Issuers
-from budkavle.open_e import create_calls, create_read_backs
+from budkavle.open_e import build_municipalities, create_calls, create_read_backs
 from budkavle.settings import Settings
 from budkavle.specs import find_spec_dir
 from delivery.worker import Worker
@@ -24,7 +24,7 @@ from domain.api_keys import ApiKey
 from domain.tracing import Tracer
 from handlers.api_keys import KeyRecords
 from handlers.application import create_application
-from handlers.contracts import CONTRACTS, WEB_MESSAGES
+from handlers.contracts import DEFAULT, WEB_MESSAGES, WEB_MESSAGES_3_2
 from handlers.idempotency_keys import ExpiredKeys
 from handlers.message_reads import ReadTally
 from handlers.metrics import QueueWatch
@@ -47,7 +47,7 @@ def create_service(
     *,
     extra_keys: tuple[ApiKey, ...] = (),
     clock: Callable[[], datetime] = now,
-    contracts: Collection[str] = CONTRACTS,
+    contracts: Collection[str] | None = None,
     worker: Worker | None = None,
     issuers: Issuers | None = None,
     drain: Drain | None = None,
@@ -56,11 +56,13 @@ def create_service(
 ) -> ASGIApp:
     """Return the service as an ASGI application on a prepared database (`prepare_database`).
 
-    Each accepted event wakes the `worker` in the same process, or without one the workers of other processes. `issuers`
-    are those of access tokens; by default they are read from the settings, and never again. `drain`
-    reports that the process is about to stop. `body_budget` limits large bodies; by default it follows from the
-    settings. `tracer` records traces.
+    It serves `contracts`, by default all that the settings turn on. Each accepted event wakes the `worker` in the same
+    process, or without one the workers of other processes. `issuers` are those of access tokens; by default they are
+    read from the settings, and never again. `drain` reports that the process is about to stop. `body_budget` limits
+    large bodies; by default it follows from the settings. `tracer` records traces.
     """
+    contracts = (*DEFAULT, *settings.compatibility_apis) if contracts is None else contracts
+    spec_dir = find_spec_dir()
     store = database or open_configured_database(settings)
     open_e = create_calls(settings, clock, threads=settings.open_e_threads, tracer=tracer)
     read_backs = create_read_backs(settings, concurrent_cases=CONCURRENT_CASES)
@@ -94,6 +96,8 @@ def create_service(
         read_tally=read_tally,
         get_issuers=issuers.get_accepted,
         tracer=tracer,
+        municipalities=build_municipalities(settings),
+        api_docs=(spec_dir / f"{WEB_MESSAGES_3_2}.yaml").read_bytes() if WEB_MESSAGES_3_2 in contracts else b"",
     )
     if drain is not None:
         services = replace(services, is_draining=drain.is_active)
@@ -122,7 +126,7 @@ def create_service(
             await store.close()
 
     return create_application(
-        find_spec_dir(),
+        spec_dir,
         services,
         ApiKeys(store, clock, extra_keys, key_records.note_use),
         trusted_proxies=settings.trusted_proxies,

@@ -87,4 +87,7 @@ def compute_fingerprint(message: WebMessage) -> bytes:
         str(message.oep_instance),
         [[attachment.file_name, attachment.sha256] for attachment in message.attachments],
     ]
+    if message.municipality_id is not None:
+        # Only for these, so that the fingerprints of others remain.
+        content += [message.municipality_id, message.oep_instance_as_sent, message.is_from_owner]
     return hashlib.sha256(orjson.dumps(content)).digest()

@@ -118,6 +118,17 @@ def normalize_references(references: Sequence[ExternalReference]) -> tuple[Exter
     return tuple(dict.fromkeys(spelled))
 
 
+def normalize_case_numbers(references: Sequence[ExternalReference]) -> tuple[ExternalReference, ...]:
+    """Return references in canonical form, as `normalize_references` does, and the numbers of cases without zeros."""
+    numbered = (
+        ExternalReference(reference.key, reference.value.lstrip("0"))
+        if reference.key.lower() == FLOW_INSTANCE_ID.lower()
+        else reference
+        for reference in references
+    )
+    return normalize_references(list(numbered))
+
+
 def validate_message(message: str) -> list[Violation]:
     """Return the violations of a message text that a schema cannot detect: its size in bytes."""
     if len(message) * 4 > MAX_MESSAGE_BYTES and len(message.encode()) > MAX_MESSAGE_BYTES:

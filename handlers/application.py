@@ -11,7 +11,7 @@ from connexion.middleware.lifespan import LifespanMiddleware
 from starlette.types import ASGIApp
 
 from domain.tracing import Tracer
-from handlers.contracts import CONTRACTS, DESCRIBED
+from handlers.contracts import CONTRACTS, DEFAULT, DESCRIBED
 from handlers.errors.forms import ERROR_LISTS
 from handlers.requests import Services
 from handlers.security.access_tokens import AccessTokens
@@ -39,7 +39,7 @@ def create_application(
     *,
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
     lifespan: Lifespan | None = None,
-    contracts: Collection[str] = CONTRACTS,
+    contracts: Collection[str] = DEFAULT,
     body_budget: BodyBudget,
     failures: FailureLimit,
     is_linked: bool = True,

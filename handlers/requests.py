@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from domain.municipalities import ALL_MUNICIPALITIES, ServedMunicipalities
 from domain.publications import CallTimes
 from domain.tracing import Tracer
 from domain.web_messages import OpenEName, WebMessage
@@ -80,6 +81,9 @@ class Services:
     is_draining: Callable[[], bool] = return_false
     get_issuers: Callable[[], AcceptedIssuers | None] = return_none
     tracer: Tracer | None = None
+    municipalities: ServedMunicipalities = ALL_MUNICIPALITIES
+    api_docs: bytes = b""
+    """The contract that `/api-docs` returns, if a compatibility API has this path."""
 
 
 Request = Decoded[Services]

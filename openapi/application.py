@@ -40,7 +40,7 @@ def read_spec(spec_dir: Path, name: str) -> dict[str, Any]:
     return _parse_spec((spec_dir / f"{name}.yaml").read_bytes())
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _parse_spec(text: bytes) -> dict[str, Any]:
     spec: dict[str, Any] = yaml.load(text, Loader=_YamlLoader)  # noqa: S506  # Either loader is a safe one.
     return spec

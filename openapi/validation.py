@@ -49,7 +49,7 @@ class _Operation:
         self._scope: str | None = raw.get("x-scope")
         self._parameters = Parameters(self._operation_id, operation.parameters, components, self._form.describe)
         body = raw.get("requestBody")
-        self._allowance = Allowance(tuple(body["content"]), body["x-max-bytes"]) if body else None
+        self._allowance = _build_allowance(body) if body else None
         # A form is validated as the equivalent JSON.
         self._schema = (
             compile_body_schema(body["content"][JSON]["schema"], components, self._form.describe) if body else None
@@ -109,6 +109,11 @@ class _Operation:
         if body.is_files_only:
             faults = [fault for fault in faults if fault.field.startswith("attachments")]
         request.violations += body.violations + faults
+
+
+def _build_allowance(body: dict[str, Any]) -> Allowance:
+    media_types = tuple(body["content"])
+    return Allowance(media_types, body["x-max-bytes"], has_files=body.get("x-has-files", MULTIPART in media_types))
 
 
 def _describe_body(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, int | None]:

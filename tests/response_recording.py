@@ -40,9 +40,9 @@ def take_faults() -> list[str]:
     """Return the faults of the responses and deliveries since the last call."""
     found = []
     while _responses:
-        from tests.response_validation import mock, service, worker
+        from tests.response_validation import compatibility, mock, service, worker
 
-        published = {"service": service, "worker": worker, "mock": mock}
+        published = {"service": service, "compatibility": compatibility, "worker": worker, "mock": mock}
         kind, response = _responses.popleft()
         faults = published[kind]().find_faults(response)
         found += [f"{response}: {fault}" for fault in faults]

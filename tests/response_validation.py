@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import jsonschema_rs
 
+from budkavle.setting_values import COMPATIBILITY_APIS
 from openapi.application import read_spec
 from tests.processes import REPOSITORY
 
@@ -173,6 +174,13 @@ class PublishedContracts:
 def service() -> PublishedContracts:
     """Return the contracts of the service. Its documentation pages are not part of them."""
     names = ("operations", "web-messages", "subscriptions")
+    return PublishedContracts(*names, problem=PROBLEM)
+
+
+@cache
+def compatibility() -> PublishedContracts:
+    """Return the contracts of a service that serves the compatibility APIs too."""
+    names = ("operations", "web-messages", "subscriptions", *COMPATIBILITY_APIS)
     return PublishedContracts(*names, problem=PROBLEM)
 
 

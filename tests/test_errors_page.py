@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from budkavle.setting_values import COMPATIBILITY_APIS
 from domain import errors
 from domain.errors import BudkavleError, RefusalReason
 from domain.subscriptions import Entry, ErrorCode
@@ -16,7 +17,7 @@ from openapi.server import protocol
 from tests.processes import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "reference" / "errors.md").read_text()
-SUBSCRIPTIONS, MESSAGES, MALFORMED = (
+SUBSCRIPTIONS, MESSAGES, COMPATIBILITY, MALFORMED = (
     [
         [cell.strip(" `") for cell in line.strip("|").split("|")]
         for line in section.splitlines()
@@ -93,7 +94,13 @@ def test_page_shows_each_status_of_web_messages() -> None:
     assert {row[0] for row in MESSAGES} == list_statuses("web-messages") | {"405"}
 
 
-@pytest.mark.parametrize("row", MESSAGES, ids=lambda row: row[0])
+def test_page_shows_each_status_of_compatibility_apis_that_web_messages_lack() -> None:
+    documented = set[str]().union(*map(list_statuses, COMPATIBILITY_APIS))
+    shown = {row[0] for row in COMPATIBILITY}
+    assert documented - list_statuses("web-messages") <= shown <= documented
+
+
+@pytest.mark.parametrize("row", MESSAGES + COMPATIBILITY, ids=lambda row: row[0])
 def test_page_shows_the_title_of_each_problem(row: list[str]) -> None:
     status = next(status for status in problems.HTTPStatus if status == int(row[0]))
     assert row[1] == ("Constraint Violation" if status == 400 else problems.get_phrase(status))

@@ -38,7 +38,13 @@ PACKAGES = (
 )
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
-ERRORS = {"operations": "Problem", "web-messages": "Problem", "subscriptions": "Errors", "mock-open-e": "Errors"}
+ERRORS = {
+    "operations": "Problem",
+    "web-messages": "Problem",
+    "web-messages-3.2": "Problem",
+    "subscriptions": "Errors",
+    "mock-open-e": "Errors",
+}
 """The schema of the errors of each contract."""
 
 OWN_ERRORS = {("hentBeskedstatus", "404"): "EventErrors"}
@@ -50,6 +56,7 @@ CONTRACTS = {**handlers.contracts.CONTRACTS, "mock-open-e": control_application.
 REQUEST_ID = {
     "operations": "x-request-id",
     "web-messages": "x-request-id",
+    "web-messages-3.2": "x-request-id",
     "subscriptions": "x-requestid",
     "mock-open-e": "x-request-id",
 }
@@ -136,7 +143,7 @@ def test_only_operations_without_data_are_open_to_all() -> None:
         # The mock, which serves its own contract, contains no personal data.
         if name != "mock-open-e" and not operation.get("security", SPECS[name].get("security"))
     }
-    assert open_to_all == {"getHealthLive", "getHealthReady", "getMetrics", "getProtectedResource"}
+    assert open_to_all == {"getHealthLive", "getHealthReady", "getMetrics", "getProtectedResource", "getApiDocs"}
 
 
 def test_operation_ids_are_unique() -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from handlers.errors import error_list_texts, error_lists, problem_texts
+from handlers.errors import error_list_texts, error_lists, municipal_problems, problem_texts
 from openapi.errors import forms
 from openapi.errors.forms import ErrorForm
 
@@ -16,3 +16,14 @@ ERROR_LISTS = ErrorForm(
     error_lists.render_internal_error,
 )
 """The lists of numbered errors in Danish that the owner of the subscriptions published."""
+
+MUNICIPAL_PROBLEMS = municipal_problems.build_form(
+    {
+        "createMunicipalWebMessage": "createWebMessage",
+        "getMunicipalWebMessageById": "getWebMessageById",
+        "deleteMunicipalWebMessageById": "deleteWebMessageById",
+        "getMunicipalWebMessagesByPartyId": "getWebMessagesByPartyId",
+        "getMunicipalWebMessagesByExternalReference": "getWebMessagesByExternalReference",
+    }
+)
+"""problem+json with an integer status, and the published ids of operations: ours differ, since ids are unique."""

@@ -19,9 +19,9 @@ _REFERENCES = "can not be empty or contain elements with empty keys or values"
 _NO_UUID = "not a valid UUID"
 
 
-def build_violation(fault: Fault, prefix: str = "") -> Violation | None:
+def build_violation(fault: Fault, prefix: str = "", texts: Texts | None = None) -> Violation | None:
     """Return a fault as a violation, None if it is reported already. `prefix` is put before the field."""
-    found = problem_texts.build_violation(fault, prefix, _TEXTS)
+    found = problem_texts.build_violation(fault, prefix, TEXTS if texts is None else texts)
     if found is not None and fault.path and (found.message == _REFERENCES or fault.keyword == "anyOf"):
         return replace(found, field=f"{prefix}externalReferences")
     return found
@@ -47,7 +47,7 @@ def _describe_case(fault: Fault) -> str | None:
     return "element with key 'flowInstanceId' must have value of numeric type"
 
 
-_TEXTS: Texts = {
+TEXTS: Texts = {
     ("Idempotency-Key", "pattern"): "must be 1 to 255 printable ASCII characters: a quoted string or a token",
     ("partyId", "pattern"): _NO_UUID,
     ("id", "pattern"): _NO_UUID,

@@ -48,11 +48,8 @@ class Allowance:
 
     media_types: tuple[str, ...]
     max_bytes: int
-
-    @property
-    def has_files(self) -> bool:
-        """Whether the body may have files (base64 in JSON)."""
-        return MULTIPART in self.media_types
+    has_files: bool = False
+    """Whether the body may have files (base64 in JSON)."""
 
 
 async def receive_body(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from budkavle.setting_values import COMPATIBILITY_APIS
 from conftest import RunningService, create_database, running_service
 from mock_open_e import MockOpenE, mock_open_e
 from tests.catalogue_rows import put_message_types
@@ -59,8 +60,9 @@ def subscribing_alone(database_url: str) -> Iterator[RunningService]:
 def contract(
     tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: bytes, shared_open_e: MockOpenE
 ) -> Iterator[RunningService]:
-    """Yield a running service for tests of responses that do not depend on the database."""
+    """Yield a running service with all contracts for tests of responses that do not depend on the database."""
     path = tmp_path_factory.mktemp("contract") / "test.db"
     path.write_bytes(migrated_sqlite)
-    with running_service(database_url=f"sqlite:///{path}", **OPEN_E_URLS) as running:
+    apis = ",".join(COMPATIBILITY_APIS)
+    with running_service(database_url=f"sqlite:///{path}", compatibility_apis=apis, **OPEN_E_URLS) as running:
         yield running

@@ -44,7 +44,7 @@ def received(
 ) -> Body:
     async def run(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> Body:
         with Reservation(BodyBudget(limit, 1)) as reservation:
-            allowance = Allowance(media_types, limit)
+            allowance = Allowance(media_types, limit, has_files=MULTIPART in media_types)
             return await receive_body(receive, media_type, media_type + "; boundary=x", length, allowance, reservation)
 
     return anyio.run(run, caller.receive)
