@@ -117,8 +117,12 @@ class ImportRules:
 
 @dataclass(frozen=True, slots=True)
 class PlannedMessage:
-    """A message to import, except for its text and the contents of `files`, which have the ids of their rows."""
+    """A message to import, except for its text and the contents of `files`, which have the ids of their rows.
 
+    `source_id` is the id of its row, as it is written there.
+    """
+
+    source_id: str
     message: WebMessage
     open_e_message_id: int | None
     files: tuple[SourceFile, ...]
@@ -208,7 +212,7 @@ class _Planner:
             return None, self._remarks
         open_e_message_id = source.oep_message_id if message.flow_instance_id is not None else None
         size = (source.text_bytes or 0) + sum(file.size or 0 for file in files)
-        return PlannedMessage(message, open_e_message_id, files, size), self._remarks
+        return PlannedMessage(source.id, message, open_e_message_id, files, size), self._remarks
 
     def _check_text(self) -> None:
         if self._source.text_bytes is None:

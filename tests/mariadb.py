@@ -16,6 +16,7 @@ import pymysql
 import pytest
 
 from openapi.server.serving import listen
+from tests.certificates import Authority
 from tests.processes import Process
 from tests.waiting import block_until
 
@@ -47,6 +48,8 @@ class MariaDb:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.authority = Authority(folder)
+        self._certificate = self.authority.issue("127.0.0.1").file
         with listen("127.0.0.1", 0) as listener:
             self.port: int = listener.getsockname()[1]
         self._user = pwd.getpwuid(os.geteuid()).pw_name
@@ -80,6 +83,8 @@ class MariaDb:
                 "--innodb-flush-log-at-trx-commit=0",
                 "--max-allowed-packet=64M",
                 "--log-error=",
+                f"--ssl-cert={self._certificate}",
+                f"--ssl-key={self._certificate}",
             ],
             dict(os.environ),
         )
@@ -105,11 +110,11 @@ class MariaDb:
             client_flag=pymysql.constants.CLIENT.MULTI_STATEMENTS,
         )
 
-    def create(self) -> "OldService":
+    def create(self, collation: str = "utf8mb4_general_ci") -> "OldService":
         """Create a database of the old service, and the user who may read it."""
         database = f"wms_{uuid.uuid4().hex}"
         with self.connect() as connection, connection.cursor() as cursor:
-            cursor.execute(f"create database {database} character set utf8mb4")
+            cursor.execute(f"create database {database} character set utf8mb4 collate {collation}")
             cursor.execute(f"create user if not exists {READER}@'127.0.0.1' identified by %s", [PASSWORD])
             cursor.execute(f"grant select on {database}.* to {READER}@'127.0.0.1'")
         service = OldService(self, database)

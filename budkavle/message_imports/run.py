@@ -118,7 +118,8 @@ class MessageImport:
             considered += len(ids)
             self._show_progress(considered, summary.found)
         await self._follow_deletions(operator, now, request_id)
-        await self._report_spellings()
+        if summary.imported:
+            await self._report_spellings()
         numbers = {name: value for name, value in summary.describe().items() if name != "remarks"}
         await self._record(operator, now(), "imported", request_id, numbers)
         return summary
@@ -154,9 +155,9 @@ class MessageImport:
         self._summary.bytes += sum(each.size for each in group if each.message.id in ids)
 
     def _read_group(self, group: Sequence[PlannedMessage]) -> list[ImportedMessage]:
-        texts = self._source.read_texts([each.message.id for each in group])
+        texts = self._source.read_texts([each.source_id for each in group])
         contents = self._source.read_contents([file.id for each in group for file in each.files])
-        return [complete(each, texts[each.message.id], contents) for each in group]
+        return [complete(each, texts[each.source_id], contents) for each in group]
 
     async def _follow_deletions(self, operator: str, now: Callable[[], datetime], request_id: str) -> None:
         """Delete messages that were deleted there since they were imported, or report them."""

@@ -152,9 +152,9 @@ class WebMessageSender:
         return [replace(each, references=tuple(references[each.id]), files=tuple(files[each.id])) for each in messages]
 
     def read_texts(self, message_ids: Collection[str]) -> dict[str, str]:
-        """Return the texts of messages by id in lower case, empty ones for null."""
+        """Return the texts of messages by id, empty ones for null."""
         rows = self._query("select id, message from web_message where id in %s", list(message_ids))
-        return {id_.lower(): text or "" for id_, text in rows}
+        return {id_: text or "" for id_, text in rows}
 
     def read_contents(self, file_ids: Collection[str]) -> dict[str, bytes]:
         """Return the contents of files by id."""

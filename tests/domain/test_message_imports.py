@@ -94,7 +94,7 @@ def test_all_remarks_about_a_message_are_reported_together() -> None:
 
 def test_groups_are_bounded_by_messages_and_bytes() -> None:
     def build(size: int) -> PlannedMessage:
-        return PlannedMessage(build_web_message(), None, (), size)
+        return PlannedMessage("", build_web_message(), None, (), size)
 
     sizes = [1, 1, 1, 9, 20, 1, 5, 5, 1]
     groups = split_by_bytes(map(build, sizes), messages=2, size=10)

@@ -1,105 +1,31 @@
-"""`budkavle import web-message-sender`, from a real MariaDB with every trap of the old service."""
+"""`budkavle import web-message-sender` from a real MariaDB."""
 
 import hashlib
-import json
-from collections.abc import Iterable
-from contextlib import suppress
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from domain.attachments import MAX_ATTACHMENT_BYTES
-from domain.errors import NotFound
-from domain.web_messages import ExternalReference, OepInstance, WebMessage
+from domain.web_messages import ExternalReference, OepInstance
 from persistence import web_messages as stored
-from persistence.database import Database
 from persistence.tables import metadata
-from persistence.work import short_read
+from tests.budkavle.commands.message_imports import (
+    COMMAND,
+    ZONE,
+    build_id,
+    dump,
+    list_audit,
+    read,
+    read_content,
+    run,
+)
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import list_queue, subscribe
+from tests.certificates import Authority
 from tests.databases import run_with_database
 from tests.factories import build_web_message
 from tests.mariadb import MariaDb, OldMessage, OldService
 from tests.persistence.rows import execute
-
-COMMAND = ("import", "web-message-sender")
-ZONE = ("--time-zone", "Europe/Stockholm")
-
-
-@pytest.fixture(scope="module")
-def trapped(mariadb: MariaDb) -> OldService:
-    """Return a database with a message for each trap, whose id is `build_trap_id` of the name."""
-    service = mariadb.create()
-    service.put(*(OldMessage(build_trap_id(name), **fields) for name, (fields, _) in TRAPS.items()))
-    return service
-
-
-def build_id(number: int) -> str:
-    return f"f0882f1d-06bc-47fd-b017-{number:012x}"
-
-
-def run(invoke: Invoke, url: str, old: OldService, *options: str, code: int = 0) -> tuple[list[dict[str, Any]], Any]:
-    """Run an import, and return its remarks and its summary."""
-    result = invoke(url, *COMMAND, old.url, *ZONE, *options)
-    assert (result.exit_code, result.stderr) == (code, ""), result.output
-    *remarks, summary = map(json.loads, result.stdout.splitlines())
-    return remarks, summary
-
-
-def read(url: str, message_id: str) -> WebMessage | None:
-    """Return a message, or None."""
-    return read_all(url, [message_id]).get(message_id)
-
-
-def read_all(url: str, message_ids: Iterable[str]) -> dict[str, WebMessage]:
-    """Return the messages that exist, by id."""
-
-    async def work(database: Database) -> dict[str, WebMessage]:
-        found = {}
-        for message_id in message_ids:
-            with suppress(NotFound):
-                found[message_id] = await stored.get(database, message_id)
-        return found
-
-    messages: dict[str, WebMessage] = run_with_database(url, work)
-    return messages
-
-
-def read_content(url: str, message: WebMessage, number: int) -> bytes:
-    async def work(database: Database) -> bytes:
-        pieces = stored.read_attachment(database, message.attachments[number])
-        return b"".join([piece async for piece in pieces])
-
-    content: bytes = run_with_database(url, work)
-    return content
-
-
-def dump(url: str, *tables: str) -> dict[str, list[tuple[Any, ...]]]:
-    """Return all rows of the tables that an import writes, except the audit, in order."""
-    names = tables or (
-        "imported_messages",
-        "web_message_attachments",
-        "web_message_references",
-        "web_messages",
-        "events",
-    )
-
-    def read_rows(connection: sa.Connection) -> dict[str, list[tuple[Any, ...]]]:
-        return {
-            name: sorted((tuple(row) for row in connection.execute(metadata.tables[name].select())), key=repr)
-            for name in names
-        }
-
-    rows: dict[str, list[tuple[Any, ...]]] = run_with_database(
-        url, lambda database: database.read(short_read(read_rows))
-    )
-    return rows
-
-
-def list_audit(url: str, invoke: Invoke) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in invoke(url, "audit", "list").stdout.splitlines()]
 
 
 def test_import_keeps_every_field_of_a_message(database_url: str, invoke: Invoke, old: OldService) -> None:
@@ -225,16 +151,6 @@ def test_import_of_another_service_does_not_delete_messages_of_the_first(
     assert read(database_url, build_id(1)) is not None
 
 
-def test_dry_run_reports_the_same_and_changes_nothing(sqlite_url: str, invoke: Invoke, trapped: OldService) -> None:
-    before = dump(sqlite_url)
-    planned = run(invoke, sqlite_url, trapped, "--dry-run", code=1)
-    assert dump(sqlite_url) == before
-    assert list_audit(sqlite_url, invoke) == []
-    done = run(invoke, sqlite_url, trapped, code=1)
-    assert (planned[0], planned[1] | {"dryRun": False}) == done
-    assert planned[1]["dryRun"] is True
-
-
 def test_message_with_the_id_of_another_message_is_rejected(database_url: str, invoke: Invoke, old: OldService) -> None:
     mine = build_web_message(id=build_id(1))
     run_with_database(database_url, lambda database: stored.store(database, mine))
@@ -248,133 +164,11 @@ def test_message_with_the_id_of_another_message_is_rejected(database_url: str, i
     assert found.message == mine.message
 
 
-TRAPS: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
-    "no-message": ({"message": None}, [("message", "changed")]),
-    "no-party": ({"party_id": None}, []),
-    "no-instance": ({"oep_instance": None}, [("oep_instance", "rejected")]),
-    "no-municipality": ({"municipality_id": None}, [("municipality_id", "rejected")]),
-    "blank-instance-and-municipality": (
-        {"oep_instance": " ", "municipality_id": ""},
-        [("municipality_id", "rejected"), ("oep_instance", "rejected")],
-    ),
-    "instance-in-mixed-case": ({"oep_instance": "inTernal"}, []),
-    "unknown-instance": ({"oep_instance": "both"}, [("oep_instance", "rejected")]),
-    "short-party": ({"party_id": "1-1-1-1-1"}, [("party_id", "changed")]),
-    "no-uuid-as-party": ({"party_id": "199001012385"}, [("party_id", "rejected")]),
-    "no-created": ({"created": None}, [("created", "rejected")]),
-    "zero-created": ({"created": "0000-00-00 00:00:00"}, [("created", "rejected")]),
-    "gap": ({"created": "2024-03-31 02:30:00.000001"}, [("created", "changed")]),
-    "repeated-hour": ({"created": "2024-10-27 02:30:00.000001"}, [("created", "changed")]),
-    "no-references": ({"references": ()}, [("external_reference", "rejected")]),
-    "null-reference": ({"references": (("key", None),)}, [("external_reference[0]", "rejected")]),
-    "short-and-long-keys": (
-        {"references": (("a", "1"), ("ab", "2"), ("k" * 129, "3"))},
-        [(f"external_reference[{number}].ref_key", "changed") for number in range(3)],
-    ),
-    "empty-and-long-value": (
-        {"references": (("key", ""), ("key", "v" * 129))},
-        [(f"external_reference[{number}].ref_value", "changed") for number in range(2)],
-    ),
-    "endless-reference": (
-        {"references": (("å" * 1000, "ä" * 1000),)},
-        [
-            ("external_reference[0]", "rejected"),
-            ("external_reference[0].ref_key", "changed"),
-            ("external_reference[0].ref_value", "changed"),
-        ],
-    ),
-    "case-in-lower-case": ({"references": (("flowinstanceid", "7"),)}, []),
-    "two-cases": (
-        {"references": (("flowInstanceId", "7"), ("flowInstanceId", "8"))},
-        [("external_reference", "changed")],
-    ),
-    "no-case-number": (
-        {"references": (("flowInstanceId", "4294967296"),)},
-        [("external_reference[0].ref_value", "rejected")],
-    ),
-    "nul-in-text": ({"message": "a\0b"}, [("message", "rejected")]),
-    "nul-elsewhere": (
-        {"sender_user_id": "a\0", "references": (("k\0y", "v"),)},
-        [("external_reference[0].ref_key", "rejected"), ("sender_user_id", "rejected")],
-    ),
-    "no-file-name": (
-        {"files": ((None, "text/plain", b"a"), (" ", "text/plain", b"b"))},
-        [("attachment[0].file_name", "changed"), ("attachment[1].file_name", "changed")],
-    ),
-    "no-media-type": (
-        {"files": (("a.pdf", None, b"%PDF-1.7"), ("b.txt", "text/plain\r\nX-Own: 1", b"b"))},
-        [("attachment[0].mime_type", "changed"), ("attachment[1].mime_type", "changed")],
-    ),
-    "large-file": (
-        {"files": (("a.bin", "image/png", bytes(MAX_ATTACHMENT_BYTES + 1)), ("b.txt", "text/plain", b"b"))},
-        [("attachment[0]", "rejected")],
-    ),
-    "empty-files": (
-        {"files": (("a.txt", "text/plain", b""), ("b.txt", "text/plain", None))},
-        [("attachment[0]", "rejected"), ("attachment[1]", "rejected")],
-    ),
-    "eleven-files": (
-        {"files": tuple((f"{number}.txt", "text/plain", b"a") for number in range(11))},
-        [("attachment[10]", "rejected")],
-    ),
-}
-"""Fields of a message, and the fields and kinds of its remarks."""
-
-
-def build_trap_id(name: str) -> str:
-    return build_id(list(TRAPS).index(name))
-
-
-def test_every_trap_is_reported_and_taken_unless_it_is_rejected(
-    database_url: str, invoke: Invoke, trapped: OldService
+@pytest.mark.parametrize("collation", ["utf8mb4_general_ci", "utf8mb4_bin"])
+def test_message_whose_id_is_no_uuid_is_rejected(
+    sqlite_url: str, invoke: Invoke, mariadb: MariaDb, collation: str
 ) -> None:
-    remarks, summary = run(invoke, database_url, trapped, code=1)
-    found = {
-        name: sorted((each["field"], each["kind"]) for each in remarks if each["id"] == build_trap_id(name))
-        for name in TRAPS
-    }
-    expected = {name: sorted(remarks) for name, (_, remarks) in TRAPS.items()}
-    assert found == expected
-    taken = {name for name, pairs in expected.items() if all(kind != "rejected" for _, kind in pairs)}
-    messages = read_all(database_url, [build_trap_id(name) for name in TRAPS])
-    kept = {name: messages[build_trap_id(name)] for name in TRAPS if build_trap_id(name) in messages}
-    assert set(kept) == taken
-    assert (summary["imported"], summary["rejected"]) == (len(taken), len(expected) - len(taken))
-    assert sum(each["number"] for each in summary["remarks"]) == len(remarks)
-
-    assert kept["no-message"].message == ""
-    assert kept["no-party"].party_id is None
-    assert kept["instance-in-mixed-case"].oep_instance is OepInstance.INTERNAL
-    assert kept["short-party"].party_id == "00000001-0001-0001-0001-000000000001"
-    # As Java reads them: after the gap, and before the clocks were put back.
-    assert str(kept["gap"].created) == "2024-03-31 01:30:00.000001+00:00"
-    assert str(kept["repeated-hour"].created) == "2024-10-27 00:30:00.000001+00:00"
-    assert [each.key for each in kept["short-and-long-keys"].external_references] == ["a", "ab", "k" * 129]
-    assert kept["case-in-lower-case"].external_references == (ExternalReference("flowInstanceId", "7"),)
-    assert kept["two-cases"].flow_instance_id == 7
-    assert [each.file_name for each in kept["no-file-name"].attachments] == ["attachment-1", "attachment-2"]
-    assert [each.mime_type for each in kept["no-media-type"].attachments] == ["application/pdf", "text/plain"]
-
-
-def test_options_decide_what_rows_without_values_get(sqlite_url: str, invoke: Invoke, trapped: OldService) -> None:
-    run(invoke, sqlite_url, trapped, "--municipality", "2262", "--instance", "internal", "--omit-files", code=1)
-    without = read(sqlite_url, build_trap_id("blank-instance-and-municipality"))
-    assert without is not None
-    assert (without.oep_instance, without.municipality_id) == (OepInstance.INTERNAL, "2262")
-    null = read(sqlite_url, build_trap_id("no-instance"))
-    assert null is not None
-    assert (null.oep_instance, null.oep_instance_as_sent) == (OepInstance.INTERNAL, "")
-    messages = {name: read(sqlite_url, build_trap_id(name)) for name in ("large-file", "empty-files", "eleven-files")}
-    assert {
-        name: [file.file_name for file in message.attachments] for name, message in messages.items() if message
-    } == {
-        "large-file": ["b.txt"],
-        "empty-files": [],
-        "eleven-files": [f"{number}.txt" for number in range(10)],
-    }
-
-
-def test_message_whose_id_is_no_uuid_is_rejected(sqlite_url: str, invoke: Invoke, old: OldService) -> None:
+    old = mariadb.create(collation)
     old.put(OldMessage("1-1-1-1-1"), OldMessage(build_id(10).upper()))
     remarks, _ = run(invoke, sqlite_url, old, code=1)
     reason = "is not a UUID in 8-4-4-4-12 form"
@@ -400,19 +194,6 @@ def test_references_that_the_old_service_finds_alike_are_reported(
         {"field": "external_reference.ref_value", "kind": "changed", "reason": f"CaseID: 1 {differing}"},
         {"field": "external_reference.ref_value", "kind": "changed", "reason": f"third: 1 {differing}"},
     ]
-
-
-def test_report_is_appended_to_a_private_file_without_content(
-    sqlite_url: str, invoke: Invoke, trapped: OldService, tmp_path: Path
-) -> None:
-    file = tmp_path / "report.jsonl"
-    printed, _ = run(invoke, sqlite_url, trapped, "--dry-run", code=1)
-    for times in (1, 2):
-        remarks, _ = run(invoke, sqlite_url, trapped, "--dry-run", "--report", str(file), code=1)
-        assert remarks == []
-        assert list(map(json.loads, file.read_text().splitlines())) == printed * times
-    assert file.stat().st_mode & 0o777 == 0o600
-    assert "ärende" not in file.read_text()
 
 
 def test_run_is_audited_with_its_options_and_numbers(database_url: str, invoke: Invoke, old: OldService) -> None:
@@ -469,6 +250,25 @@ def test_url_that_cannot_be_used_is_an_error_without_the_password(
     assert (result.exit_code, result.stdout) == (1, "")
     assert text in result.stderr
     assert "secret" not in result.stderr
+
+
+def test_tls_verifies_the_server(
+    sqlite_url: str, invoke: Invoke, old: OldService, mariadb: MariaDb, tmp_path: Path
+) -> None:
+    result = invoke(sqlite_url, *COMMAND, f"{old.url}?tls-ca={mariadb.authority.file}", *ZONE)
+    assert result.exit_code == 0, result.stderr
+    for other in ("tls=yes", f"tls-ca={Authority(tmp_path).file}"):
+        result = invoke(sqlite_url, *COMMAND, f"{old.url}?{other}", *ZONE)
+        assert (result.exit_code, "certificate verify failed" in result.stderr) == (1, True)
+
+
+def test_missing_driver_is_an_error_that_names_the_extra(
+    sqlite_url: str, invoke: Invoke, old: OldService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "budkavle.message_imports.web_message_sender")
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    result = invoke(sqlite_url, *COMMAND, old.url, *ZONE)
+    assert result.stderr == "Error: PyMySQL is not installed: pip install 'budkavle[import]'\n"
 
 
 def test_other_databases_are_refused(sqlite_url: str, invoke: Invoke, old: OldService) -> None:
