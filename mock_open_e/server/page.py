@@ -1,4 +1,4 @@
-"""The inbox of the mock Open-E: pages with messages, calls and faults, which use the control API."""
+"""The inbox of the mock Open-E: pages with messages, calls, faults and conditions, which use the control API."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from openapi.requests import SERVICES
 
 _FOLDER = Path(__file__).parent / "inbox"
 
-_MENU = (("Messages", "./"), ("Calls", "calls"), ("Faults", "faults"))
+_MENU = (("Messages", "./"), ("Calls", "calls"), ("Faults", "faults"), ("Conditions", "conditions"))
 """The pages, with relative addresses, which are valid below each name."""
 
 

@@ -72,7 +72,7 @@ async function open(number, content) {
     list.append(element("dt", {}, "Files"), element("dd", {}, element("ul", {class: "files"}, ...files(call.files))));
   }
   const links = element("p", {class: "actions"});
-  if (call.flowInstanceID !== null) {
+  if (call.flowInstanceID > 0) {
     const of = `${call.instance}/${call.flowInstanceID}`;
     links.append(element("a", {href: `./${query({open: of})}`}, `Messages of case ${call.flowInstanceID}`),
       element("a", {href: `faults${query({case: call.flowInstanceID, instance: call.instance, operation: call.operation})}`},

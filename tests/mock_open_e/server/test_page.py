@@ -6,7 +6,7 @@ import requests
 from mock_open_e import FAULT_KINDS
 from mock_open_e.server.page import create_page_routes
 
-PAGES = ("/", "/calls", "/faults")
+PAGES = ("/", "/calls", "/faults", "/conditions")
 FILES = sorted(route.path for route in create_page_routes() if route.path.startswith("/files/"))
 FIRST_PAGE_BYTES = 100_000
 

@@ -300,6 +300,7 @@ def test_updates_keep_focus_position_and_drafts(page, url, width):
         ("", "document.querySelectorAll('article').length === 2"),
         ("calls", "document.querySelectorAll('.call').length === 2"),
         ("faults", "document.querySelectorAll('.order').length === 1"),
+        ("conditions", "document.querySelector('#external-taken').value === '0'"),
     ],
 )
 def test_pages_are_accessible_and_fit(page, url, path, ready):
@@ -319,6 +320,33 @@ def test_pages_are_accessible_and_fit(page, url, path, ready):
             assert list_violations(page) == []
             assert not is_too_wide(page)
     assert read_errors(page) == []
+
+
+def test_keyboard_sets_and_restores_the_conditions_of_an_instance(page, url):
+    page.get(f"{url}/conditions")
+    assert wait(page, "document.querySelector('#internal-taken').value === '0'")
+    go_to(page, "#internal-zone")
+    type_keys(page, "Europe/Stokholm")
+    go_to(page, "#internal-taken")
+    type_keys(page, "7")
+    post(url)
+    assert wait(page, "document.querySelector('#announcement').innerText.includes('new call')")
+    assert page.execute_script("return document.querySelector('#internal-zone').value") == "Europe/Stokholm"
+    go_to(page, "#conditions-internal .primary")
+    type_keys(page, " ")
+    assert wait(page, "!document.querySelector('#conditions-internal [role=alert]').hidden")
+    assert "timeZone must be an IANA time zone" in read_text(page, "#conditions-internal [role=alert]")
+    page.execute_script("document.querySelector('#internal-zone').value = 'Europe/Stockholm'")
+    type_keys(page, " ")
+    assert wait(page, "document.querySelector('#announcement').innerText.includes('internal instance are set')")
+    conditions = requests.get(f"{url}/control/conditions/internal", timeout=5).json()
+    assert conditions == {"clockSeconds": 0, "timeZone": "Europe/Stockholm", "staleSeconds": 0, "takenIds": 7}
+    assert page.execute_script("return document.querySelector('#conditions-internal [role=alert]').hidden")
+    assert requests.get(f"{url}/control/conditions/external", timeout=5).json()["takenIds"] == 0
+    go_to(page, "#conditions-internal [type=reset]")
+    type_keys(page, " ")
+    assert wait(page, "document.querySelector('#internal-taken').value === '0'")
+    assert requests.get(f"{url}/control/conditions/internal", timeout=5).json()["takenIds"] == 0
 
 
 def test_page_shows_a_case_as_the_citizen_sees_it_and_executes_nothing(page, url):
