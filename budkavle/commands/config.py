@@ -10,12 +10,21 @@ import click
 
 from budkavle.commands.console import print_line
 from budkavle.commands.option_types import service_options
+from budkavle.commands.records import Column, is_for_people, print_table
 from budkavle.documentation import list_documentation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from budkavle.effective_settings import EffectiveSetting, EffectiveSettings
+    from budkavle.variables import UnknownVariable
+
+
+_COLUMNS = (
+    Column("Variable", "variable"),
+    Column("Origin", "origin"),
+    Column("Value", "value", shortest=16, is_wrapped=True),
+)
 
 
 @click.group()
@@ -41,6 +50,8 @@ def show(*, as_json: bool, concurrency: int | None, **given: str | int | None) -
     found = read_effective_settings(**given, worker_concurrency=concurrency)
     if as_json:
         print_line(json.dumps(_to_json(found), ensure_ascii=False, indent=2))
+    elif is_for_people():
+        print_table(_COLUMNS, [*map(_describe_setting, found.settings), *map(_describe_unknown, found.unknown)])
     else:
         for line in _render(found):
             print_line(line)
@@ -61,18 +72,25 @@ def _render(found: EffectiveSettings) -> Iterator[str]:
     for each in found.settings:
         yield f"{each.variable:{width}}  {each.origin:11}  {_render_value(each)}".rstrip()
     for unknown in found.unknown:
-        if unknown.is_misspelt:
-            text = click.style(f"is not a setting (did you mean {unknown.similar}?)", fg="red")
-        else:
-            text = click.style("is no setting of this version, and ignored", fg="yellow")
-        yield f"{unknown.name:{width}}  environment  {text}"
+        yield f"{unknown.name:{width}}  environment  {_describe_unknown(unknown)['value']}"
 
 
 def _render_value(each: EffectiveSetting) -> str:
     if each.fault is not None:
-        return click.style(f"invalid: {each.fault}", fg="red")
+        return f"invalid: {each.fault}"
     if each.value is None:
         return ""
     if isinstance(each.value, list):
         return ",".join(each.value)
     return str(each.value)
+
+
+def _describe_setting(each: EffectiveSetting) -> dict[str, str]:
+    return {"variable": each.variable, "origin": each.origin, "value": _render_value(each)}
+
+
+def _describe_unknown(each: UnknownVariable) -> dict[str, str]:
+    value = "is no setting of this version, and ignored"
+    if each.is_misspelt:
+        value = f"is not a setting (did you mean {each.similar}?)"
+    return {"variable": each.name, "origin": "environment", "value": value}

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from budkavle.commands.console import print_line
+from budkavle.commands.progress import show_progress
+from budkavle.commands.records import Column, is_for_people, print_table
 from budkavle.documentation import list_documentation
 
 if TYPE_CHECKING:
@@ -17,7 +19,13 @@ if TYPE_CHECKING:
 
     from budkavle.doctor.findings import Finding
 
-_COLOURS = {"ok": "green", "warning": "yellow", "problem": "red", "skipped": "bright_black"}
+_STATUSES = ("ok", "warning", "problem", "skipped")
+_COLUMNS = (
+    Column("Status", "status"),
+    Column("Check", "check"),
+    Column("Finding", "text", shortest=24, is_wrapped=True),
+    Column("What to do", "remedy", rank=1, shortest=24, is_wrapped=True),
+)
 
 
 @click.command(epilog=list_documentation("how-to/doctor.md"))
@@ -37,7 +45,8 @@ def doctor(*, as_json: bool) -> None:
 
     # The findings contain what the modules would log.
     set_up_logs("console", "critical")
-    found = asyncio.run(check_installation())
+    with show_progress("Checking the installation"):
+        found = asyncio.run(check_installation())
     has_problem = any(each.status == "problem" for each in found)
     if as_json:
         verdict = "problem" if has_problem else "ok"
@@ -45,19 +54,21 @@ def doctor(*, as_json: bool) -> None:
             json.dumps({"status": verdict, "findings": [asdict(each) for each in found]}, ensure_ascii=False, indent=2)
         )
     else:
-        for line in _render(found):
-            print_line(line)
+        if is_for_people():
+            print_table(_COLUMNS, [asdict(each) for each in found])
+        else:
+            for line in _render(found):
+                print_line(line)
+        counts = Counter(str(each.status) for each in found)
+        print_line(", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status]))
     if has_problem:
         raise SystemExit(1)
 
 
 def _render(found: Sequence[Finding]) -> Iterator[str]:
-    """Yield a line per finding in columns, one with the remedy below, and a summary."""
+    """Yield a line per finding in columns, and one with the remedy below."""
     width = max(len(each.check) for each in found)
     for each in found:
-        status = click.style(f"{each.status:7}", fg=_COLOURS[each.status])
-        yield f"{status}  {each.check:{width}}  {each.text}"
+        yield f"{each.status:7}  {each.check:{width}}  {each.text}"
         if each.remedy:
             yield f"{'':7}  {'':{width}}  -> {each.remedy}"
-    counts = Counter(str(each.status) for each in found)
-    yield ", ".join(f"{counts[status]} {status}" for status in _COLOURS if counts[status])

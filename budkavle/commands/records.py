@@ -48,6 +48,7 @@ _STYLES = {
     "refused": "red",
     "rejected": "red",
     "revoked": "red",
+    "skipped": "bright_black",
     "unknown": "yellow",
     "warning": "yellow",
     "ok": "green",
@@ -65,13 +66,14 @@ class Column:
     """A column of a table: its heading, and the key of its values in a record, or a function that returns them.
 
     If the terminal is too narrow, columns of high ranks are left out; those of rank 0 stay. A column with a `shortest`
-    width is shortened to it before others are left out.
+    width is narrowed to it before others are left out: its texts are shortened, or wrapped if it `is_wrapped`.
     """
 
     heading: str
     value: str | Callable[[Any], object]
     rank: int = 0
     shortest: int | None = None
+    is_wrapped: bool = False
     is_number: bool = False
 
     def render(self, record: Record) -> str:
@@ -308,8 +310,8 @@ def _build_table(
             column.heading,
             width=widths[column.heading],
             justify="right" if column.is_number else "left",
-            no_wrap=column.shortest is not None,
-            overflow="ellipsis" if column.shortest is not None else "fold",
+            no_wrap=column.shortest is not None and not column.is_wrapped,
+            overflow="fold" if column.shortest is None or column.is_wrapped else "ellipsis",
         )
     for row in range(rows):
         texts = [cells[column.heading][row] for column in columns]

@@ -180,10 +180,11 @@ async def test_verify_reads_valid_chains_once(database: Database) -> None:
         await audit.record_all(database, name, [build_audit_entry(chain=name, time=time) for time in times])
     await audit.record(database, build_audit_entry(detail={"created": ["æ" * 100] * 300}))
     await audit.record(database, build_audit_entry(operation='"\\\n\x7f\u2028æ'))
-    heads, found = await audit.verify(database)
-    assert found is None
-    assert await database.read(long_read(audit._read_ends), heads[NO_SYSTEM].hash, {}) == (heads, True)
-    assert await database.read(long_read(audit._read_ends), "f" * 64, {}) == (heads, False)
+    reported: list[tuple[int, int]] = []
+    heads, found = await audit.verify(database, report=lambda done, total: reported.append((done, total)))
+    assert (found, reported) == (None, [(1000, 2402), (2000, 2402), (2402, 2402)])
+    assert await database.read(long_read(audit._read_ends), heads[NO_SYSTEM].hash, {}, print) == (heads, True)
+    assert await database.read(long_read(audit._read_ends), "f" * 64, {}, print) == (heads, False)
     await execute(database, f"update audit_entries set outcome = 'x' where chain = '{NO_SYSTEM}' and number = 1150")
     assert await find_break(database) == BrokenChain(NO_SYSTEM, 1150, "it was changed or moved")
 

@@ -163,3 +163,16 @@ def test_every_value_of_a_receipt_and_a_message_has_a_column() -> None:
     assert receipt <= {column.value for column in deliveries_receipts._COLUMNS}
     message = {"id", "state", "oepInstance", "flowInstanceId", "sent", "created", "openEMessageId", "caller"}
     assert message | {"failedReadBacks", "nextReadBack"} <= {column.value for column in web_messages._COLUMNS}
+
+
+def test_config_show_and_doctor_print_tables_on_a_terminal(url: str) -> None:
+    screen = run_on_terminal(url, "config", "show", BUDKAVLE_PORTT="1", BUDKAVLE_TLS_CERT="missing.pem")
+    assert screen.exit_code == 1
+    assert screen.lines[0].split() == ["Variable", "Origin", "Value"]
+    assert max(map(cell_len, screen.lines)) <= 80
+    assert "is not a setting (did you mean BUDKAVLE_PORT?)" in " ".join(screen.text.split())
+    screen = run_on_terminal(url, "doctor", columns=160, BUDKAVLE_TLS_CERT="missing.pem")
+    heading = next(line for line in screen.lines if line.startswith("Status"))
+    assert heading.split() == ["Status", "Check", "Finding", "What", "to", "do"]
+    assert any(line.split()[:2] == ["problem", "settings"] for line in screen.lines)
+    assert "ok, " in screen.lines[-1]
