@@ -17,6 +17,9 @@ from persistence.database import Database
 MESSAGES_AT_ONCE = 25
 """Maximum messages that one transaction deletes, each with any number of references and files."""
 
+ROUNDS = 4
+"""Maximum rounds, so that a caller who keeps writing messages to the person does not keep the command going."""
+
 ATTEMPTS, PAUSE_SECONDS = 20, 0.25
 """Attempts to drop deliveries that a worker has locked, and the pause between them."""
 
@@ -35,7 +38,7 @@ NOT_FREED = "bytes of deleted rows in the files of the database, until they are 
 
 
 class PersonErasure:
-    """Erases a person until nothing is left that can be erased. `longest_call` is as in `CallTimes`."""
+    """Erases a person, also what callers write meanwhile, in at most `ROUNDS`. `longest_call` is as in `CallTimes`."""
 
     def __init__(
         self,
@@ -56,8 +59,9 @@ class PersonErasure:
     async def run(self) -> dict[str, Any]:
         """Erase the person, and return a report. Its `repeat` is whether something could not be erased yet."""
         await persons.forget_reads(self._database, self._party_id, self._build_entry("begun"))
-        while await self._run_round():
-            pass
+        for _ in range(ROUNDS):
+            if not await self._run_round():
+                break
         await self._database.wake_workers()
         messages = await persons.list_messages(self._database, self._party_id)
         events = await self._find_events(messages)

@@ -1,5 +1,6 @@
 """`budkavle person export` and `erase`."""
 
+import asyncio
 import json
 import random
 import stat
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from budkavle.clock import now
+from budkavle.person_erasure import PersonErasure
 from domain.deliveries import AttemptOutcome
 from domain.message_reads import ReadCounts, build_party_subject
 from domain.web_messages import ExternalReference, WebMessage
@@ -30,7 +32,7 @@ from tests.databases import run_with_database
 from tests.factories import NOW, PARTY_ID, build_attachment, build_web_message, idempotency_key
 from tests.persistence.queues import build_lease, build_settled, claim, publish
 from tests.persistence.rows import count_rows
-from tests.processes import REPOSITORY, build_environment
+from tests.processes import REPOSITORY, SECONDS, build_environment
 
 OTHER_PARTY = "0f0f0f0f-5798-11e9-ae24-57fa13b361e1"
 TEXT = "Kvardröjande hemlighet"
@@ -193,6 +195,26 @@ def test_person_erase_leaves_what_is_under_way_and_says_so(database_url: str, in
     run_with_database(database_url, lambda database: stored.mark_published(database, message, 17, now()))
     assert invoke(database_url, "person", "erase", PARTY_ID, "--yes").exit_code == 0
     assert "web_messages" not in count(database_url)
+
+
+def test_person_erase_ends_while_callers_keep_writing(database_url: str) -> None:
+    async def write(database: Database) -> None:
+        while True:
+            await stored.store(database, build_mine())
+
+    async def work(database: Database) -> dict[str, Any]:
+        writer = asyncio.create_task(write(database))
+        try:
+            async with asyncio.timeout(SECONDS):
+                return await PersonErasure(database, PARTY_ID, "Åsa", now, timedelta()).run()
+        finally:
+            writer.cancel()
+            await asyncio.wait([writer])
+
+    run_with_database(database_url, lambda database: stored.store(database, build_mine()))
+    report = run_with_database(database_url, work)
+    assert report["erased"]["messages"] >= 1
+    assert report["repeat"] == (report["remaining"]["messages"] > 0)
 
 
 def test_person_erase_needs_a_confirmation(database_url: str, ids: dict[str, str], invoke: Invoke) -> None:
