@@ -1,4 +1,4 @@
-"""Run a real nginx with TLS in front of a service, configured as docs/how-to/proxies.md says."""
+"""Run a real nginx with TLS in front of a service, configured as docs/how-to/proxies.md and upgrade.md say."""
 
 import os
 import pwd
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.processes import REPOSITORY, Process
+from tests.shown_commands import read_block_in
 
 GUIDE = (REPOSITORY / "docs" / "how-to" / "proxies.md").read_text()
 
@@ -77,10 +78,11 @@ def nginx_before(
             places["/etc/nginx/service.key"] = str(tls["tls_key"])
             places["/etc/nginx/clients-ca.pem"] = str(tls["client_ca"])
         if more_urls:
-            setup += (
-                f"upstream services {{ {' '.join(f'server {urlsplit(one).netloc};' for one in (url, *more_urls))} }}"
-            )
-            places["http://127.0.0.1:8080"] = "http://services"
+            upstream = read_block_in("docs/how-to/upgrade.md", "nginx")
+            first, *_ = re.findall(r"^ *server 127\.0\.0\.1:8080.*;$", upstream, re.MULTILINE)
+            servers = [first.replace("127.0.0.1:8080", urlsplit(one).netloc) for one in (url, *more_urls)]
+            setup += re.sub(r"\{.*\}", "{" + "\n".join(servers) + "}", upstream, flags=re.DOTALL)
+            places["http://127.0.0.1:8080"] = "http://budkavle"
         if base_path:
             # Do not use `proxy_pass` with a path, which would decode `%2F` to `/`: forward the path below it unchanged.
             setup += f"map $request_uri $below {{ ~^{base_path}(?<rest>/.*)$ $rest; }}\n"
@@ -105,6 +107,11 @@ def nginx_before(
         yield f"{'http' if tls is None else 'https'}://127.0.0.1:{port}{base_path}"
         process.send(signal.SIGQUIT)
         assert process.wait() == 0
+    except BaseException:
+        # Killed, it would leave its worker, which keeps the output open.
+        process.send(signal.SIGTERM)
+        process.wait()
+        raise
     finally:
         process.end()
         process.show()

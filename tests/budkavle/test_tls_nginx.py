@@ -1,6 +1,9 @@
 """The service behind a real nginx that terminates TLS, configured as docs/how-to/proxies.md says."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -80,3 +83,34 @@ def test_service_behind_nginx_accepts_large_messages(
         assert response.status_code == 201
         stored = client.get(response.headers["location"], headers={"apikey": KEY})
         assert httpx.Response.json(stored)["message"] == body["message"]
+
+
+class Upstream(BaseHTTPRequestHandler):
+    """Answers 204."""
+
+    def do_GET(self) -> None:
+        self.send_response(204)
+        self.end_headers()
+
+
+@contextmanager
+def running_upstream(port: int = 0) -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", port), Upstream) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_nginx_uses_a_unit_again_as_soon_as_it_is_back(tmp_path: Path) -> None:
+    """Two units restart one after the other, faster than nginx forgets a failure by default (10 seconds)."""
+    with running_upstream() as first, running_upstream() as second:
+        ports = first, second
+    addresses = [f"http://127.0.0.1:{port}" for port in ports]
+    with nginx_before(addresses[0], None, tmp_path, addresses[1]) as url, httpx.Client(trust_env=False) as client:
+        for port in (*ports, *ports):
+            with running_upstream(port):
+                assert [client.get(url).status_code for _ in range(4)] == [204] * 4
