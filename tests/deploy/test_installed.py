@@ -156,24 +156,29 @@ def with_database(installed: Machine, postgresql_server: PostgresqlServer) -> It
         installed.run(read_block(GUIDE, "runuser"), CHECKOUT)
         yield installed
     finally:
-        postgresql_server.execute("drop database if exists budkavle with (force)")
+        for name in ("budkavle", "budkavle_restored"):
+            postgresql_server.execute(f"drop database if exists {name} with (force)")
         postgresql_server.execute("drop role if exists budkavle")
 
 
-@contextmanager
-def running_unit(machine: Machine, name: str) -> Iterator[Process]:
-    """Start the program of a unit as its user, in its folder, with its settings; wait until it reports its start."""
+def build_start(machine: Machine, name: str) -> str:
+    """Return a script that starts the program of a unit as its user, in its folder, with its settings."""
     unit = dict(read_unit(name))
     owner = f"-o {unit['User']} -g {unit['Group']} -m {unit['StateDirectoryMode']}"
     machine.run(f"install -d {owner} /var/lib/{unit['StateDirectory']}")
     rights = f"--reuid {unit['User']} --regid {unit['Group']} --init-groups --no-new-privs --bounding-set=-all"
     settings = f"set -a; . {unit['EnvironmentFile']}; cd {unit['WorkingDirectory']}"
+    return f"{settings}; exec setpriv {rights} -- {unit['ExecStart']}"
+
+
+@contextmanager
+def running_unit(machine: Machine, name: str) -> Iterator[Process]:
+    """Start the program of a unit, and wait until it reports its start."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("")
         manager.settimeout(SECONDS)
         address = manager.getsockname().decode().replace("\0", "@")
-        script = f"{settings}; exec setpriv {rights} -- {unit['ExecStart']}"
-        process = machine.start("sh", "-euc", script, NOTIFY_SOCKET=address)
+        process = machine.start("sh", "-euc", build_start(machine, name), NOTIFY_SOCKET=address)
         try:
             assert manager.recv(100) == b"READY=1"
             yield process
@@ -182,14 +187,48 @@ def running_unit(machine: Machine, name: str) -> Iterator[Process]:
             process.show()
 
 
+BUDKAVLE = "setpriv --reuid budkavle --regid budkavle --init-groups -- /opt/budkavle/bin/budkavle"
+BACKUPS = "/var/lib/budkavle/backups"
+
+
+def back_up(machine: Machine, path: str, **variables: str) -> list[str]:
+    """Run the unit of backups, which may fail, with programs of a folder first; return the kinds of all backups."""
+    script = build_start(machine, "budkavle-backup").replace("exec", f"export PATH={path}:$PATH; exec")
+    for name, value in variables.items():
+        script = script.replace("cd ", f"{name}='{value}'; cd ", 1)
+    machine.run(f"({script}) || echo failed")
+    return [name.rpartition("Z")[2] for name in machine.run(f"ls {BACKUPS}").split()]
+
+
+def check_backups(machine: Machine) -> None:
+    """Back up both kinds of databases, fail to do so, and restore the one of PostgreSQL as the page shows."""
+    path = str(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
+    assert back_up(machine, path) == [".dump"]
+    assert machine.run(f"stat -c '%a %U' {BACKUPS} {BACKUPS}/*") == "700 budkavle\n600 budkavle\n"
+    machine.run(
+        f"cd {BACKUPS}; touch -d '15 days ago' budkavle-1Z.dump mine; touch -d '13 days ago' budkavle-2Z.backup"
+    )
+    # A failure removes nothing.
+    absent = "postgresql://budkavle@/absent?host=/run/postgresql"
+    assert sorted(back_up(machine, path, BUDKAVLE_DATABASE_URL=absent)) == [".backup", ".dump", ".dump", "mine"]
+    machine.run(f"{BUDKAVLE} migrate", BUDKAVLE_DATABASE_URL="sqlite:////var/lib/budkavle/other.db")
+    kinds = back_up(machine, path, BUDKAVLE_DATABASE_URL="sqlite:////var/lib/budkavle/other.db")
+    assert sorted(kinds) == [".backup", ".backup", ".dump", "mine"]
+    restore = read_block("docs/how-to/back-up-and-restore.md", "systemctl stop")
+    name = machine.run(f"ls {BACKUPS} | grep dump").strip()
+    restore = re.sub(r"budkavle-2099\w+.dump", name, restore).replace("doctor\n", "doctor || true\n")
+    assert re.search("^ok: [1-9][0-9]* entries in ", machine.run(restore), re.MULTILINE)
+
+
 CATALOGUE = "systems: []\nmessageTypes: []\nallowedSubscriptions: []\n"
 
 
-def test_guide_installs_and_starts_the_units(with_database: Machine) -> None:
+def test_guide_installs_starts_and_backs_up_the_units(with_database: Machine) -> None:
     machine = with_database
     machine.write_program("/usr/local/sbin/systemctl", 'echo "$*"')
     *start, curl = read_block(GUIDE, "systemctl").splitlines()
-    assert machine.run("\n".join(start)) == "daemon-reload\nenable --now budkavle budkavle-worker\n"
+    enabled = "budkavle budkavle-worker budkavle-backup.timer"
+    assert machine.run("\n".join(start)) == f"daemon-reload\nenable --now {enabled}\n"
     write_catalogue = "install -g budkavle -m 640 /dev/stdin /etc/budkavle/catalogue.yaml"
     machine.run(f'printf %s "$TEXT" | {write_catalogue}', TEXT=CATALOGUE)
     with running_unit(machine, "budkavle") as service, running_unit(machine, "budkavle-worker") as worker:
@@ -206,3 +245,4 @@ def test_guide_installs_and_starts_the_units(with_database: Machine) -> None:
         for process in (service, worker):
             process.send(signal.SIGTERM)
             assert process.wait() == 0
+    check_backups(machine)

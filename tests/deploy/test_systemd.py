@@ -15,7 +15,7 @@ from tests.budkavle.test_wheel import (  # The fixtures build the wheel.
 from tests.processes import REPOSITORY, run_program
 
 UNITS = REPOSITORY / "deploy" / "systemd"
-NAMES = ("budkavle", "budkavle-worker")
+NAMES = ("budkavle", "budkavle-worker", "budkavle-backup")
 GUIDE = "docs/how-to/install-as-a-service.md"
 THRESHOLD = 15
 """The largest exposure that `systemd-analyze security` may report, in tenths: 100 is a unit without any limits."""
@@ -33,17 +33,19 @@ def copies(tmp_path: Path) -> Path:
     """Return a folder with the units, whose programs exist on every machine."""
     for name in NAMES:
         text = (UNITS / f"{name}.service").read_text()
-        (tmp_path / f"{name}.service").write_text(text.replace("/opt/budkavle/bin/budkavle", "/bin/true"))
-        # A drop-in of both.
+        text = re.sub("^ExecStart=[^ \n]+", "ExecStart=/bin/true", text, flags=re.MULTILINE)
+        (tmp_path / f"{name}.service").write_text(text)
+        # A drop-in of all.
         (tmp_path / f"{name}.service.d").mkdir()
         shutil.copy(UNITS / "credentials.conf", tmp_path / f"{name}.service.d")
+    shutil.copy(UNITS / "budkavle-backup.timer", tmp_path)
     return tmp_path
 
 
 @SYSTEMD
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*(f"{name}.service" for name in NAMES), "budkavle-backup.timer"])
 def test_systemd_accepts_the_unit(copies: Path, name: str) -> None:
-    result = run_program("systemd-analyze", "verify", "--man=no", str(copies / f"{name}.service"))
+    result = run_program("systemd-analyze", "verify", "--man=no", str(copies / name))
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
@@ -59,14 +61,16 @@ def test_unit_limits_what_the_program_may_do(copies: Path, name: str) -> None:
 
 def test_units_have_the_same_limits() -> None:
     own = {"Description", "Type", "ExecStart", "ExecReload", "KillMode", "TimeoutStopSec"}
-    one, other = ([pair for pair in read_unit(name) if pair[0] not in own] for name in NAMES)
-    assert one == other
+    # A backup is started by its timer, and ends.
+    own |= {"Restart", "RestartSec", "WantedBy"}
+    one, *others = ([pair for pair in read_unit(name) if pair[0] not in own] for name in NAMES)
+    assert others == [one, one]
 
 
 def test_units_allow_the_time_of_a_stop() -> None:
     defaults = Settings()
     longest = defaults.drain_seconds + defaults.shutdown_timeout + defaults.record_timeout
-    for name in NAMES:
+    for name in ("budkavle", "budkavle-worker"):
         assert int(dict(read_unit(name))["TimeoutStopSec"]) > longest
     # With several processes, only the first must get the signal: it passes it on.
     assert dict(read_unit("budkavle"))["KillMode"] == "mixed"

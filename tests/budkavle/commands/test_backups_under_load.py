@@ -114,7 +114,7 @@ def test_postgresql_is_dumped_under_load_and_restored(
     url = postgresql_server.create_migrated()
     with running_service(database_url=url) as service, calling(service) as callers:
         before = list(callers.posted)
-        run_block(tmp_path, read_block(PAGE, "pg_dump"), PROGRAMS, BUDKAVLE_DATABASE_URL=url)
+        run_block(tmp_path, read_block(PAGE, "umask"), PROGRAMS, BUDKAVLE_DATABASE_URL=url)
         assert len(callers.posted) > len(before)
     server = {"PGHOST": str(Path(postgresql_server.socket).parent), "PGUSER": "postgres"}
     run_block(tmp_path, read_block(PAGE, "createdb"), PROGRAMS, **server)
