@@ -51,6 +51,24 @@ class EventStatus:
     paused: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as operators see it, without what may be personal data. `subscriptions` is how many received it.
+
+    `publisher` is the name of the caller, and `request_id` that of its request, `-` without one.
+    """
+
+    id: str
+    created: datetime
+    entity_type: int
+    type_name: str | None
+    org_type: int
+    org_code: int
+    subscriptions: int
+    publisher: str
+    request_id: str
+
+
 def is_too_large(body: Mapping[str, Any]) -> bool:
     """Return whether a body exceeds the maximum size."""
     return len(_to_json(body).encode()) > MAX_BODY_BYTES

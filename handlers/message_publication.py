@@ -40,7 +40,7 @@ async def create(request: Request, message: WebMessage, key: IdempotencyKey | No
 async def _create(request: Request, message: WebMessage, key: IdempotencyKey | None = None) -> bool:
     """Store a message and, if it has a case, publish it first. Return False, and do nothing, if the key is used."""
     if message.flow_instance_id is None:
-        return await stored.store(request.services.database, _set_created(request, message), key)
+        return await stored.store(request.services.database, _set_created(request, message), key, request.request_id)
     return await _publish(request, message, key)
 
 
@@ -67,7 +67,7 @@ async def _publish(request: Request, message: WebMessage, key: IdempotencyKey | 
     async with services.open_e.slot(message.open_e):
         sent = services.now()
         try:
-            if not await stored.begin_sending(services.database, message, sent, key):
+            if not await stored.begin_sending(services.database, message, sent, key, request.request_id):
                 return False
         except StorageUncertain:
             services.outcomes.revoke(message, sent)

@@ -16,6 +16,7 @@ from domain import audit as domain
 from domain.audit import AuditEntry, BrokenChain, ChainedEntry, ChainHead
 from domain.audit_signatures import EntrySigner
 from domain.errors import StorageFailed
+from domain.time_ranges import TimeRange
 from persistence.audit_checkpoints import read_removed_ends
 from persistence.audit_seals import find_unlike_sealed
 from persistence.database import SIGNER_OPTION, Database, to_json
@@ -49,6 +50,16 @@ async def list_page(
     The order is that of the numbers of a chain, of times with `since` alone, and otherwise of ids.
     """
     return await database.read(_list_page, after, limit, chain, since)
+
+
+async def list_latest(database: Database, chain: str, limit: int) -> list[ChainedEntry]:
+    """Return the last entries of a chain, at most `limit`, the newest first."""
+    return await database.read(_list_latest, chain, limit)
+
+
+async def list_of_request(database: Database, request_id: str, times: TimeRange, limit: int) -> list[ChainedEntry]:
+    """Return at most `limit` entries about a request, oldest first. This reads all entries of the range of times."""
+    return await database.read(_list_of_request, request_id, times, limit)
 
 
 async def verify(
@@ -253,6 +264,24 @@ def _list_page(
         )
         for row in connection.execute(_select_page(connection, after, limit, chain, since)).mappings()
     ]
+
+
+@large_read
+def _list_latest(connection: sa.Connection, chain: str, limit: int) -> list[ChainedEntry]:
+    select = entries_table.select().where(entries_table.c.chain == chain)
+    select = select.order_by(entries_table.c.number.desc(), entries_table.c.id.desc()).limit(limit)
+    return [_build_chained(row) for row in connection.execute(select).mappings()]
+
+
+@long_read
+def _list_of_request(connection: sa.Connection, request_id: str, times: TimeRange, limit: int) -> list[ChainedEntry]:
+    select = entries_table.select().where(entries_table.c.request_id == request_id)
+    if times.since is not None:
+        select = select.where(entries_table.c.time >= times.since)
+    if times.until is not None:
+        select = select.where(entries_table.c.time < times.until)
+    rows = connection.execute(select.order_by(entries_table.c.time, entries_table.c.id).limit(limit))
+    return [_build_chained(row) for row in rows.mappings()]
 
 
 def _select_page(

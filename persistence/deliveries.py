@@ -35,6 +35,14 @@ class TrialEvent:
     delivery_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class ParkedSummary:
+    """The number of parked deliveries of a system, and the number of the last one, 0 without any."""
+
+    count: int
+    last: int
+
+
 async def list_page(
     database: Database, system_id: str | None, state: DeliveryState | None, after: int, limit: int
 ) -> list[QueuedDelivery]:
@@ -43,6 +51,39 @@ async def list_page(
     `after` is the number of the last delivery on the previous page, 0 for the first page.
     """
     return await database.read(_list_page, system_id, state, after, limit)
+
+
+async def list_parked(database: Database, system_id: str, after: int, limit: int) -> list[QueuedDelivery]:
+    """Return at most `limit` parked deliveries of a system after a number, oldest first."""
+    return await database.read(_list_parked, system_id, after, limit)
+
+
+async def list_waiting(
+    database: Database, system_id: str, after: tuple[datetime, int] | None, limit: int
+) -> list[QueuedDelivery]:
+    """Return at most `limit` waiting deliveries of a system that are not set aside, by due time and number.
+
+    `after` is the due time and number of the last delivery on the previous page.
+    """
+    return await database.read(_list_waiting, system_id, after, limit)
+
+
+async def list_blocked(database: Database, system_id: str, limit: int) -> list[QueuedDelivery]:
+    """Return at most `limit` deliveries of a system that are set aside behind an earlier one of their key.
+
+    Which ones of more than `limit` is not defined.
+    """
+    return await database.read(_list_blocked, system_id, limit)
+
+
+async def list_of_event(database: Database, event_id: str, limit: int) -> list[QueuedDelivery]:
+    """Return at most `limit` undelivered deliveries of an event, oldest first."""
+    return await database.read(_list_of_event, event_id, limit)
+
+
+async def summarize_parked(database: Database, system_id: str) -> ParkedSummary:
+    """Return the number of parked deliveries of a system, and the number of the last one."""
+    return await database.read(_summarize_parked, system_id)
 
 
 async def get(database: Database, delivery_id: str) -> QueuedDelivery:
@@ -200,6 +241,52 @@ def _list_page(
     if state is not None:
         select = select.where(deliveries.c.state == str(state))
     return _list(connection, select)
+
+
+# Literal text: the planner cannot match a parameter to the condition of an index.
+_IS_PARKED = sa.text("deliveries.state = 'parked'")
+_IS_BLOCKED = sa.text("deliveries.due is null and deliveries.state = 'waiting'")
+
+
+@short_read
+def _list_parked(connection: sa.Connection, system_id: str, after: int, limit: int) -> list[QueuedDelivery]:
+    select = _ALL.where(deliveries.c.system_id == system_id, _IS_PARKED, deliveries.c.number > after)
+    return _list(connection, select.limit(limit))
+
+
+@short_read
+def _list_waiting(
+    connection: sa.Connection, system_id: str, after: tuple[datetime, int] | None, limit: int
+) -> list[QueuedDelivery]:
+    select = _ALL.where(deliveries.c.system_id == system_id, sa.text("deliveries.due is not null"))
+    if after is not None:
+        position = sa.tuple_(sa.literal(after[0], deliveries.c.due.type), after[1])
+        select = select.where(sa.tuple_(deliveries.c.due, deliveries.c.number) > position)
+    return _list(connection, select.order_by(None).order_by(deliveries.c.due, deliveries.c.number).limit(limit))
+
+
+@short_read
+def _list_blocked(connection: sa.Connection, system_id: str, limit: int) -> list[QueuedDelivery]:
+    # Without an order, the database stops at the limit.
+    blocked = (
+        sa.select(deliveries.c.number)
+        .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
+        .where(subscriptions.c.system_id == system_id, _IS_BLOCKED)
+        .limit(limit)
+        .subquery()
+    )
+    return _list(connection, _ALL.where(deliveries.c.number.in_(sa.select(blocked.c.number))))
+
+
+@short_read
+def _list_of_event(connection: sa.Connection, event_id: str, limit: int) -> list[QueuedDelivery]:
+    return _list(connection, _ALL.where(deliveries.c.event_id == event_id).limit(limit))
+
+
+@large_read
+def _summarize_parked(connection: sa.Connection, system_id: str) -> ParkedSummary:
+    select = sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(deliveries.c.number), 0))
+    return ParkedSummary(*connection.execute(select.where(deliveries.c.system_id == system_id, _IS_PARKED)).one())
 
 
 @short_read

@@ -1,15 +1,18 @@
-"""Count the deliveries of an event. `persistence/outbox.py` stores events with their deliveries."""
+"""Find events, and count their deliveries. `persistence/outbox.py` stores events with their deliveries."""
 
+import json
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from domain.deliveries import DeliveryState
-from domain.events import EventStatus
+from domain.events import EventStatus, StoredEvent
+from domain.time_ranges import TimeRange
 from persistence.database import Database
 from persistence.prepared import PreparedStatement
-from persistence.tables import delivery_pauses, events
-from persistence.work import queue_read
+from persistence.tables import delivery_pauses, events, message_types
+from persistence.work import long_read, queue_read, short_read
 
 
 async def find_status(database: Database, event_id: str, now: datetime) -> EventStatus | None:
@@ -18,6 +21,16 @@ async def find_status(database: Database, event_id: str, now: datetime) -> Event
     An event that was removed is known as long as it has receipts.
     """
     return await database.read(_find_status, event_id, now)
+
+
+async def find(database: Database, event_id: str) -> StoredEvent | None:
+    """Return an event, or None if it is unknown or was removed."""
+    return await database.read(_find, event_id)
+
+
+async def list_of_request(database: Database, request_id: str, times: TimeRange, limit: int) -> list[StoredEvent]:
+    """Return at most `limit` events that a request published. This reads all events of the range of times."""
+    return await database.read(_list_of_request, request_id, times, limit)
 
 
 # A single statement sees the delivery or its receipt, never both and never neither.
@@ -58,3 +71,47 @@ def _find_status(connection: sa.Connection, event_id: str, now: datetime) -> Eve
         identity = identity if org_type is None else (org_type, org_code)
     numbers[DeliveryState.WAITING] += numbers["paused"]
     return None if identity is None else EventStatus(*identity, **numbers)
+
+
+_SELECT = sa.select(
+    events.c.id,
+    events.c.created,
+    events.c.entity_type,
+    message_types.c.name,
+    events.c.content,
+    events.c.subscriptions,
+    events.c.publisher,
+    events.c.request_id,
+).outerjoin(message_types, message_types.c.entity_type == events.c.entity_type)
+
+
+@short_read
+def _find(connection: sa.Connection, event_id: str) -> StoredEvent | None:
+    row = connection.execute(_SELECT.where(events.c.id == event_id)).mappings().first()
+    return None if row is None else _to_stored_event(row)
+
+
+@long_read
+def _list_of_request(connection: sa.Connection, request_id: str, times: TimeRange, limit: int) -> list[StoredEvent]:
+    select = _SELECT.where(events.c.request_id == request_id)
+    if times.since is not None:
+        select = select.where(events.c.created >= times.since)
+    if times.until is not None:
+        select = select.where(events.c.created < times.until)
+    rows = connection.execute(select.order_by(events.c.created, events.c.id).limit(limit)).mappings()
+    return [_to_stored_event(row) for row in rows]
+
+
+def _to_stored_event(row: sa.RowMapping) -> StoredEvent:
+    content: dict[str, Any] = json.loads(row["content"])
+    return StoredEvent(
+        id=row["id"],
+        created=row["created"],
+        entity_type=row["entity_type"],
+        type_name=row["name"],
+        org_type=content["orgType"],
+        org_code=content["orgCode"],
+        subscriptions=row["subscriptions"],
+        publisher=row["publisher"],
+        request_id=row["request_id"],
+    )

@@ -6,7 +6,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from domain.idempotency_keys import build_first_id
 from domain.publications import PublicationStatus
+from domain.time_ranges import TimeRange
 from domain.web_messages import MessageState, OepInstance
 from persistence.database import Database
 from persistence.publications import IS_IN_DOUBT, OPEN_E
@@ -15,7 +17,7 @@ from persistence.tables import idempotency_keys as keys_table
 from persistence.tables import publication_traces as traces_table
 from persistence.tables import settlements as settlements_table
 from persistence.tables import web_messages as messages_table
-from persistence.work import short_read
+from persistence.work import long_read, short_read
 
 
 async def list_in_doubt(
@@ -28,6 +30,21 @@ async def list_in_doubt(
 async def find(database: Database, message_id: str, before: datetime) -> PublicationStatus | None:
     """Return the status of a message, None if there is none. `before` is as in `list_in_doubt`."""
     return await database.read(_find, message_id, before)
+
+
+async def list_of_request(
+    database: Database, request_id: str, times: TimeRange, before: datetime, limit: int
+) -> list[PublicationStatus]:
+    """Return at most `limit` messages that a request created in a range of times. `before` is as in `list_in_doubt`.
+
+    This reads all messages of the range: their ids begin with the time.
+    """
+    return await database.read(_list_of_request, request_id, times, before, limit)
+
+
+async def count_failing_cases(database: Database) -> dict[OepInstance, int]:
+    """Return the number of cases with messages in doubt whose last read failed, by Open-E instance."""
+    return await database.read(_count_failing_cases)
 
 
 async def has_trace(database: Database, message_id: str) -> bool:
@@ -78,6 +95,26 @@ def _list_in_doubt(
 def _find(connection: sa.Connection, message_id: str, before: datetime) -> PublicationStatus | None:
     row = connection.execute(_FIND, {"message_id": message_id, "before": before}).first()
     return None if row is None else _to_status(row)
+
+
+@long_read
+def _list_of_request(
+    connection: sa.Connection, request_id: str, times: TimeRange, before: datetime, limit: int
+) -> list[PublicationStatus]:
+    select = _SELECT.where(_m.request_id == request_id)
+    if times.since is not None:
+        select = select.where(_m.id >= build_first_id(times.since))
+    if times.until is not None:
+        select = select.where(_m.id < build_first_id(times.until))
+    rows = connection.execute(select.order_by(_m.id).limit(limit), {"before": before})
+    return [_to_status(row) for row in rows.all()]
+
+
+@short_read
+def _count_failing_cases(connection: sa.Connection) -> dict[OepInstance, int]:
+    # This table has only cases with messages in doubt.
+    select = sa.select(_s.oep_instance, sa.func.count()).where(_s.failures > 0).group_by(_s.oep_instance)
+    return {OepInstance(instance): number for instance, number in connection.execute(select)}
 
 
 @short_read

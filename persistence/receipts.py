@@ -38,6 +38,11 @@ async def list_page(
     return await database.read(_list_page, filter_, after, limit)
 
 
+async def list_latest(database: Database, system_id: str, limit: int) -> list[Receipt]:
+    """Return the last receipts of a system, at most `limit`, the newest first."""
+    return await database.read(_list_latest, system_id, limit)
+
+
 async def find(database: Database, delivery_id: str) -> Receipt | None:
     """Return the receipt of a delivery, or None."""
     return await database.read(_find, delivery_id)
@@ -48,6 +53,13 @@ def _list_page(
     connection: sa.Connection, filter_: ReceiptFilter, after: ReceiptPosition | None, limit: int
 ) -> list[Receipt]:
     return [_to_receipt(row) for row in connection.execute(_build_list(filter_, after, limit)).mappings()]
+
+
+@large_read
+def _list_latest(connection: sa.Connection, system_id: str, limit: int) -> list[Receipt]:
+    order = (receipts.c.last_attempt.desc(), receipts.c.id.desc())
+    select = receipts.select().where(receipts.c.system_id == system_id).order_by(*order).limit(limit)
+    return [_to_receipt(row) for row in connection.execute(select).mappings()]
 
 
 def _build_list(filter_: ReceiptFilter, after: ReceiptPosition | None, limit: int) -> sa.Select[Any]:

@@ -87,6 +87,12 @@ def _is_in(column: str, values: Iterable[str]) -> str:
     return f"{column} in ({listed})"
 
 
+def _build_partial_index(name: str, *columns: str, where: str, is_unique: bool = False) -> sa.Index:
+    """Return an index of the rows with a condition. A query must contain the condition in the same text."""
+    condition = sa.text(where)
+    return sa.Index(name, *columns, unique=is_unique, sqlite_where=condition, postgresql_where=condition)
+
+
 IS_UNSETTLED = _is_in("state", UNSETTLED_STATES)
 """The condition of the index of unsettled messages. The planner uses it for this text, not for one with parameters."""
 
@@ -113,15 +119,13 @@ web_messages = sa.Table(
     sa.Column("own_open_e", sa.Text),
     # Whether the message is one of the owner of the case, null for one of the staff.
     sa.Column("is_from_owner", sa.Boolean),
+    # The request that created the message, for operators; null in rows of older versions. It has no index: request ids
+    # are random, and another index page for each message would cost more than the searches of operators.
+    sa.Column("request_id", sa.Text),
     sa.CheckConstraint(_is_in("state", MessageState), name="state"),
     sa.CheckConstraint(f"(created is not null) = ({_is_in('state', READABLE_STATES)})", name="readable"),
     sa.Index("ix_web_messages_party_id_created_id", "party_id", "created", "id"),
-    sa.Index(
-        "ix_web_messages_unsettled",
-        "sent",
-        sqlite_where=sa.text(IS_UNSETTLED),
-        postgresql_where=sa.text(IS_UNSETTLED),
-    ),
+    _build_partial_index("ix_web_messages_unsettled", "sent", where=IS_UNSETTLED),
 )
 
 web_message_references = sa.Table(
@@ -204,12 +208,7 @@ publication_traces = sa.Table(
     sa.Column("fingerprint", sa.JSON(none_as_null=True)),
     sa.CheckConstraint("(open_e_message_id is null) = (fingerprint is not null)", name="settled"),
     sa.Index("ix_publication_traces_oep_instance_flow_instance_id", "oep_instance", "flow_instance_id"),
-    sa.Index(
-        "ix_publication_traces_unsettled",
-        "sent",
-        sqlite_where=sa.text(IS_UNSETTLED_TRACE),
-        postgresql_where=sa.text(IS_UNSETTLED_TRACE),
-    ),
+    _build_partial_index("ix_publication_traces_unsettled", "sent", where=IS_UNSETTLED_TRACE),
     sqlite_with_rowid=False,
 )
 
@@ -226,13 +225,7 @@ api_keys = sa.Table(
     sa.Column("last_used", UtcDateTime),
     # When the audit recorded that the key had expired.
     sa.Column("expiry_recorded", UtcDateTime),
-    sa.Index(
-        "uq_api_keys_name_in_use",
-        "name",
-        unique=True,
-        sqlite_where=sa.text("revoked is null"),
-        postgresql_where=sa.text("revoked is null"),
-    ),
+    _build_partial_index("uq_api_keys_name_in_use", "name", where="revoked is null", is_unique=True),
 )
 
 systems = sa.Table(
@@ -343,37 +336,15 @@ deliveries = sa.Table(
     sa.CheckConstraint("state = 'waiting' or (due is null and lease is null)", name="parked"),
     sa.Index("ix_deliveries_due_of_subscription", "subscription_id", "due", "number"),
     sa.Index("ix_deliveries_of_system", "system_id", "number"),
-    sa.Index(
-        "ix_deliveries_due",
-        "system_id",
-        "due",
-        "number",
-        sqlite_where=sa.text("due is not null"),
-        postgresql_where=sa.text("due is not null"),
+    _build_partial_index("ix_deliveries_due", "system_id", "due", "number", where="due is not null"),
+    _build_partial_index(
+        "ix_deliveries_order", "subscription_id", "key", "number", where="key is not null and state = 'waiting'"
     ),
-    sa.Index(
-        "ix_deliveries_order",
-        "subscription_id",
-        "key",
-        "number",
-        sqlite_where=sa.text("key is not null and state = 'waiting'"),
-        postgresql_where=sa.text("key is not null and state = 'waiting'"),
+    _build_partial_index("ix_deliveries_urgent", "urgency", "due", where="urgency is not null"),
+    _build_partial_index(
+        "ix_deliveries_blocked", "subscription_id", "key", "number", where="due is null and state = 'waiting'"
     ),
-    sa.Index(
-        "ix_deliveries_urgent",
-        "urgency",
-        "due",
-        sqlite_where=sa.text("urgency is not null"),
-        postgresql_where=sa.text("urgency is not null"),
-    ),
-    sa.Index(
-        "ix_deliveries_blocked",
-        "subscription_id",
-        "key",
-        "number",
-        sqlite_where=sa.text("due is null and state = 'waiting'"),
-        postgresql_where=sa.text("due is null and state = 'waiting'"),
-    ),
+    _build_partial_index("ix_deliveries_parked", "system_id", "number", where="state = 'parked'"),
     sqlite_autoincrement=True,
     postgresql_with={
         "autovacuum_vacuum_scale_factor": 0.01,
@@ -425,14 +396,8 @@ operator_events = sa.Table(
     sa.Column("due", UtcDateTime),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("sent", UtcDateTime),
-    sa.Index(
-        "uq_operator_events_gathering",
-        "type",
-        "system_id",
-        "subscription",
-        unique=True,
-        sqlite_where=sa.text("is_gathering"),
-        postgresql_where=sa.text("is_gathering"),
+    _build_partial_index(
+        "uq_operator_events_gathering", "type", "system_id", "subscription", where="is_gathering", is_unique=True
     ),
 )
 
@@ -504,12 +469,7 @@ read_keys = sa.Table(
     sa.Column("key", sa.LargeBinary),
     sa.Column("destroyed", UtcDateTime),
     sa.CheckConstraint("(key is null) = (destroyed is not null)", name="destroyed"),
-    sa.Index(
-        "ix_read_keys_destroyed",
-        "destroyed",
-        sqlite_where=sa.text("destroyed is not null"),
-        postgresql_where=sa.text("destroyed is not null"),
-    ),
+    _build_partial_index("ix_read_keys_destroyed", "destroyed", where="destroyed is not null"),
 )
 
 audit_entries = sa.Table(

@@ -30,13 +30,14 @@ PIECE_BYTES = 768 * 1024
 class NewMessage:
     """A message to store. `sent` is when its call to Open-E begins, None for a message without a case.
 
-    With a `key` it is stored only if the key is free.
+    With a `key` it is stored only if the key is free. `request_id` is that of the request that creates it.
     """
 
     message: WebMessage
     state: MessageState
     sent: datetime | None
     key: IdempotencyKey | None = None
+    request_id: str | None = None
 
     @property
     def is_large(self) -> bool:
@@ -208,6 +209,7 @@ def to_parameters(new: NewMessage) -> dict[str, Any]:
         "new_oep_instance_as_sent": message.oep_instance_as_sent,
         "new_own_open_e": message.own_open_e,
         "new_is_from_owner": message.is_from_owner or None,
+        "new_request_id": new.request_id,
     }
 
 

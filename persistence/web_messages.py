@@ -68,19 +68,25 @@ class _Deletion:
     entry: AuditEntry | None
 
 
-async def store(database: Database, message: WebMessage, key: IdempotencyKey | None = None) -> bool:
+async def store(
+    database: Database, message: WebMessage, key: IdempotencyKey | None = None, request_id: str | None = None
+) -> bool:
     """Store a message without a case. Its `created` must be set. Return False, and store nothing, if `key` is used."""
-    return await insert_message(database, NewMessage(message, MessageState.STORED, None, key))
+    return await insert_message(database, NewMessage(message, MessageState.STORED, None, key, request_id))
 
 
 async def begin_sending(
-    database: Database, message: WebMessage, sent: datetime, key: IdempotencyKey | None = None
+    database: Database,
+    message: WebMessage,
+    sent: datetime,
+    key: IdempotencyKey | None = None,
+    request_id: str | None = None,
 ) -> bool:
     """Store a message before it is sent to Open-E. Until the outcome is stored, only operators see it.
 
     Return False, and store nothing, if `key` is used: the message must not be sent.
     """
-    return await insert_message(database, NewMessage(message, MessageState.SENDING, sent, key))
+    return await insert_message(database, NewMessage(message, MessageState.SENDING, sent, key, request_id))
 
 
 async def mark_published(database: Database, message: WebMessage, open_e_message_id: int, created: datetime) -> None:

@@ -23,7 +23,8 @@ class Depth:
     `deliveries` has the number in each state. `oldest` is when the oldest waiting delivery was accepted. `overdue`
     counts deliveries whose next attempt should have started more than a minute ago, including those of dead workers
     that no other worker has claimed. Both omit the deliveries that an operator has paused, of which there are `paused`.
-    `pauses` is the number of pauses of the system and its subscriptions.
+    `pauses` is the number of pauses of the system and its subscriptions. Of the waiting deliveries, `failing` have had
+    an attempt, and `blocked` are set aside behind an earlier one of their key.
     """
 
     system_id: str
@@ -32,6 +33,8 @@ class Depth:
     overdue: int
     paused: int = 0
     pauses: int = 0
+    failing: int = 0
+    blocked: int = 0
 
 
 async def list_depths(database: Database, now: datetime) -> list[Depth]:
@@ -80,6 +83,8 @@ _COUNTED = (
         sa.func.min(deliveries.c.created).filter(_is_waiting, ~_is_paused).label("oldest"),
         sa.func.count().filter(deliveries.c.due < sa.bindparam("late"), ~_is_paused).label("overdue"),
         sa.func.count().filter(_is_waiting, _is_paused).label("paused"),
+        sa.func.count().filter(_is_waiting, deliveries.c.attempts > 0).label("failing"),
+        sa.func.count().filter(_is_waiting, deliveries.c.due.is_(None)).label("blocked"),
     )
     .group_by(deliveries.c.system_id)
     .subquery()
@@ -99,6 +104,8 @@ _DEPTHS = (
         sa.func.coalesce(_COUNTED.c.overdue, 0).label("overdue"),
         sa.func.coalesce(_COUNTED.c.paused, 0).label("paused"),
         _PAUSES.label("pauses"),
+        sa.func.coalesce(_COUNTED.c.failing, 0).label("failing"),
+        sa.func.coalesce(_COUNTED.c.blocked, 0).label("blocked"),
     )
     .outerjoin(_COUNTED, _COUNTED.c.system_id == systems.c.id)
     .order_by(systems.c.id)
@@ -115,6 +122,8 @@ def _list_depths(connection: sa.Connection, now: datetime) -> list[Depth]:
             row["overdue"],
             row["paused"],
             row["pauses"],
+            row["failing"],
+            row["blocked"],
         )
         for row in connection.execute(_DEPTHS, {"late": now - GRACE, "now": now}).mappings()
     ]

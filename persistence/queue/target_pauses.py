@@ -9,7 +9,7 @@ from domain.deliveries import Target
 from persistence.database import Database, to_json
 from persistence.queue.sql import FRAGMENTS, build_for_each_dialect, build_statement, format_moment, to_hex
 from persistence.tables import deliveries, subscriptions, target_pauses
-from persistence.work import mark, queue_read, short_write
+from persistence.work import mark, queue_read, short_read, short_write
 
 PULLED_EVERY = timedelta(milliseconds=10)
 """Interval between the due times of deliveries that are pulled forward."""
@@ -23,6 +23,11 @@ async def pause(database: Database, pauses: Mapping[Target, datetime]) -> None:
 async def prune_pauses(database: Database, now: datetime) -> None:
     """Delete pauses that have ended."""
     await database.write(_prune_pauses, now)
+
+
+async def list_pauses(database: Database, system_id: str, now: datetime, limit: int) -> list[tuple[Target, datetime]]:
+    """Return the targets of a system that failed, and until when workers do not call them; the longest pause first."""
+    return await database.read(_list_pauses, system_id, now, limit)
 
 
 async def find_waiting(database: Database, starts: Mapping[Target, datetime], limit: int) -> set[Target]:
@@ -119,6 +124,13 @@ def _target_row(connection: sa.Connection, target: Target) -> dict[str, str]:
 @short_write
 def _prune_pauses(connection: sa.Connection, now: datetime) -> None:
     connection.execute(_PRUNE_PAUSES, {"before": now})
+
+
+@short_read
+def _list_pauses(connection: sa.Connection, system_id: str, now: datetime, limit: int) -> list[tuple[Target, datetime]]:
+    select = target_pauses.select().where(target_pauses.c.system_id == system_id, target_pauses.c.until > now)
+    rows = connection.execute(select.order_by(target_pauses.c.until.desc()).limit(limit))
+    return [(Target(row.system_id, row.webhook_url), row.until) for row in rows]
 
 
 @queue_read

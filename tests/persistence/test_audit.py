@@ -19,6 +19,7 @@ from domain.audit import (
     hash_entry,
     write_detail,
 )
+from domain.time_ranges import TimeRange
 from persistence import audit
 from persistence.database import Database
 from persistence.opening import open_database
@@ -128,6 +129,20 @@ async def test_list_page_reads_only_what_is_listed(database: Database, filters: 
         # Neither database reads and sorts all entries of the chain, or since the time.
         assert "TEMP B-TREE" not in plan
         assert "Sort" not in plan.replace("Incremental Sort", "").replace("Sort Key", "")
+
+
+async def test_list_latest_and_list_of_request_return_whole_entries(database: Database) -> None:
+    for place in range(4):
+        await audit.record(
+            database, build_audit_entry(chain=(CHAIN, NO_SYSTEM)[place % 2], request_id=f"r-{place // 2}")
+        )
+    latest = await audit.list_latest(database, CHAIN, 9)
+    assert [(each.number, each.entry.request_id) for each in latest] == [(2, "r-1"), (1, "r-0")]
+    assert [each.number for each in await audit.list_latest(database, CHAIN, 1)] == [2]
+    found = await audit.list_of_request(database, "r-1", TimeRange(NOW, NOW + timedelta(seconds=1)), 9)
+    assert [each.entry.chain for each in found] == [CHAIN, NO_SYSTEM]
+    assert await audit.list_of_request(database, "r", TimeRange(), 9) == []
+    assert await audit.list_of_request(database, "r-1", TimeRange(until=NOW), 9) == []
 
 
 def _explain_pages(connection: sa.Connection, after: list[int], chain: str | None, since: Any) -> list[str]:

@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from domain.deliveries import AttemptOutcome
-from domain.events import EventStatus
+from domain.events import EventStatus, StoredEvent
 from domain.subscriptions import Identity
+from domain.time_ranges import TimeRange
 from persistence import delivery_pauses, events, tables
 from persistence.database import Database
 from persistence.delivery_pauses import Command
@@ -107,6 +108,19 @@ async def test_status_reads_indexes(database: Database) -> None:
         assert name in plan, plan
     assert "Seq Scan" not in plan, plan
     assert not [table for table in ("events", "deliveries", "receipts") if f"SCAN {table}" in plan], plan
+
+
+async def test_events_are_found_without_their_content(database: Database) -> None:
+    await prepare(database)
+    await sync(database, [build_entry()])
+    event_id = (await publish(database, identification_type=1, identification="9999999901")).event_id
+    expected = StoredEvent(event_id, NOW, 202, "A", 1, 101, 1, "publisher", "request")
+    assert await events.find(database, event_id) == expected
+    assert await events.list_of_request(database, "request", TimeRange(), 9) == [expected]
+    assert await events.list_of_request(database, "request", TimeRange(NOW, NOW + timedelta(hours=1)), 9) == [expected]
+    assert await events.list_of_request(database, "request", TimeRange(until=NOW), 9) == []
+    assert await events.find(database, str(uuid4())) is None
+    assert await events.list_of_request(database, "other", TimeRange(), 9) == []
 
 
 def _write_id(event_id: str, dialect: str) -> Any:
