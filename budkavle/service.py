@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -40,6 +40,9 @@ from openapi.server.protocol import BoundedProtocol
 from openapi.server.serving import Drain
 from persistence.database import Database
 
+if TYPE_CHECKING:
+    from handlers.operations_page.routes import OperationsOptions
+
 
 def create_service(
     settings: Settings,
@@ -53,6 +56,7 @@ def create_service(
     drain: Drain | None = None,
     body_budget: BodyBudget | None = None,
     tracer: Tracer | None = None,
+    operations: "OperationsOptions | None" = None,
 ) -> ASGIApp:
     """Return the service as an ASGI application on a prepared database (`prepare_database`).
 
@@ -60,6 +64,7 @@ def create_service(
     process, or without one the workers of other processes. `issuers` are those of access tokens; by default they are
     read from the settings, and never again. `drain` reports that the process is about to stop. `body_budget` limits
     large bodies; by default it follows from the settings. `tracer` records traces.
+    With `operations`, the operations page is served too.
     """
     contracts = (*DEFAULT, *settings.compatibility_apis) if contracts is None else contracts
     spec_dir = find_spec_dir()
@@ -136,6 +141,7 @@ def create_service(
         failures=FailureLimit(settings.failed_authentications),
         is_linked=settings.link_operations,
         tracer=tracer,
+        operations=operations,
     )
 
 

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic_core import PydanticCustomError
 
+from domain.callers import check_caller_name
 from domain.municipalities import VALID_IDS
 
 Network = IPv4Network | IPv6Network
@@ -65,6 +66,29 @@ def parse_apis(given: object) -> object:
 def parse_municipalities(given: object) -> object:
     """Return the ids of municipalities and counties, separated by commas."""
     return _parse_names(given, VALID_IDS, "the id of a Swedish municipality or county")
+
+
+def parse_certificates(given: object) -> object:
+    """Return entries `NAME=FINGERPRINT`, separated by commas, with fingerprints in lower-case hexadecimal."""
+    if not isinstance(given, str):
+        return given
+    found: dict[str, str] = {}
+    for place, entry in enumerate(given.split(","), 1):
+        name, _, fingerprint = (part.strip() for part in entry.rpartition("="))
+        fingerprint = fingerprint.replace(":", "").lower()
+        try:
+            check_caller_name(name)
+            is_usable = len(bytes.fromhex(fingerprint)) == _FINGERPRINT_BYTES and fingerprint not in found
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            message = "entry {place} must be NAME=SHA-256, with a fingerprint of its own in hexadecimal"
+            raise PydanticCustomError("certificate", message, {"place": place})
+        found[fingerprint] = name
+    return tuple(f"{name}={fingerprint}" for fingerprint, name in found.items())
+
+
+_FINGERPRINT_BYTES = 32
 
 
 def check_time_zone(name: str) -> str:

@@ -24,6 +24,7 @@ from budkavle.setting_values import (
     Network,
     check_time_zone,
     parse_apis,
+    parse_certificates,
     parse_municipalities,
     parse_networks,
     parse_references,
@@ -193,6 +194,22 @@ class Settings(BaseSettings):
         le=65535,
         description="The port on which a worker serves its health and metrics; 0 selects a free port.",
     )
+    operations_host: str = Field(
+        "127.0.0.1", description="The address on which `budkavle operations` serves the operations page."
+    )
+    operations_port: int = Field(
+        8084,
+        ge=0,
+        le=65535,
+        description="The port on which `budkavle operations` serves the operations page; 0 selects a free port.",
+    )
+    operations_changes: bool = Field(
+        False, description="Whether operators may replay, pause, resume and settle on the operations page."
+    )
+    operations_certificates: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_certificates)] = Field(
+        (),
+        description="Operators who may use that page with a client certificate: `NAME=SHA-256`, separated by commas.",
+    )
     worker_concurrency: int = Field(200, ge=1, le=10_000, description="Maximum concurrent deliveries of a worker.")
     receiver_concurrency: int = Field(100, ge=1, le=10_000, description="Maximum concurrent deliveries to one system.")
     delivery_connect_timeout: float = Field(5, gt=0, le=600, description="Seconds to connect to a receiver.")
@@ -325,6 +342,11 @@ class Settings(BaseSettings):
         if lease <= info.data.get("delivery_timeout", 0):
             raise PydanticCustomError("lease", "must be more than BUDKAVLE_DELIVERY_TIMEOUT")
         return lease
+
+    def build_operations_certificates(self) -> dict[str, str]:
+        """Return the names of operators by the fingerprint of their client certificate."""
+        pairs = (entry.rpartition("=") for entry in self.operations_certificates)
+        return {fingerprint: name for name, _, fingerprint in pairs}
 
     def build_waits(self) -> Waits:
         """Return the timeouts for PostgreSQL."""

@@ -8,12 +8,16 @@ from typing import Final
 MESSAGES_READ: Final = "messages.read"
 MESSAGES_WRITE: Final = "messages.write"
 PUBLISH: Final = "publish"
+OPERATIONS_READ: Final = "operations.read"
+OPERATIONS_CHANGE: Final = "operations.change"
 
 _EXPANDED = {
     "messages": frozenset({MESSAGES_READ, MESSAGES_WRITE}),
     MESSAGES_READ: frozenset({MESSAGES_READ}),
     MESSAGES_WRITE: frozenset({MESSAGES_WRITE}),
     PUBLISH: frozenset({PUBLISH}),
+    "operations": frozenset({OPERATIONS_READ, OPERATIONS_CHANGE}),
+    OPERATIONS_READ: frozenset({OPERATIONS_READ}),
 }
 """The scopes by name, each with those that it includes."""
 
@@ -78,7 +82,7 @@ def check_caller_name(name: str) -> None:
 
 
 def parse_scope(text: str) -> frozenset[str]:
-    """Return the scopes that a scope includes: `messages` includes reading and writing, every other one itself.
+    """Return the scopes that a scope includes: `messages` and `operations` all of their own, every other one itself.
 
     Raises `ValueError` for a text outside the grammar.
     """

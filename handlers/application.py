@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connexion.middleware.lifespan import LifespanMiddleware
 from starlette.types import ASGIApp
@@ -31,6 +31,9 @@ from openapi.security import SecurityMiddleware
 from openapi.start_limiter import StartLimiter
 from openapi.validation import ValidationMiddleware
 
+if TYPE_CHECKING:
+    from handlers.operations_page.routes import OperationsOptions
+
 
 def create_application(
     spec_dir: Path,
@@ -44,8 +47,11 @@ def create_application(
     failures: FailureLimit,
     is_linked: bool = True,
     tracer: Tracer | None = None,
+    operations: "OperationsOptions | None" = None,
 ) -> ASGIApp:
     """Return the service as an ASGI application, optionally with some of its contracts only.
+
+    With `operations`, it serves the operations page.
 
     Forwarding headers are trusted from `trusted_proxies` only. With `is_linked`, the layers of an operation call one
     another directly. Raises `ValueError` if contracts share an operation id, because they would also share its
@@ -75,9 +81,15 @@ def create_application(
         ValidationMiddleware,
         LifespanMiddleware,
     ]
+    pages: list[Any] = []
+    if operations is not None:
+        # Programs without this page do not wait for its imports.
+        from handlers.operations_page.routes import build_operations_routes
+
+        pages = build_operations_routes(services, keys, operations, proxies, failures)
     application = assemble(
         middlewares,
-        build_docs_routes(spec_dir, specs | described),
+        [*pages, *build_docs_routes(spec_dir, specs | described)],
         is_linked=is_linked,
         lifespan=lifespan,
         security_map=build_security_map(keys, tokens, services),

@@ -74,6 +74,13 @@ class QueueWatch:
             await asyncio.wait([self._counting], timeout=QUEUE_WAIT_SECONDS)
         return self._figures
 
+    async def wait_for_figures(self, now: datetime, seconds: float) -> QueueFigures | None:
+        """Return the latest figures, after waiting at most so many seconds for a running count."""
+        await self.get_figures(now)
+        if self._counting is not None:
+            await asyncio.wait([self._counting], timeout=seconds)
+        return self._figures
+
     async def _count(self, now: datetime) -> None:
         clock = asyncio.get_running_loop().time
         await asyncio.sleep(self._delay)

@@ -54,7 +54,9 @@ def show_as(browser: Any, *, width: int = 1280, scheme: str = "light") -> None:
     """Show pages as in a window of this width, as a phone does up to 600 px, and in light or dark colours."""
     metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width <= 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    # Without transitions, colours do not change while axe looks at them.
+    features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+    media = {"features": [{"name": name, "value": value} for name, value in features.items()]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
 
 

@@ -39,7 +39,7 @@ def api_key() -> None:
     multiple=True,
     required=True,
     help="A right of the key: messages, or only messages.read or messages.write; publish, or only the events of "
-    "publish:ORGTYPE or publish:ORGTYPE:ORGCODE. May be repeated.",
+    "publish:ORGTYPE or publish:ORGTYPE:ORGCODE; operations, or only operations.read. May be repeated.",
 )
 @click.option(
     "--expires",

@@ -144,6 +144,21 @@ def worker(concurrency: int | None) -> None:
     serving.run(run.run_worker(settings, print_line))
 
 
+@main.command(epilog=list_documentation("how-to/operations-page.md"))
+def operations() -> None:
+    """Serve the operations page, for a browser.
+
+    The page is /operations on BUDKAVLE_OPERATIONS_HOST and BUDKAVLE_OPERATIONS_PORT, next to health and metrics. It
+    needs the database alone, so it works while the service and the workers are down.
+    """
+    with import_quickly():
+        settings = load_command_settings()
+        from budkavle.commands import run
+        from openapi.server import serving
+
+    serving.run(run.run_operations(settings, print_line))
+
+
 @main.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="The port of the service.")
 @click.option(

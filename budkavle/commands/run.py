@@ -131,6 +131,33 @@ async def run_worker(settings: Settings, print_line: PrintLine) -> None:
             )
 
 
+async def run_operations(settings: Settings, print_line: PrintLine) -> None:
+    """Run the operations page until a signal, with health and metrics on the same port, and TLS as for the service."""
+    from handlers.operations_page.routes import OperationsOptions
+
+    own = {"host": settings.operations_host, "port": settings.operations_port, "issuers": None}
+    settings = settings.model_copy(update=own)
+    tls = ServerTls(settings)
+    async with _database(settings) as (database, clock):
+        with listen(settings.host, settings.port) as listener:
+            application = create_service(
+                settings,
+                database,
+                clock=clock.now,
+                contracts=["operations"],
+                operations=OperationsOptions(settings.operations_changes, settings.build_operations_certificates()),
+            )
+            server = QuietServer(build_server_config(settings, application, tls=tls.context))
+            address = build_address(listener, tls=tls.context is not None)
+            await run_servers(
+                [(server, listener)],
+                partial(_report_start, print_line, f"The operations page is at {address}/operations"),
+                clock,
+                tls,
+                reload=tls.reload,
+            )
+
+
 def _report_start(print_line: PrintLine, line: str) -> None:
     print_line(line)
     report_ready()

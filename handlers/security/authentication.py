@@ -60,7 +60,10 @@ class ApiKeys:
 
     async def find(self, key: bytes) -> Caller | RefusalReason:
         """Return the caller with this key, or the reason for rejecting it: it is unknown, revoked or expired."""
-        key_hash = hash_key(key)
+        return await self.find_by_hash(hash_key(key))
+
+    async def find_by_hash(self, key_hash: str) -> Caller | RefusalReason:
+        """Return what `find` does for the key with this hash."""
         if key_hash in self._extra:
             return self._extra[key_hash]
         cached = self._cache.get(key_hash)

@@ -247,3 +247,18 @@ def test_check_variables_ignores_settings_that_a_later_version_may_have() -> Non
 
 def test_check_variables_accepts_each_known_variable() -> None:
     assert check_variables({"BUDKAVLE", "MY_BUDKAVLE_PROT", "budkavle_port", *ROWS, *OTHER_VARIABLES}) == []
+
+
+def test_operations_certificates_name_operators() -> None:
+    colons = ":".join(["AB"] * 32)
+    settings = read_settings(operations_certificates=f"anna={colons}, Ben Ek = {'0f' * 32}")
+    assert settings.build_operations_certificates() == {"ab" * 32: "anna", "0f" * 32: "Ben Ek"}
+    assert Settings().build_operations_certificates() == {}
+
+
+@pytest.mark.parametrize(
+    "value", ["anna", "anna=ab", f"={'ab' * 32}", f"ip:1={'ab' * 32}", f"a={'ab' * 32},b={'AB' * 32}"]
+)
+def test_operations_certificates_need_a_name_and_a_fingerprint(value: str) -> None:
+    with pytest.raises(SettingsUnusable, match=r"OPERATIONS_CERTIFICATES: entry \d must be NAME=SHA-256"):
+        read_settings(operations_certificates=value)

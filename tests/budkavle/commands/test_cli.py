@@ -203,7 +203,7 @@ WITHOUT_DATABASE = {
     ("restore",),
 }
 COMMANDS = [(*path, *ARGUMENTS.get(path, ())) for path in LEAF_COMMANDS if path not in WITHOUT_DATABASE]
-RUNNING = [("serve", "--port", "0"), ("worker",)]
+RUNNING = [("serve", "--port", "0"), ("worker",), ("operations",)]
 CREATING = [
     command for command in COMMANDS if command[:2] == ("api-key", "create") or command[0] in {"apply", "migrate"}
 ]

@@ -59,6 +59,7 @@ OTHERS = {
     "messages show",
     "receiver-check",
     # Programs that run until they are stopped.
+    "operations",
     "dev",
     "mock-open-e",
     "serve",

@@ -1,0 +1,1 @@
+"""The operations page: what operators look at and do in a browser (decision 0040)."""

@@ -1,0 +1,136 @@
+"""Sign operators in: with an API key and a session, or with a client certificate.
+
+Browsers send cookies and certificates by themselves, so neither is enough for a change: its form also has a token that
+only pages of this origin contain (`build_token`).
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from domain.api_keys import hash_key
+from domain.callers import OPERATIONS_CHANGE, OPERATIONS_READ, Caller, CallerKind
+from domain.errors import KeyNeeded, LacksScope, RefusalReason, Unauthenticated
+from handlers.security.authentication import ApiKeys
+from handlers.security.client_certificates import read_certificate
+
+SESSION_HOURS = 12
+"""Hours after which an operator signs in again."""
+
+IDLE_MINUTES = 60
+"""Minutes without a request after which an operator signs in again."""
+
+MAX_SESSIONS = 1000
+"""Sessions of one process. A new one ends the oldest."""
+
+_UNKNOWN = "This key is not valid. It may be mistyped or revoked."
+_EXPIRED = "This key has expired. Create another one with budkavle api-key create."
+_LACKS_SCOPE = "This key does not have the scope operations.read."
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A signed-in operator. `identity` is the credential that the browser sends by itself, as text."""
+
+    name: str
+    may_change: bool
+    kind: CallerKind
+    identity: str
+
+    def build_caller(self) -> Caller:
+        """Return the operator as the caller of a request, for the log."""
+        return Caller(self.kind, self.name)
+
+
+@dataclass(slots=True)
+class _Session:
+    key_hash: str
+    begun: datetime
+    used: datetime
+
+
+class Operators:
+    """The operators who are signed in at this process, which forgets them when it ends."""
+
+    def __init__(self, keys: ApiKeys, certificates: Mapping[str, str], now: Callable[[], datetime]) -> None:
+        """`certificates` has the names of operators by the fingerprint of their certificate."""
+        self._keys = keys
+        self._certificates = certificates
+        self._now = now
+        self._secret = secrets.token_bytes(32)
+        self._sessions: dict[str, _Session] = {}
+
+    async def sign_in(self, key: str) -> tuple[str, Operator]:
+        """Return the cookie of a new session, and its operator. Raises `Unauthenticated` and `LacksScope`."""
+        if not key:
+            raise KeyNeeded(RefusalReason.NO_KEY, "Enter your key.")
+        key_hash = hash_key(key.encode())
+        operator = await self._find_operator(key_hash, "")
+        cookie, now = secrets.token_urlsafe(32), self._now()
+        if len(self._sessions) >= MAX_SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
+        self._sessions[_hash(cookie)] = _Session(key_hash, now, now)
+        return cookie, operator
+
+    def sign_out(self, cookie: str) -> None:
+        """End a session."""
+        self._sessions.pop(_hash(cookie), None)
+
+    async def identify(self, cookie: str | None, certificate: bytes | None) -> Operator | None:
+        """Return the operator with a session, or else with a client certificate, or None.
+
+        A key that was revoked meanwhile, or has expired, ends its sessions.
+        """
+        if cookie is not None:
+            operator = await self._identify_by_session(cookie)
+            if operator is not None:
+                return operator
+        return None if certificate is None else self._identify_by_certificate(certificate)
+
+    def build_token(self, operator: Operator) -> str:
+        """Return the token that the forms of this operator contain."""
+        return hmac.new(self._secret, operator.identity.encode(), hashlib.sha256).hexdigest()
+
+    def is_token(self, operator: Operator, given: str) -> bool:
+        """Return whether a form has the token of this operator."""
+        return hmac.compare_digest(self.build_token(operator).encode(), given.encode())
+
+    async def _identify_by_session(self, cookie: str) -> Operator | None:
+        id_, now = _hash(cookie), self._now()
+        session = self._sessions.get(id_)
+        if session is None:
+            return None
+        ends = min(session.begun + timedelta(hours=SESSION_HOURS), session.used + timedelta(minutes=IDLE_MINUTES))
+        if now < ends:
+            try:
+                operator = await self._find_operator(session.key_hash, id_)
+            except (Unauthenticated, LacksScope):
+                pass
+            else:
+                session.used = now
+                return operator
+        self._sessions.pop(id_, None)
+        return None
+
+    async def _find_operator(self, key_hash: str, identity: str) -> Operator:
+        found = await self._keys.find_by_hash(key_hash)
+        if isinstance(found, RefusalReason):
+            raise KeyNeeded(found, _EXPIRED if found is RefusalReason.EXPIRED_KEY else _UNKNOWN)
+        if not found.may(OPERATIONS_READ):
+            raise LacksScope(RefusalReason.KEY_LACKS_SCOPE, _LACKS_SCOPE, OPERATIONS_READ)
+        return Operator(found.name, found.may(OPERATIONS_CHANGE), CallerKind.KEY, identity)
+
+    def _identify_by_certificate(self, certificate: bytes) -> Operator | None:
+        try:
+            fingerprint = read_certificate(certificate, self._now())
+        except Unauthenticated:
+            return None
+        name = self._certificates.get(fingerprint)
+        return None if name is None else Operator(name, True, CallerKind.CERTIFICATE, f"sha256:{fingerprint}")
+
+
+def _hash(cookie: str) -> str:
+    return hashlib.sha256(cookie.encode()).hexdigest()
