@@ -13,15 +13,18 @@ from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
 
 from domain.attachments import MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS
+from domain.java_uuids import parse_java_uuid
 from domain.media_types import detect_media_type
+from domain.municipalities import ALL_MUNICIPALITIES, VALID_IDS, ServedMunicipalities
 from domain.web_messages import (
     FLOW_INSTANCE_ID,
     MAX_MESSAGE_BYTES,
     Attachment,
     ExternalReference,
     OepInstance,
+    OpenEName,
     WebMessage,
-    normalize_references,
+    normalize_case_numbers,
 )
 
 MAX_CASE = 2**31 - 1
@@ -36,9 +39,7 @@ _NAMESPACE = UUID("68f262f3-b0bf-5b7f-bdfb-cb4c7086ffa7")
 """The namespace of ids of attachments, which the old service does not publish."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
-_SHORT_UUID = re.compile(
-    r"([0-9a-f]{1,8})-([0-9a-f]{1,4})-([0-9a-f]{1,4})-([0-9a-f]{1,4})-([0-9a-f]{1,12})", re.IGNORECASE
-)
+_JAVA_UUID = re.compile(r"[0-9a-f]{1,16}(-[0-9a-f]{1,16}){4}", re.IGNORECASE | re.ASCII)
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(; ?[\w.+-]+=[\w.+-]+)*", re.ASCII)
 _CASE = re.compile(r"[0-9]{1,20}", re.ASCII)
 
@@ -106,10 +107,12 @@ class SourceMessage:
 class ImportRules:
     """The decisions of the operator: the zone of `created`, and values for rows that have none.
 
-    With `omits_files`, messages are imported without the files that the contract cannot return.
+    `municipalities` says which have their own Open-E. With `omits_files`, messages are imported without the files that
+    the contract cannot return.
     """
 
     zone: ZoneInfo
+    municipalities: ServedMunicipalities = ALL_MUNICIPALITIES
     municipality_id: str | None = None
     oep_instance: OepInstance | None = None
     omits_files: bool = False
@@ -194,7 +197,7 @@ class _Planner:
         if message_id is None:
             self._reject("id", "is not a UUID in 8-4-4-4-12 form")
         self._check_text()
-        oep_instance = self._choose_instance()
+        oep_instance, municipality_id = self._choose_instance(), self._choose_municipality()
         message = WebMessage(
             id=message_id or source.id,
             message="",
@@ -203,9 +206,10 @@ class _Planner:
             sender_user_id=self._check_nul("sender_user_id", source.sender_user_id),
             oep_instance=oep_instance or OepInstance.EXTERNAL,
             created=self._read_created(),
-            municipality_id=self._choose_municipality(),
+            municipality_id=municipality_id,
             # Callers of the API of that service get the spelling of the row, and nothing for null.
             oep_instance_as_sent=None if source.oep_instance == oep_instance else source.oep_instance or "",
+            own_open_e=self._find_own_open_e(municipality_id, oep_instance),
         )
         files = tuple(self._plan_files())
         if any(remark.kind is RemarkKind.REJECTED for remark in self._remarks):
@@ -225,6 +229,8 @@ class _Planner:
     def _choose_municipality(self) -> str | None:
         given = self._check_nul("municipality_id", self._source.municipality_id)
         if given and given.strip():
+            if given not in VALID_IDS:
+                self._change("municipality_id", "is not the id of a municipality or county: kept, but no path has it")
             return given
         if self._rules.municipality_id is None:
             self._reject("municipality_id", "is null: name the municipality with --municipality")
@@ -246,19 +252,22 @@ class _Planner:
             self._reject("oep_instance", "is neither internal nor external")
             return None
 
+    def _find_own_open_e(self, municipality_id: str | None, oep_instance: OepInstance | None) -> OpenEName | None:
+        if municipality_id is None or oep_instance is None:
+            return None
+        return self._rules.municipalities.find_own_open_e(municipality_id, oep_instance)
+
     def _read_party(self) -> str | None:
         given = self._source.party_id
         if given is None:
             return None
         if _UUID.fullmatch(given):
             return given.lower()
-        parts = _SHORT_UUID.fullmatch(given)
-        if parts is None:
+        if not _JAVA_UUID.fullmatch(given):
             self._reject("party_id", "is not a UUID")
             return None
-        # The old service accepts groups without leading zeros.
-        self._change("party_id", "has groups with fewer digits: stored with leading zeros")
-        return "-".join(part.lower().zfill(width) for part, width in zip(parts.groups(), (8, 4, 4, 4, 12), strict=True))
+        self._change("party_id", "is not in 8-4-4-4-12 form: stored in it, as Java reads the text")
+        return parse_java_uuid(given)
 
     def _read_created(self) -> datetime | None:
         given = self._source.created
@@ -289,7 +298,7 @@ class _Planner:
                 continue
             self._check_reference(_name("external_reference", place), key, value)
             references.append(ExternalReference(key, value))
-        normalized = normalize_references(references)
+        normalized = normalize_case_numbers(references)
         if sum(each.key == FLOW_INSTANCE_ID for each in normalized) > 1:
             self._change("external_reference", f"names several {FLOW_INSTANCE_ID}: the first is the case")
         return normalized
@@ -302,6 +311,8 @@ class _Planner:
         if key.lower() == FLOW_INSTANCE_ID.lower():
             if not _CASE.fullmatch(value) or not 1 <= int(value) <= MAX_CASE:
                 self._reject(f"{field}.ref_value", f"is no case: a number from 1 to {MAX_CASE}")
+            elif value.startswith("0"):
+                self._change(f"{field}.ref_value", "has leading zeros: stored without them")
         elif not MIN_KEY <= len(key) <= MAX_TEXT:
             self._change(f"{field}.ref_key", _describe_unfound(f"{MIN_KEY} to {MAX_TEXT}", len(key)))
         if not 1 <= len(value) <= MAX_TEXT:
@@ -317,17 +328,17 @@ class _Planner:
                 fault = f"is beyond the first {MAX_ATTACHMENTS} files"
             if fault is None:
                 taken += 1
-                yield self._complete_file(field, place, file)
+                yield self._complete_file(field, file)
             elif self._rules.omits_files:
                 self._add(field, RemarkKind.OMITTED, fault)
             else:
                 self._reject(field, f"{fault}: --omit-files imports the message without it")
 
-    def _complete_file(self, field: str, place: int, file: SourceFile) -> SourceFile:
+    def _complete_file(self, field: str, file: SourceFile) -> SourceFile:
         name = file.file_name
-        if name is None or not name.strip():
-            name = f"attachment-{place + 1}"
-            self._change(f"{field}.file_name", f"is empty: stored as {name}")
+        if name is None:
+            name = ""
+            self._change(f"{field}.file_name", "is null: stored as an empty name")
         media_type = file.mime_type
         if media_type is None or not _MEDIA_TYPE.fullmatch(media_type):
             media_type = None
@@ -354,7 +365,7 @@ def _name(table: str, place: int) -> str:
 
 
 def _describe_unfound(limits: str, number: int) -> str:
-    return f"has {number} characters: stored unchanged, but looked up are {limits}"
+    return f"has {number} characters: stored unchanged; the contract of web messages looks up {limits}"
 
 
 def _find_fault(file: SourceFile) -> str | None:

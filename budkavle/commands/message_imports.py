@@ -65,6 +65,15 @@ class Zone(click.ParamType[ZoneInfo]):
             self.fail(f"{value!r} is not a time zone such as Europe/Stockholm or UTC", param, ctx)
 
 
+def _check_municipality(_context: click.Context, _parameter: click.Parameter, id_: str | None) -> str | None:
+    if id_ is not None:
+        from domain.municipalities import VALID_IDS
+
+        if id_ not in VALID_IDS:
+            raise click.BadParameter("must be the id of a Swedish municipality or county, such as 2281")
+    return id_
+
+
 @click.group("import", epilog=list_documentation("how-to/switch-from-web-message-sender.md"))
 def import_() -> None:
     """Take over the data of another service."""
@@ -79,7 +88,12 @@ def import_() -> None:
     required=True,
     help="The zone of its server, in which it stores times without an offset, such as Europe/Stockholm.",
 )
-@click.option("--municipality", metavar="ID", help="For messages without a municipality, from before 3.0.")
+@click.option(
+    "--municipality",
+    metavar="ID",
+    callback=_check_municipality,
+    help="For messages without a municipality, from before 3.0.",
+)
 @click.option(
     "--instance",
     type=click.Choice(["internal", "external"]),
@@ -132,10 +146,12 @@ def web_message_sender(
         from budkavle.clock import measure_clock
         from budkavle.message_imports.run import ImportOptions, MessageImport
         from budkavle.message_imports.web_message_sender import open_web_message_sender
+        from budkavle.open_e import build_municipalities
         from domain.message_imports import ImportRules
         from domain.web_messages import OepInstance
 
-        rules = ImportRules(zone, municipality, None if instance is None else OepInstance(instance), omit_files)
+        chosen = None if instance is None else OepInstance(instance)
+        rules = ImportRules(zone, build_municipalities(settings), municipality, chosen, omit_files)
         options = ImportOptions(rules, name, address.place, is_dry_run=dry_run, deletes=deletes)
         now = (await measure_clock(database)).now
         with open_web_message_sender(address) as source:

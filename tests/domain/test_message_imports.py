@@ -15,6 +15,7 @@ from domain.message_imports import (
     plan_import,
     split_by_bytes,
 )
+from domain.municipalities import ServedMunicipalities
 from domain.web_messages import OepInstance
 from tests.factories import build_web_message
 
@@ -82,6 +83,15 @@ def test_id_in_open_e_is_kept_with_a_case_only() -> None:
 def test_spelling_of_the_instance_is_kept(given: str) -> None:
     message = plan(oep_instance=given).message
     assert (message.oep_instance, message.oep_instance_as_sent or "external") == (OepInstance.EXTERNAL, given)
+
+
+def test_message_of_a_municipality_with_its_own_open_e_is_on_a_case_there() -> None:
+    rules = replace(RULES, municipalities=ServedMunicipalities(with_own_open_e=frozenset({"2281"})))
+    own, _ = plan_import(SOURCE, rules)
+    other, _ = plan_import(replace(SOURCE, municipality_id="2260"), rules)
+    assert own is not None
+    assert other is not None
+    assert (own.message.own_open_e, other.message.own_open_e) == ("2281/external", None)
 
 
 def test_all_remarks_about_a_message_are_reported_together() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.budkavle.services import KEY, put_key, running_program
+from tests.factories import PARTY_ID
 from tests.mariadb import OldMessage, OldService
 from tests.processes import REPOSITORY, run_program
 from tests.shown_commands import PATH, read_block, read_blocks
@@ -54,10 +55,20 @@ def test_switch_loses_no_message(sqlite_url: str, old: OldService, tmp_path: Pat
 
     put_key(sqlite_url)
     curl, *commands = read_block(PAGE, "curl").splitlines()
-    with running_program(sqlite_url) as service:
+    with running_program(sqlite_url, compatibility_apis="web-messages-3.2") as service:
         curl = curl.replace("https://budkavle.example", service.url).replace("KEY", KEY)
         [message] = paste(curl, tmp_path, sqlite_url)
-    assert json.loads(message)["id"] == SHOWN_ID
+    assert json.loads(message) == {
+        "id": SHOWN_ID,
+        "municipalityId": "2281",
+        "sender": {"userId": "joe01doe"},
+        "partyId": PARTY_ID,
+        "message": OldMessage("").message,
+        "oepInstance": "EXTERNAL",
+        "externalReferences": [{"key": "flowInstanceId", "value": "1068"}, {"key": "errandNumber", "value": "A-17"}],
+        "created": "2024-05-17T08:11:12.123+00:00",
+        "attachments": [],
+    }
     entries = [json.loads(line) for line in paste("\n".join(commands), tmp_path, sqlite_url)]
     outcomes = [entry["outcome"] for entry in entries]
     assert outcomes == ["begun", "imported", "begun", "deleted", "imported", "begun", "imported"]

@@ -66,6 +66,8 @@ TRAPS: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
             ("external_reference[0].ref_value", "changed"),
         ],
     ),
+    "unknown-municipality": ({"municipality_id": "9999"}, [("municipality_id", "changed")]),
+    "case-with-zeros": ({"references": (("flowInstanceId", "007"),)}, [("external_reference[0].ref_value", "changed")]),
     "case-in-lower-case": ({"references": (("flowinstanceid", "7"),)}, []),
     "two-cases": (
         {"references": (("flowInstanceId", "7"), ("flowInstanceId", "8"))},
@@ -82,7 +84,7 @@ TRAPS: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     ),
     "no-file-name": (
         {"files": ((None, "text/plain", b"a"), (" ", "text/plain", b"b"))},
-        [("attachment[0].file_name", "changed"), ("attachment[1].file_name", "changed")],
+        [("attachment[0].file_name", "changed")],
     ),
     "no-media-type": (
         {"files": (("a.pdf", None, b"%PDF-1.7"), ("b.txt", "text/plain\r\nX-Own: 1", b"b"))},
@@ -134,8 +136,9 @@ def test_every_trap_is_reported_and_taken_unless_it_is_rejected(
     assert str(kept["repeated-hour"].created) == "2024-10-27 00:30:00.000001+00:00"
     assert [each.key for each in kept["short-and-long-keys"].external_references] == ["a", "ab", "k" * 129]
     assert kept["case-in-lower-case"].external_references == (ExternalReference("flowInstanceId", "7"),)
+    assert kept["case-with-zeros"].external_references == (ExternalReference("flowInstanceId", "7"),)
     assert kept["two-cases"].flow_instance_id == 7
-    assert [each.file_name for each in kept["no-file-name"].attachments] == ["attachment-1", "attachment-2"]
+    assert [each.file_name for each in kept["no-file-name"].attachments] == ["", " "]
     assert [each.mime_type for each in kept["no-media-type"].attachments] == ["application/pdf", "text/plain"]
 
 
