@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -118,10 +119,10 @@ class DatabaseChecks:
         waiting, parked = (
             sum(depth.deliveries[state] for depth in depths) for state in (DeliveryState.WAITING, DeliveryState.PARKED)
         )
-        overdue = sum(depth.overdue for depth in depths)
+        worker, backing_off = await self._ask_worker()
+        overdue = sum(depth.overdue for depth in depths if depth.system_id not in backing_off)
         oldest = min((depth.oldest for depth in depths if depth.oldest is not None), default=None)
         age = 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
-        worker = await self._describe_worker()
         behind = f"{blocked} behind others of their key"
         findings.add_ok(f"{waiting} waiting ({behind}), oldest {age:.0f} seconds, {parked} parked; {worker}")
         if overdue:
@@ -129,6 +130,12 @@ class DatabaseChecks:
                 f"{overdue} deliveries are overdue: no worker runs, or too few; {worker}",
                 "start a worker, or read its log",
             )
+        for depth in depths:
+            if depth.overdue and depth.system_id in backing_off:
+                findings.add_warning(
+                    f"{depth.overdue} deliveries are overdue: system {depth.system_id} fails, and the worker backs off",
+                    f"'budkavle deliveries list --state waiting --system {depth.system_id}' has the reason",
+                )
         if age > OLDEST_SECONDS:
             findings.add_warning(
                 f"a delivery has waited for {age:.0f} seconds",
@@ -208,22 +215,31 @@ class DatabaseChecks:
         else:
             findings.add_ok(text)
 
-    async def _describe_worker(self) -> str:
-        """Return whether a worker answers on this machine. One inside `serve`, or on another machine, does not."""
+    async def _ask_worker(self) -> tuple[str, frozenset[str]]:
+        """Return whether a worker answers on this machine, and the systems from which it backs off.
+
+        A worker inside `serve`, or on another machine, does not answer.
+        """
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._settings.worker_host, self._settings.worker_host)  # noqa: S104  # The address of a setting.
         place = f"{host} port {self._settings.worker_port}"
-        if self._settings.worker_port and await _is_worker(host, self._settings.worker_port):
-            return f"a worker answers at {place}"
-        return f"no worker process answers at {place}"
+        metrics = await _read_metrics(host, self._settings.worker_port) if self._settings.worker_port else None
+        if metrics is None:
+            return f"no worker process answers at {place}", frozenset()
+        return f"a worker answers at {place}", frozenset(_BACKING_OFF.findall(metrics))
 
 
-async def _is_worker(host: str, port: int) -> bool:
+_BACKING_OFF = re.compile(r'^budkavle_delivery_targets_backing_off\{system="([^"]+)"\} [1-9]', re.MULTILINE)
+
+
+async def _read_metrics(host: str, port: int) -> str | None:
+    """Return the metrics of the process at this address, or None if it does not answer within a second."""
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(1):
             reader, writer = await asyncio.open_connection(host, port)
             try:
-                writer.write(f"GET /health/live HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-                return (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+                writer.write(f"GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                response = (await reader.read()).decode(errors="replace")
+                return response if response.startswith("HTTP/1.1 200 ") else None
             finally:
                 writer.close()
-    return False
+    return None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -21,6 +22,7 @@ from tests.budkavle.commands.test_deliveries import settle
 from tests.budkavle.commands.test_web_messages import store_unsettled_messages
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import publish, subscribe
+from tests.budkavle.test_delivering import running_worker
 from tests.catalogues import SYSTEM_ID
 from tests.certificates import DAY, TODAY, Authority
 from tests.databases import run_with_database
@@ -243,6 +245,18 @@ def test_doctor_reports_deliveries_that_wait_or_are_parked(sqlite_url: str, invo
     waits, parked = found["queue"]["warning"]
     assert waits.startswith("a delivery has waited for 36")
     assert parked.startswith("1 deliveries are parked")
+
+
+def test_doctor_does_not_blame_the_worker_for_a_system_that_fails(sqlite_url: str, invoke: Invoke) -> None:
+    subscribe(sqlite_url)
+    publish(sqlite_url, 300, created=now() - timedelta(minutes=5))
+    with running_worker(sqlite_url, receiver_concurrency=1) as worker:
+        worker.wait_for_sample("budkavle_delivery_targets_backing_off", 1, system=SYSTEM_ID)
+        found = examine(invoke, sqlite_url, worker_port=httpx.URL(worker.url).port)
+        worker.end()
+    text = list_problems(found, "queue", "warning")
+    assert re.fullmatch(rf"\d+ deliveries are overdue: system {SYSTEM_ID} fails, and the worker backs off -> .+", text)
+    assert "a worker answers at " in found["queue"]["ok"][0]
 
 
 def test_doctor_reports_messages_in_doubt(sqlite_url: str, invoke: Invoke) -> None:
