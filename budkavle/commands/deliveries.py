@@ -204,8 +204,10 @@ async def print_list(database: Database, selection: Selection, limit: int, *, as
             for item in page[: limit - printed]:
                 printer.print(_describe_delivery(item, pauses), names)
             printed += len(page)
-            if printed >= limit:
-                return
+            if printed > limit:
+                break
+    if printed > limit:
+        click.echo(f"There are more than {limit} deliveries: narrow the list, or give a larger --limit", err=True)
 
 
 async def _print_one(database: Database, delivery_id: str, *, as_json: bool) -> None:
@@ -264,6 +266,8 @@ def _change(
 
     changed, unchanged, reasons = run_with_database(work)
     print_line(f"{changed} {participle}, {len(unchanged)} unchanged")
+    if unchanged and not ids:
+        click.echo("Unchanged: under way, or behind an earlier delivery of the same key", err=True)
     if ids and unchanged:
         lines = [f"{id_}: {_explain(reasons[id_])}" for id_ in unchanged]
         click.echo("\n".join(["Unchanged:", *lines]), err=True)

@@ -139,6 +139,10 @@ async def settle_all(desk: Desk) -> bool:
     for (instance, reason), number in run.errors.items():
         click.echo(f"{number} of {len(cases)} cases could not be read ({instance}): {reason}", err=True)
     print_line(f"{run.found} published, {run.not_published} not published, {_count(in_doubt)} still in doubt")
+    if in_doubt and not run.errors:
+        click.echo(
+            "A message in doubt that is not on its case may still arrive there; the service settles it", err=True
+        )
     # The case of a message that was deleted in doubt may be unread, although no message is in doubt.
     return in_doubt == 0 and not run.errors
 

@@ -171,7 +171,10 @@ def test_list_can_be_filtered(
 
 
 def test_list_respects_its_limit(filled: str, invoke: Invoke) -> None:
-    assert [len(list_deliveries(filled, invoke, "--limit", str(limit))) for limit in (1, 3, 4, 5)] == [1, 3, 4, 4]
+    found = {limit: invoke(filled, "deliveries", "list", "--limit", str(limit)) for limit in (1, 3, 4, 5)}
+    assert [len(result.stdout.splitlines()) for result in found.values()] == [1, 3, 4, 4]
+    more = "There are more than {} deliveries: narrow the list, or give a larger --limit\n"
+    assert [result.stderr for result in found.values()] == [more.format(1), more.format(3), "", ""]
 
 
 def test_show_prints_a_delivery_and_its_attempts(filled: str, invoke: Invoke) -> None:
@@ -224,6 +227,13 @@ def test_replay_names_skipped_deliveries(filled: str, invoke: Invoke) -> None:
     assert held.startswith(f"{ids[0]}: claimed by a worker until 20")
     assert held.endswith(" at the latest")
     assert read_audit(filled, invoke) == [(SYSTEM_ID, "deliveries replay", 1)]
+
+
+def test_replay_explains_why_matching_deliveries_were_skipped(filled: str, invoke: Invoke) -> None:
+    claim_all(filled, SYSTEM_ID)
+    result = invoke(filled, "deliveries", "replay", "--state", "waiting", "--system", SYSTEM_ID)
+    assert (result.exit_code, result.stdout) == (0, "0 replayed, 1 unchanged\n")
+    assert result.stderr == "Unchanged: under way, or behind an earlier delivery of the same key\n"
 
 
 def test_replay_sends_waiting_deliveries(filled: str, invoke: Invoke) -> None:

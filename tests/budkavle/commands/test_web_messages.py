@@ -417,6 +417,7 @@ def test_messages_settle_all_asks_open_e_about_all_messages(
     put_in_doubt(database_url, new, now())
     result = invoke(database_url, "messages", "settle", "--all", **settings)
     assert (result.exit_code, result.stdout) == (1, "0 published, 0 not published, 1 still in doubt\n")
+    assert "may still arrive there; the service settles it" in result.stderr
     assert len(mock.messages) == 1
 
 
