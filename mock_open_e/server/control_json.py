@@ -150,7 +150,8 @@ def whole_call_to_json(entry: Entry, mock: MockOpenE) -> dict[str, Any]:
 
 def _sent_to_json(headers: Mapping[str, str], body: bytes, size: int) -> dict[str, Any]:
     text = decode_content(headers, body)
-    return {"headers": dict(headers), "text": text, "formatted": format_xml(text), "isCut": len(body) < size}
+    is_cut = len(body) < size
+    return {"headers": dict(headers), "text": text, "formatted": format_xml(text, is_cut=is_cut), "isCut": is_cut}
 
 
 def refusal_to_json(entry: Entry) -> dict[str, Any]:

@@ -11,14 +11,24 @@ _LONG = 2_000
 _SHOWN = 80
 
 
-def format_xml(text: str) -> str | None:
-    """Return a text as indented XML with its declaration and with long values shortened, or None if it is not XML."""
+def format_xml(text: str, *, is_cut: bool = False) -> str | None:
+    """Return a text as indented XML with its declaration and with long values shortened, or None if it is not XML.
+
+    With `is_cut` the end of the text is missing; open elements are closed.
+    """
     parser = etree.XMLParser(
-        encoding="utf-8", resolve_entities=False, load_dtd=False, no_network=True, remove_blank_text=True
+        encoding="utf-8",
+        resolve_entities=False,
+        load_dtd=False,
+        no_network=True,
+        remove_blank_text=True,
+        recover=is_cut,
     )
     try:
         root = etree.fromstring(text.encode(), parser)
     except (etree.XMLSyntaxError, ValueError):
+        return None
+    if root is None:
         return None
     for element in root.iter(etree.Element):
         if element.text and len(element.text) > _LONG:

@@ -37,7 +37,7 @@ export function showList(list, items, key, {create, update = () => {}, rest = nu
     const name = String(key(item));
     let node = present.get(name);
     if (node && node === next) next = node.nextElementSibling;
-    else if (node) list.insertBefore(node, next);
+    else if (node) move(list, node, next);
     const state = JSON.stringify(item);
     if (!node) {
       node = create(item);
@@ -50,6 +50,13 @@ export function showList(list, items, key, {create, update = () => {}, rest = nu
     node.dataset.state = state;
   }
   if (orphan) (after?.querySelector("button, a, summary") ?? rest)?.focus({preventScroll: true});
+}
+
+// Moving an element takes the focus from it.
+function move(list, node, next) {
+  const focused = node.contains(document.activeElement) ? document.activeElement : null;
+  list.insertBefore(node, next);
+  focused?.focus({preventScroll: true});
 }
 
 // Run an update without moving what the visitor looks at: the focused element, or else the first visible one of `list`.

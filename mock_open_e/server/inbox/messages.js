@@ -16,20 +16,25 @@ const fields = form.elements;
 let shown = null;
 let answered = null;
 
-function readChosen() {
-  const [instance, number] = (new URLSearchParams(location.search).get("open") ?? "").split("/");
+// The name of a case in the address of the page.
+const name = (instance, number) => `${instance}/${number}`;
+
+function parse(text = "") {
+  const [instance, number] = text.split("/");
   return /^\d+$/.test(number ?? "") ? {instance, number: Number(number)} : null;
 }
-
-const name = (instance, number) => `${instance}/${number}`;
 
 async function show() {
   const {search, case: number, instance, fromTime, toTime} = readSearch();
   const limits = {search, fromTime, toTime};
   const isSearch = Boolean(search || fromTime || toTime);
   const cases = await ask(`cases${query({...limits, case: number, instance})}`);
-  const first = cases.find((each) => each.messages) ?? cases[0];
-  const chosen = readChosen() ?? (first ? {instance: first.instance, number: first.flowInstanceID} : null);
+  // The newest first; cases without messages keep their order.
+  cases.sort((one, other) => (other.newest ?? "").localeCompare(one.newest ?? ""));
+  const names = cases.map((each) => name(each.instance, each.flowInstanceID));
+  // A message on another case does not change which case is shown, unless that has none.
+  const isKept = cases[names.indexOf(shown)]?.messages > 0;
+  const chosen = parse(new URLSearchParams(location.search).get("open") ?? (isKept ? shown : names[0]));
   const whole = chosen && await ask(`cases/${name(chosen.instance, chosen.number)}${query(limits)}`).catch((error) => {
     if (error.status === 404 || error.status === 400) return null;
     throw error;
@@ -53,7 +58,7 @@ async function show() {
   if (whole) await keepPosition(byId("messages"), () => showCase(whole, isSearch));
   if (current !== shown) {
     shown = current;
-    if (whole && !answered) {
+    if (whole && !answered && !fields.message.value) {
       fields.case.value = String(chosen.number);
       fields.instance.value = chosen.instance;
     }

@@ -201,11 +201,11 @@ def test_keyboard_searches_messages(page, url, width):
     type_keys(page, " ")
     assert wait(page, "document.querySelectorAll('#cases a').length === 4")
     assert page.execute_script("return [document.querySelector('#search-text').value, location.search]") == ["", ""]
-    assert read_text(page, "#case-title") == "Case 7, external"
-    go_to(page, "#cases a[data-name='external/1068']")
+    assert read_text(page, "#case-title") == "Case 1068, external"
+    go_to(page, "#cases a[data-name='external/7']")
     type_keys(page, Keys.ENTER)
     assert wait(page, "document.activeElement.id === 'case-title'")
-    assert read_text(page, "article .text") == "About the roof"
+    assert read_text(page, "article .text") == "Another case"
 
 
 def test_keyboard_searches_calls_and_reads_why_one_was_rejected(page, url):
@@ -291,6 +291,11 @@ def test_updates_keep_focus_position_and_drafts(page, url, width):
     assert is_focused(page, "#plant-text")
     type_keys(page, "!")
     assert page.execute_script("return document.querySelector('#plant-text').value") == "A draf!t"
+    go_to(page, "#cases a[data-name='internal/7']", back=True)
+    post(url, case=7, instance="internal")
+    assert wait(page, "document.querySelector('#cases a').dataset.name === 'internal/7'")
+    assert is_focused(page, "#cases a[data-name='internal/7']")
+    assert read_text(page, "#case-title") == "Case 1068, external"
     assert read_errors(page) == []
 
 

@@ -23,6 +23,12 @@ def test_other_texts_are_not_formatted(text):
     assert format_xml(text) is None
 
 
+def test_truncated_xml_is_formatted_as_far_as_it_is_known():
+    formatted = format_xml(f"<a><b>x</b><file>{'A' * 4000}", is_cut=True)
+    assert formatted == f"<a>\n  <b>x</b>\n  <file>{'A' * 80}… (4,000 characters)</file>\n</a>"
+    assert format_xml("--boundary", is_cut=True) is None
+
+
 def test_entities_are_not_expanded():
     entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "lol"}">' for n in range(9))
     formatted = format_xml(f"<!DOCTYPE a [{entities}]><a><b>&e8;</b></a>")
