@@ -263,6 +263,9 @@ class _Planner:
             return None
         if _UUID.fullmatch(given):
             return given.lower()
+        if not given.strip():
+            self._change("party_id", "is blank: stored without a party")
+            return None
         if not _JAVA_UUID.fullmatch(given):
             self._reject("party_id", "is not a UUID")
             return None

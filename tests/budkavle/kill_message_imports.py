@@ -1,7 +1,8 @@
 """Import messages in processes, each of which is killed at another line, until one has executed all lines.
 
-Run as a program by `commands/test_message_imports_killed.py` with the URL of the other service, and settings in the
-environment. The processes must leave the same rows as an import that was not killed. Prints their number.
+Run as a program by `commands/test_message_imports_killed.py` with the URL of the other service, whose messages have no
+text, and a file for remarks; settings are in the environment. The processes must leave the same rows as an import that
+was not killed, and a remark about each message. Prints their number.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,7 +23,8 @@ from budkavle.clock import now
 from budkavle.message_imports import run
 from budkavle.message_imports.web_message_sender import open_web_message_sender, parse_address
 from budkavle.settings import Settings
-from domain.message_imports import ImportRules
+from domain.message_imports import ImportRules, Remark
+from persistence import message_imports as imports
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.tables import imported_messages, metadata, web_messages
@@ -30,17 +32,23 @@ from persistence.work import bulk_write, short_read
 from tests.line_killer import Killer
 
 ROOT = Path(__file__).parents[2]
-WATCHED = {str(ROOT / "persistence" / "message_imports.py")}
-"""The lines in and around the transactions. What a process knows elsewhere is lost in any case."""
+STORING = str(ROOT / "persistence" / "message_imports.py")
+RUNNING = str(ROOT / "budkavle" / "message_imports" / "run.py")
+"""Its lines are watched on SQLite only: each is a process."""
 
 TABLES = ("imported_messages", "web_message_attachments", "web_message_references", "web_messages")
+
+
+def report(remarks: Sequence[Remark]) -> None:
+    with Path(sys.argv[2]).open("a") as file:
+        file.writelines(f"{remark.message_id}\n" for remark in remarks)
 
 
 async def import_all(url: str, source_url: str) -> None:
     database = open_database(url)
     options = run.ImportOptions(ImportRules(ZoneInfo("UTC")), "web-message-sender", "tests", deletes=True)
     with open_web_message_sender(parse_address(source_url)) as source:
-        summary = await run.MessageImport(database, source, options, lambda _: None, lambda *_: None).run("tests", now)
+        summary = await run.MessageImport(database, source, options, report, lambda *_: None).run("tests", now)
     assert summary.rejected == 0
     await database.close()
 
@@ -76,7 +84,7 @@ def run_child(work: Callable[[], object]) -> int:
 
 
 def import_until(url: str, source_url: str, place: int) -> None:
-    killer = Killer(place, WATCHED)
+    killer = Killer(place, {STORING, RUNNING} if url.startswith("sqlite") else {STORING})
     threading.settrace(killer.trace)
     sys.settrace(killer.trace)
     asyncio.run(import_all(url, source_url))
@@ -94,8 +102,12 @@ def main() -> None:
         status = run_child(lambda: import_until(url, source_url, place))  # noqa: B023  # It runs at once.
     assert status == 0, status
 
+    reported = set(Path(sys.argv[2]).read_text().split())
+
     async def compare(database: Database) -> None:
         found = await database.read(short_read(hash_rows))
+        ids = set(await imports.list_present(database, "web-message-sender", imports.FIRST_ID, 1000))
+        assert ids == reported
         await database.write(bulk_write(empty))
         await import_all(url, source_url)
         assert found == await database.read(short_read(hash_rows))

@@ -34,6 +34,7 @@ def test_dry_run_reports_the_same_and_changes_nothing(sqlite_url: str, invoke: I
 TRAPS: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     "no-message": ({"message": None}, [("message", "changed")]),
     "no-party": ({"party_id": None}, []),
+    "blank-party": ({"party_id": ""}, [("party_id", "changed")]),
     "no-instance": ({"oep_instance": None}, [("oep_instance", "rejected")]),
     "no-municipality": ({"municipality_id": None}, [("municipality_id", "rejected")]),
     "blank-instance-and-municipality": (
@@ -128,7 +129,7 @@ def test_every_trap_is_reported_and_taken_unless_it_is_rejected(
     assert sum(each["number"] for each in summary["remarks"]) == len(remarks)
 
     assert kept["no-message"].message == ""
-    assert kept["no-party"].party_id is None
+    assert (kept["no-party"].party_id, kept["blank-party"].party_id) == (None, None)
     assert kept["instance-in-mixed-case"].oep_instance is OepInstance.INTERNAL
     assert kept["short-party"].party_id == "00000001-0001-0001-0001-000000000001"
     # As Java reads them: after the gap, and before the clocks were put back.
