@@ -34,6 +34,7 @@ from handlers.refusal_tally import RefusalTally
 from handlers.requests import Services
 from handlers.security.authentication import ApiKeys
 from openapi.bodies.budget import BodyBudget
+from openapi.docs import Demo
 from openapi.observation.source_limits import FailureLimit
 from openapi.server.connections import Connections
 from openapi.server.protocol import BoundedProtocol
@@ -57,14 +58,15 @@ def create_service(
     body_budget: BodyBudget | None = None,
     tracer: Tracer | None = None,
     operations: "OperationsOptions | None" = None,
+    demo: Demo | None = None,
 ) -> ASGIApp:
     """Return the service as an ASGI application on a prepared database (`prepare_database`).
 
     It serves `contracts`, by default all that the settings turn on. Each accepted event wakes the `worker` in the same
     process, or without one the workers of other processes. `issuers` are those of access tokens; by default they are
     read from the settings, and never again. `drain` reports that the process is about to stop. `body_budget` limits
-    large bodies; by default it follows from the settings. `tracer` records traces.
-    With `operations`, the operations page is served too.
+    large bodies; by default it follows from the settings. `tracer` records traces. With `operations`, the operations
+    page is served too. `demo` is what the pages of a demo offer in addition.
     """
     contracts = (*DEFAULT, *settings.compatibility_apis) if contracts is None else contracts
     spec_dir = find_spec_dir()
@@ -142,6 +144,7 @@ def create_service(
         is_linked=settings.link_operations,
         tracer=tracer,
         operations=operations,
+        demo=demo,
     )
 
 

@@ -20,7 +20,7 @@ from handlers.security.client_certificates import ClientCertificateMiddleware
 from openapi.application import Lifespan, assemble, read_spec
 from openapi.bodies.budget import BodyBudget
 from openapi.contracts import ContractMiddleware
-from openapi.docs import build_docs_routes
+from openapi.docs import Demo, Docs
 from openapi.error_handling import ErrorMiddleware
 from openapi.observation.log_names import LogNames
 from openapi.observation.middleware import ObservationMiddleware
@@ -48,14 +48,15 @@ def create_application(
     is_linked: bool = True,
     tracer: Tracer | None = None,
     operations: "OperationsOptions | None" = None,
+    demo: Demo | None = None,
 ) -> ASGIApp:
     """Return the service as an ASGI application, optionally with some of its contracts only.
 
     With `operations`, it serves the operations page.
 
     Forwarding headers are trusted from `trusted_proxies` only. With `is_linked`, the layers of an operation call one
-    another directly. Raises `ValueError` if contracts share an operation id, because they would also share its
-    security.
+    another directly. `demo` is what the pages of a demo offer in addition. Raises `ValueError` if contracts share an
+    operation id, because they would also share its security.
     """
     specs = {name: read_spec(spec_dir, name) for name in contracts}
     described = {other: read_spec(spec_dir, other) for name in contracts for other in DESCRIBED.get(name, ())}
@@ -89,7 +90,8 @@ def create_application(
         pages = build_operations_routes(services, keys, operations, proxies, failures)
     application = assemble(
         middlewares,
-        [*pages, *build_docs_routes(spec_dir, specs | described)],
+        Docs(spec_dir, specs | described, described=described, demo=demo),
+        pages,
         is_linked=is_linked,
         lifespan=lifespan,
         security_map=build_security_map(keys, tokens, services),

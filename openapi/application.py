@@ -1,6 +1,6 @@
 """Assemble contracts into one ASGI application, with only those layers of Connexion that a request needs."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -13,24 +13,34 @@ from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
 from connexion.middleware.main import API
 from connexion.resolver import Resolver
 from connexion.spec import OpenAPISpecification
+from starlette.requests import Request
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openapi.contracts import Contract
+from openapi.docs import Docs
 from openapi.errors import problem_replies
 from openapi.linking import link
+from openapi.pages.preferences import prefers_html
 from openapi.requests import Handler
 from openapi.validation import REQUEST
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
 
-def assemble(middlewares: list[Any], routes: list[BaseRoute], *, is_linked: bool = True, **options: Any) -> Any:
-    """Return Connexion with these layers and our handlers. Contracts are added to it later.
+def assemble(
+    middlewares: list[Any],
+    docs: Docs | None = None,
+    routes: Sequence[BaseRoute] = (),
+    *,
+    is_linked: bool = True,
+    **options: Any,
+) -> Any:
+    """Return Connexion with these layers, our handlers, the pages of the contracts and further routes.
 
-    With `is_linked`, the layers of an operation call one another directly.
+    Contracts are added to it later. With `is_linked`, the layers of an operation call one another directly.
     """
-    application = _Application(_Handlers(routes), middlewares=middlewares, **options)
+    application = _Application(_Handlers(docs, routes), middlewares=middlewares, **options)
     application.is_linked = is_linked
     return application
 
@@ -118,10 +128,15 @@ class _Handlers(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no typ
 
     api_cls = _HandlerApi
 
-    def __init__(self, routes: list[BaseRoute]) -> None:
-        super().__init__(Router(routes, redirect_slashes=False, default=_respond_not_found))
+    def __init__(self, docs: Docs | None, routes: Sequence[BaseRoute]) -> None:
+        routes = [*routes, *(docs.create_routes() if docs else ())]
+        super().__init__(Router(routes, redirect_slashes=False, default=partial(_respond_not_found, docs)))
 
 
-async def _respond_not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "http":
-        await problem_replies.render_not_found()(scope, receive, send)
+async def _respond_not_found(docs: Docs | None, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] != "http":
+        return
+    response = problem_replies.render_not_found()
+    if docs is not None and prefers_html(scope["headers"]):
+        response = docs.render_unknown_path(Request(scope), problem_replies.UNKNOWN_PATH)
+    await response(scope, receive, send)

@@ -1,119 +1,164 @@
-"""Serve each contract as YAML, as JSON, and in Swagger UI, under `/docs`; some have a JSON Schema as well."""
+"""Serve each contract as YAML, as JSON, and in Swagger UI, under `/docs`; some have a JSON Schema as well.
 
-import html
-from collections.abc import Mapping
+Browsers also get a front page at `/`, and a page instead of a problem at other paths of no contract.
+"""
+
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from openapi import replies
 from openapi.pages.files import MEDIA_TYPES, create_file_route
-from openapi.pages.rendering import Pages
+from openapi.pages.rendering import POLICY, Pages
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<link rel="stylesheet" href="/docs/static/swagger-ui.css">
-<link rel="icon" href="/docs/static/icon.svg">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="/docs/static/swagger-ui-bundle.js"></script>
-<script>
-const createKey = () =>
-  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-const prepareExamples = (node, schemas) => {{
-  if (node === null || typeof node !== "object") return;
-  if (node.in === "header" && node.name === "Idempotency-Key") node.example = createKey();
-  if (node.in === "query" && node.name === "after") delete node.example;
-  const form = node["multipart/form-data"];
-  if (form && form.examples) {{
-    const resolve = (schema) => (schema.$ref ? schemas[schema.$ref.split("/").pop()] : schema);
-    const {{ properties }} = resolve(form.schema);
-    for (const [name, example] of Object.entries(Object.values(form.examples)[0].value))
-      properties[name] = {{ ...resolve(properties[name]), example: Array.isArray(example) ? [] : example }};
-  }}
-  for (const child of Object.values(node)) prepareExamples(child, schemas);
-}};
-const prepareContract = (response) => {{
-  if (!response.url.endsWith("/openapi.json")) return response;
-  const contract = JSON.parse(response.text);
-  prepareExamples(contract, contract.components.schemas);
-  response.text = JSON.stringify(contract);
-  return response;
-}};
-const removeEmptyParts = (request) => {{
-  if (request.body instanceof FormData)
-    for (const [name, value] of [...request.body]) if (value === "") request.body.delete(name);
-  return request;
-}};
-SwaggerUIBundle({{
-  url: "/docs/{name}/openapi.json", dom_id: "#swagger-ui", deepLinking: true,
-  responseInterceptor: prepareContract, requestInterceptor: removeEmptyParts
-}});
-</script>
-</body>
-</html>
-"""
-"""The page of a contract, which changes the values that forms contain at first.
-
-Each load has its own idempotency key, since a fixed one is used after one call. A cursor is left out. The JSON of a
-multipart form is that of its example, and parts without a file are not sent: Swagger UI generates JSON from the schema,
-and sends an empty part.
-"""
-
-_INDEX = """<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>Budkavle</title></head>
-<body><h1>Contracts</h1><ul>{items}</ul></body>
-</html>
-"""
-
-_ITEM = (
-    '<li><a href="/docs/{name}">{title}</a>: <a href="/docs/{name}/openapi.yaml">YAML</a>, '
-    '<a href="/docs/{name}/openapi.json">JSON</a>{others}</li>'
-)
-
-_SCHEMA = ', <a href="/docs/{name}/schema.json">JSON Schema</a>'
-
-
+FILES = "/docs/static"
 _FOLDER = Path(__file__).parent / "pages"
+_SWAGGER_UI = ("swagger-ui.css", "swagger-ui-bundle.js")
+
+SWAGGER_UI_POLICY = {name: sources for name, sources in POLICY.items() if name != "require-trusted-types-for"}
+"""Swagger UI sets the HTML of descriptions, which it sanitises, without a trusted type."""
 
 
-def build_docs_routes(spec_dir: Path, specs: Mapping[str, Any]) -> list[BaseRoute]:
-    """Return the routes of the documentation, for contracts by name."""
-    items = ""
-    routes: list[BaseRoute] = []
-    for name, spec in specs.items():
-        title = html.escape(spec["info"]["title"])
-        source = (spec_dir / f"{name}.yaml").read_bytes()
-        routes += [
-            _create_page_route(f"/docs/{name}", _PAGE.format(title=title, name=name)),
-            create_file_route(f"/docs/{name}/openapi.yaml", source, "application/yaml"),
-            create_file_route(f"/docs/{name}/openapi.json", replies.to_json(spec), replies.JSON),
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What the pages of a demo offer in addition.
+
+    `credentials` are values that the API pages fill in, by name of the security scheme. `links` are texts and addresses
+    of other pages.
+    """
+
+    credentials: Mapping[str, str] = field(default_factory=dict)
+    links: Collection[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Contract:
+    """What the pages show of a contract.
+
+    `is_served` is false for an API that others provide. Every second part of `summary` is code. `reads` are the paths
+    and summaries of operations that a browser can open.
+    """
+
+    name: str
+    title: str
+    version: str
+    summary: tuple[str, ...]
+    operations: int
+    is_served: bool
+    has_schema: bool
+    reads: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def read(cls, name: str, spec: Mapping[str, Any], *, is_served: bool, has_schema: bool) -> Self:
+        operations = [
+            (path, method, operation)
+            for path, methods in spec["paths"].items()
+            for method, operation in methods.items()
+            if method in {"get", "put", "post", "delete", "patch"}
         ]
-        schema = spec_dir / f"{name}.schema.json"
-        if schema.exists():
-            routes.append(
-                create_file_route(f"/docs/{name}/schema.json", schema.read_bytes(), "application/schema+json")
+        info = spec["info"]
+        sentence = re.split(r"(?<=\.)\s", info.get("description", ""), maxsplit=1)[0]
+        return cls(
+            name=name,
+            title=build_title(name, info["title"]),
+            version=info["version"],
+            summary=tuple(sentence.split("`")),
+            operations=len(operations),
+            is_served=is_served,
+            has_schema=has_schema,
+            reads=tuple(
+                (path, operation["summary"])
+                for path, method, operation in operations
+                if method == "get" and operation.get("security") == [] and "{" not in path and not path.startswith("/.")
+            ),
+        )
+
+
+def build_title(name: str, title: str) -> str:
+    """Return the title of a contract in English, followed by the published one if that is in another language.
+
+    >>> build_title("subscriptions", "Abonnementer")
+    'Subscriptions (Abonnementer)'
+    """
+    english = name.replace("-", " ").capitalize()
+    return title if title.replace("-", " ").lower() == english.lower() else f"{english} ({title})"
+
+
+class Docs:
+    """The pages of the contracts of one application."""
+
+    def __init__(
+        self,
+        spec_dir: Path,
+        specs: Mapping[str, Any],
+        *,
+        described: Collection[str] = (),
+        name: str = "Budkavle",
+        demo: Demo | None = None,
+    ) -> None:
+        """`specs` are the contracts by name; those in `described` are of APIs that others provide."""
+        self._spec_dir = spec_dir
+        self._specs = specs
+        self._demo = demo
+        contracts = [
+            _Contract.read(
+                each, spec, is_served=each not in described, has_schema=(spec_dir / f"{each}.schema.json").exists()
             )
-        items += _ITEM.format(name=name, title=title, others=_SCHEMA.format(name=name) if schema.exists() else "")
-    routes.append(_create_page_route("/docs", _INDEX.format(items=items)))
-    pages = Pages(_FOLDER / "swagger_ui", name="Budkavle", files="/docs/static")
-    routes += pages.create_file_routes()
-    for name in ("swagger-ui.css", "swagger-ui-bundle.js"):
-        path = _FOLDER / "swagger_ui" / name
-        routes.append(create_file_route(f"/docs/static/{name}", path, MEDIA_TYPES[path.suffix]))
-    return routes
+            for each, spec in specs.items()
+        ]
+        self._contracts = sorted(contracts, key=lambda contract: -contract.operations)
+        self._pages = Pages(_FOLDER / "docs", name=name, files=FILES, links=[("Home", "/"), ("API pages", "/docs")])
 
+    def create_routes(self) -> list[BaseRoute]:
+        """Return the routes under `/docs`."""
+        routes: list[BaseRoute] = [Route("/docs", self._respond(self._render_contracts))]
+        for contract in self._contracts:
+            path, source = f"/docs/{contract.name}", self._spec_dir / f"{contract.name}.yaml"
+            routes += [
+                Route(path, self._respond(self._render_contract, contract)),
+                create_file_route(f"{path}/openapi.yaml", source.read_bytes(), "application/yaml"),
+                create_file_route(f"{path}/openapi.json", replies.to_json(self._specs[contract.name]), replies.JSON),
+            ]
+            if contract.has_schema:
+                schema = source.with_suffix(".schema.json").read_bytes()
+                routes.append(create_file_route(f"{path}/schema.json", schema, "application/schema+json"))
+        files = [_FOLDER / "swagger_ui" / each for each in _SWAGGER_UI]
+        routes += [create_file_route(f"{FILES}/{path.name}", path, MEDIA_TYPES[path.suffix]) for path in files]
+        return routes + self._pages.create_file_routes()
 
-def _create_page_route(path: str, page: str) -> Route:
-    async def show(_request: Request) -> Response:
-        return HTMLResponse(page)
+    def render_unknown_path(self, request: Request, problem: str) -> Response:
+        """Return the front page for `/`, otherwise a 404 as a page. `problem` is its text."""
+        if request.url.path == "/" and request.method in {"GET", "HEAD"}:
+            front = {"contracts": self._contracts, "demo": self._demo, "current": "/"}
+            return self._pages.render("front.html", front, cache_control=None)
+        values: dict[str, Any] = {
+            "status": HTTPStatus.NOT_FOUND,
+            "problem": problem,
+            "path": request.url.path,
+            "request_id": request.scope.get("budkavle.request_id"),
+        }
+        return self._pages.render("error.html", values, status=HTTPStatus.NOT_FOUND, cache_control=None)
 
-    return Route(path, show)
+    def _render_contracts(self) -> Response:
+        values = {"contracts": self._contracts, "current": "/docs"}
+        return self._pages.render("contracts.html", values, cache_control="no-cache")
+
+    def _render_contract(self, contract: _Contract) -> Response:
+        credentials = dict(self._demo.credentials) if self._demo else {}
+        values = {"contract": contract, "credentials": json.dumps(credentials), "demo": self._demo}
+        return self._pages.render("contract.html", values, policy=SWAGGER_UI_POLICY, cache_control="no-cache")
+
+    @staticmethod
+    def _respond(render: Callable[..., Response], *arguments: Any) -> Any:
+        async def respond(_request: Request) -> Response:
+            return render(*arguments)
+
+        return respond

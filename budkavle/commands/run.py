@@ -233,6 +233,7 @@ async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_
                 clock=clock.now,
                 worker=delivering.worker,
                 issuers=issuers,
+                demo=web_messages.describe_demo(mock, receiver),
             )
             others = issuer.create_application(create_receiver(clock.now))
             servers = [

@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from budkavle.demo.issuer import build_token_command
-from budkavle.demo.subscriptions import build_subscription_commands, check_command
+from budkavle.demo.subscriptions import CLIENT_CERT, build_subscription_commands, check_command
 from domain.api_keys import ApiKey, hash_key
 from domain.errors import NotFound
 from domain.web_messages import Attachment, ExternalReference, WebMessage
+from openapi.docs import Demo
 from persistence import web_messages as stored
 from persistence.database import Database
 
@@ -51,6 +52,13 @@ async def put_demo_rows(database: Database) -> None:
         with contextlib.suppress(NotFound):
             await stored.delete(database, message.id)
         await stored.store(database, message)
+
+
+def describe_demo(mock: str, receiver: str) -> Demo:
+    """Return what the API pages offer: the credentials of the demo, and the pages of the mock and the receiver."""
+    credentials = {"ApiKeyAuth": KEY, "PublishKeyAuth": KEY, "ClientCertificate": CLIENT_CERT}
+    links = [("Messages on cases, in the inbox of the mock Open-E", f"{mock}/"), ("Received events", f"{receiver}/")]
+    return Demo(credentials, links)
 
 
 def build_commands(service: str, mock: str, receiver: str, token_url: str) -> str:

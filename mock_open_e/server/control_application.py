@@ -40,7 +40,7 @@ def create_control_application(spec_dir: Path) -> "ControlApplication":
         ErrorMiddleware,
         ValidationMiddleware,
     ]
-    application = assemble(middlewares, [])
+    application = assemble(middlewares)
     spec = read_spec(spec_dir, NAME)
     # Connexion would mount the API at the servers in the contract, but the world is already in the path.
     spec["servers"] = [{"url": "/"}]

@@ -23,9 +23,12 @@ def add_challenges(response: Response, error: BudkavleError) -> None:
         response.headers["WWW-Authenticate"] = ", ".join(error.challenges)
 
 
+UNKNOWN_PATH = "No operation has this path"
+
+
 def render_not_found() -> Response:
     """Return a 404 for a path that no contract has."""
-    return _build_response(HTTPStatus.NOT_FOUND, "No operation has this path")
+    return _build_response(HTTPStatus.NOT_FOUND, UNKNOWN_PATH)
 
 
 def render_method_not_allowed(allowed: str) -> Response:

@@ -1,23 +1,25 @@
-"""The pages of the contracts in a browser."""
+"""The pages of the contracts in a browser, with the demo of `budkavle dev`."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
-from conftest import MESSAGES_KEY, RunningService, running_service
-from mock_open_e import mock_open_e
-from tests.browser import needs_browser, read_errors, running_browser, wait
-from tests.processes import REPOSITORY
+from tests.browser import is_too_wide, list_violations, needs_browser, read_errors, running_browser, show_as, wait
+from tests.processes import REPOSITORY, budkavle, running
 
 pytestmark = needs_browser
 
-OPERATION = "document.querySelector('#operations-WebMessages-createWebMessage"
-KEY = f"""{OPERATION} tr[data-param-name="Idempotency-Key"] input')"""
+SERVED = ("web-messages", "subscriptions", "operations")
+DESCRIBED = ("deliveries", "operator-events")
 METHODS = {"get", "post", "put", "delete"}
+OPENERS = "document.querySelectorAll('.opblock-summary-control')"
+CREATE = "document.querySelector('#operations-WebMessages-createWebMessage"
+KEY = f"""{CREATE} tr[data-param-name="Idempotency-Key"] input')"""
 
 
 @pytest.fixture(scope="module")
@@ -27,84 +29,78 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def service(migrated_sqlite: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    path = tmp_path_factory.mktemp("database") / "test.db"
-    path.write_bytes(migrated_sqlite)
-    url = "http://open-e.test/external/api/callback"
-    with (
-        mock_open_e(cases={1068}),
-        running_service(database_url=f"sqlite:///{path}", open_e_external_url=url) as service,
-    ):
-        yield service
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run the demo, and yield the address of the service."""
+    ports = ("--port", "0", "--mock-port", "0", "--receiver-port", "0")
+    with running(*budkavle("dev", *ports), folder=tmp_path_factory.mktemp("demo")) as process:
+        yield process.wait_for("API pages:").removesuffix("/docs")
 
 
-def open_form(browser: Any, service: RunningService) -> None:
-    """Load the page with the form to create a message, and open the form."""
+@pytest.fixture(autouse=True)
+def _window(browser: Any) -> None:
+    show_as(browser)
     browser.get("about:blank")
-    browser.get(f"{service.url}/docs/web-messages#/WebMessages/createWebMessage")
-    wait(browser, f"{OPERATION} .try-out__btn')")
-    browser.execute_script(f"{OPERATION} .try-out__btn').click()")
-    wait(browser, f"{KEY} && {KEY}.value")
+    read_errors(browser)
 
 
-def send_form(browser: Any, service: RunningService, *, file: Path | None = None) -> dict[str, Any]:
-    """Send the multipart form that the page offers, with a file if one is given, and return the new message."""
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import Select
-
-    browser.execute_script("document.querySelector('.btn.authorize').click()")
-    wait(browser, "document.querySelector('.auth-container input')")
-    browser.find_element(By.CSS_SELECTOR, ".auth-container input").send_keys(MESSAGES_KEY)
-    browser.find_element(By.CSS_SELECTOR, ".auth-container .authorize").click()
-    browser.find_element(By.CSS_SELECTOR, ".btn-done").click()
-    form = browser.find_element(By.ID, "operations-WebMessages-createWebMessage")
-    Select(form.find_element(By.CSS_SELECTOR, "select.content-type")).select_by_visible_text("multipart/form-data")
-    wait(browser, f"""{OPERATION} tr[data-property-name="message"] textarea')""")
-    if file is not None:
-        browser.execute_script(f"{OPERATION} .json-schema-form-item-add').click()")
-        wait(browser, f"{OPERATION} input[type=file]')")
-        form.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(file))
-    browser.execute_script(f"{OPERATION} .execute').click()")
-    table = f"{OPERATION} .live-responses-table .response')"
-    shown: str = wait(browser, f"{table} && {table}.innerText")
-    assert shown.startswith("201"), shown
-    (path,) = re.findall("^ ?location: (.*)$", shown, re.MULTILINE)
-    message: dict[str, Any] = service.client.get(path.strip()).json()
-    return message
+def load_page(browser: Any, url: str, name: str) -> int:
+    """Load the page of a contract, and return the number of its operations."""
+    browser.get(f"{url}/docs/{name}")
+    wait(browser, f"{OPENERS}.length")
+    count: int = browser.execute_script(f"return {OPENERS}.length")
+    return count
 
 
-def test_page_offers_a_new_idempotency_key_for_each_load(service: RunningService, browser: Any) -> None:
-    keys = set()
-    for _ in range(2):
-        open_form(browser, service)
-        keys.add(browser.execute_script(f"return {KEY}.value"))
-    assert len(keys) == 2
-    assert all(len(key) == 32 for key in keys)
+def open_form(browser: Any, number: int) -> None:
+    """Open the form of the operation at this place."""
+    block = f"document.querySelectorAll('.opblock')[{number}]"
+    browser.execute_script(f"{OPENERS}[{number}].click()")
+    wait(browser, f"{block}.querySelector('.try-out__btn')")
+    browser.execute_script(f"{block}.querySelector('.try-out__btn').click()")
+    wait(browser, f"{block}.querySelector('.execute')")
+
+
+def execute(browser: Any, number: int) -> str:
+    """Send the form of the operation at this place as it is, and return what the page shows of the response."""
+    block = f"document.querySelectorAll('.opblock')[{number}]"
+    browser.execute_script(f"{block}.querySelector('.execute').click()")
+    shown: str = wait(browser, f"{block}.querySelector('.live-responses-table .response')?.innerText")
+    return shown
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_every_example_works_at_the_first_click(browser: Any, url: str, name: str) -> None:
+    """The forms offer the examples of the contract, without cursors and request ids."""
+    statuses, offered = [], []
+    for number in range(load_page(browser, url, name)):
+        open_form(browser, number)
+        rows = f"[...document.querySelectorAll('.opblock')[{number}].querySelectorAll('tr[data-param-name]')]"
+        wait(browser, f"{rows}.every((row) => row.querySelector('input, select'))")
+        offered += browser.execute_script(
+            f"return {rows}.map((row) => [row.dataset.paramName, row.querySelector('input, select').value])"
+        )
+        statuses.append(execute(browser, number)[:3])
+        # The page is faster with few open forms.
+        browser.execute_script(f"{OPENERS}[{number}].click()")
+    assert len(statuses) >= 4
+    assert all(status.startswith("2") for status in statuses), statuses
     assert read_errors(browser) == []
 
-
-def test_multipart_form_is_accepted_as_the_page_offers_it(service: RunningService, browser: Any) -> None:
-    open_form(browser, service)
-    message = send_form(browser, service)
-    assert message["message"] == "This is a message"
-    assert "attachments" not in message
-
-
-def test_multipart_form_of_the_page_sends_a_file(service: RunningService, browser: Any, tmp_path: Path) -> None:
-    file = tmp_path / "hello.txt"
-    file.write_text("Hello")
-    open_form(browser, service)
-    message = send_form(browser, service, file=file)
-    assert [each["fileName"] for each in message["attachments"]] == ["hello.txt"]
+    parameters = list_parameters(name)
+    assert sorted(name for name, _ in offered) == sorted(each["name"] for each in parameters)
+    examples = {each["name"]: str(each["example"]) for each in parameters if isinstance(each.get("example"), str)}
+    for parameter, value in offered:
+        if parameter == "after" or parameter.lower() in {"x-request-id", "x-requestid"}:
+            assert value == ""
+        elif parameter in examples and parameter not in {"Idempotency-Key", "id"}:
+            assert value == examples[parameter]
 
 
-@pytest.mark.parametrize("name", ["web-messages", "subscriptions", "operations"])
-def test_page_offers_the_parameters_of_the_contract_without_cursors(
-    service: RunningService, browser: Any, name: str
-) -> None:
+def list_parameters(name: str) -> list[dict[str, Any]]:
+    """Return the parameters of all operations of a contract."""
     contract = yaml.safe_load((REPOSITORY / "spec" / f"{name}.yaml").read_text())
     shared = contract["components"].get("parameters", {})
-    parameters = [
+    return [
         shared[each["$ref"].rsplit("/", 1)[-1]] if "$ref" in each else each
         for path in contract["paths"].values()
         for method, operation in path.items()
@@ -112,22 +108,130 @@ def test_page_offers_the_parameters_of_the_contract_without_cursors(
         for each in (*path.get("parameters", ()), *operation.get("parameters", ()))
     ]
 
-    browser.get(f"{service.url}/docs/{name}")
-    wait(browser, "document.querySelector('.opblock-summary-control')")
-    browser.execute_script("document.querySelectorAll('.opblock-summary-control').forEach((each) => each.click())")
-    operations = "document.querySelectorAll('.opblock').length"
-    wait(browser, f"document.querySelectorAll('.try-out__btn').length === {operations}")
-    browser.execute_script("document.querySelectorAll('.try-out__btn').forEach((each) => each.click())")
-    rows = "[...document.querySelectorAll('tr[data-param-name]')]"
-    wait(browser, f"{rows}.every((row) => row.querySelector('input, select'))")
-    offered = browser.execute_script(
-        f"return {rows}.map((row) => [row.dataset.paramName, row.querySelector('input, select').value])"
-    )
 
-    assert sorted(name for name, _ in offered) == sorted(each["name"] for each in parameters)
-    examples = {each["name"]: str(each["example"]) for each in parameters if isinstance(each.get("example"), str)}
-    for parameter, value in offered:
-        if parameter == "after":
-            assert value == ""
-        elif parameter in examples and parameter not in {"Idempotency-Key", "id"}:
-            assert value == examples[parameter]
+def test_multipart_form_sends_files_at_the_first_click(browser: Any, url: str, tmp_path: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import Select
+
+    files = [tmp_path / "hello.txt", tmp_path / "smörgås.txt"]
+    for file in files:
+        file.write_text("Hello")
+    browser.get(f"{url}/docs/web-messages#/WebMessages/createWebMessage")
+    wait(browser, f"{CREATE} .try-out__btn')").click()
+    form = browser.find_element(By.ID, "operations-WebMessages-createWebMessage")
+    Select(form.find_element(By.CSS_SELECTOR, "select.content-type")).select_by_visible_text("multipart/form-data")
+    for sent in ([], files):
+        wait(browser, f"""{CREATE} tr[data-property-name="message"] textarea')""")
+        for number, file in enumerate(sent):
+            browser.execute_script(f"{CREATE} .json-schema-form-item-add').click()")
+            inputs = "document.querySelectorAll('.opblock input[type=file]')"
+            wait(browser, f"{inputs}.length === {number + 1}")
+            form.find_elements(By.CSS_SELECTOR, "input[type=file]")[number].send_keys(str(file))
+        shown = execute(browser, 0)
+        assert shown.startswith("201"), shown
+        (path,) = re.findall("^ ?location: (.*)$", shown, re.MULTILINE)
+        message = httpx.get(url + path.strip(), headers={"apikey": "demo"}, trust_env=False).json()
+        assert message["message"] == "This is a message"
+        assert [each["fileName"] for each in message.get("attachments", ())] == [file.name for file in sent]
+        # The next request has another key, or it would be a repetition.
+        browser.refresh()
+        wait(browser, f"{CREATE} .try-out__btn')").click()
+        form = browser.find_element(By.ID, "operations-WebMessages-createWebMessage")
+        Select(form.find_element(By.CSS_SELECTOR, "select.content-type")).select_by_visible_text("multipart/form-data")
+    assert read_errors(browser) == []
+
+
+def test_page_offers_a_new_idempotency_key_for_each_load(browser: Any, url: str) -> None:
+    keys = set()
+    for _ in range(2):
+        load_page(browser, url, "web-messages")
+        open_form(browser, 0)
+        keys.add(wait(browser, f"{KEY}?.value"))
+    assert len(keys) == 2
+    assert all(len(key) == 32 for key in keys)
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_page_of_an_api_that_others_provide_offers_no_call(browser: Any, url: str, name: str) -> None:
+    assert load_page(browser, url, name) == 1
+    browser.execute_script(f"{OPENERS}[0].click()")
+    wait(browser, "document.querySelector('.opblock.is-open .responses-wrapper')")
+    assert browser.execute_script("return document.querySelectorAll('.try-out__btn, .execute').length") == 0
+    assert "cannot be tried here" in browser.execute_script("return document.querySelector('.notice').innerText")
+    assert list_violations(browser) == []
+    assert read_errors(browser) == []
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_accessible_and_fit_the_window(browser: Any, url: str, width: int, scheme: str) -> None:
+    show_as(browser, width=width, scheme=scheme)
+    for path in ("/", "/docs"):
+        browser.get(url + path)
+        assert (path, list_violations(browser)) == (path, [])
+        assert not is_too_wide(browser)
+    assert read_errors(browser) == []
+    browser.get(f"{url}/nothing")
+    assert list_violations(browser) == []
+    assert not is_too_wide(browser)
+    assert all("404" in error for error in read_errors(browser))
+
+
+@pytest.mark.parametrize(("name", "width", "scheme"), [("web-messages", 360, "dark"), ("subscriptions", 1280, "light")])
+def test_open_forms_and_responses_are_accessible(browser: Any, url: str, name: str, width: int, scheme: str) -> None:
+    show_as(browser, width=width, scheme=scheme)
+    load_page(browser, url, name)
+    for number in range(2):
+        open_form(browser, number)
+    assert execute(browser, 1).startswith("200")
+    assert list_violations(browser) == []
+    assert not is_too_wide(browser)
+    assert read_errors(browser) == []
+
+
+def test_operation_is_called_with_the_keyboard_alone(browser: Any, url: str) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    def press(key: str) -> None:
+        ActionChains(browser).send_keys(key).perform()
+
+    def go_to(selector: str) -> None:
+        """Press Tab until an element that this selector matches has the focus, which must be visible."""
+        for _ in range(40):
+            press(Keys.TAB)
+            if browser.execute_script("return document.activeElement.matches(arguments[0])", selector):
+                style = browser.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
+                assert style == "solid"
+                return
+        raise AssertionError(f"Tab does not reach {selector}")
+
+    browser.get(f"{url}/docs/web-messages")
+    wait(browser, f"{OPENERS}.length")
+    go_to(".skip")
+    press(Keys.ENTER)
+    go_to(".btn.authorize")
+    press(Keys.ENTER)
+    wait(browser, "document.activeElement.closest('.modal-ux')")
+    assert list_violations(browser) == []
+    press(Keys.ESCAPE)
+    wait(browser, "!document.querySelector('.modal-ux')")
+    go_to(".opblock-get .opblock-summary-control")
+    press(Keys.ENTER)
+    wait(browser, "document.querySelector('.try-out__btn')")
+    go_to(".try-out__btn")
+    press(Keys.ENTER)
+    wait(browser, "document.querySelector('.execute')")
+    go_to(".execute")
+    press(Keys.ENTER)
+    assert wait(browser, "document.querySelector('.live-responses-table .response')?.innerText").startswith("200")
+    assert read_errors(browser) == []
+
+
+def test_front_page_leads_to_the_pages_of_the_contracts_and_the_demo(browser: Any, url: str) -> None:
+    browser.get(f"{url}/")
+    links = browser.execute_script("return [...document.querySelectorAll('main a')].map((each) => each.href)")
+    assert {f"{url}/docs/{name}" for name in SERVED} | {f"{url}/docs", f"{url}/health/ready"} <= set(links)
+    others = [link for link in links if not link.startswith(url)]
+    assert len(others) == 2
+    assert all(httpx.get(link, trust_env=False).status_code == 200 for link in links)

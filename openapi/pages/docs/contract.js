@@ -1,0 +1,110 @@
+// Shows a contract with Swagger UI, and changes the values that its forms contain at first.
+
+const element = document.getElementById("swagger-ui");
+const { url, credentials } = element.dataset;
+const isServed = "served" in element.dataset;
+const REQUEST_IDS = ["x-request-id", "x-requestid"];
+
+const createKey = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+// Each load has its own idempotency key, since a fixed one is used after one call. Cursors and request ids are left out:
+// the former are of another page, the service generates the latter. The JSON of a multipart form is that of its example,
+// because Swagger UI generates JSON from the schema.
+function prepareExamples(node, schemas) {
+  if (node === null || typeof node !== "object") return;
+  if (node.in === "header" && node.name === "Idempotency-Key") node.example = createKey();
+  if (node.in === "header" && REQUEST_IDS.includes(node.name.toLowerCase())) delete node.example;
+  if (node.in === "query" && node.name === "after") delete node.example;
+  const form = node["multipart/form-data"];
+  if (form && form.examples) {
+    const resolve = (schema) => (schema.$ref ? schemas[schema.$ref.split("/").pop()] : schema);
+    const { properties } = resolve(form.schema);
+    for (const [name, example] of Object.entries(Object.values(form.examples)[0].value))
+      properties[name] = { ...resolve(properties[name]), example: Array.isArray(example) ? [] : example };
+  }
+  for (const child of Object.values(node)) prepareExamples(child, schemas);
+}
+
+function prepareContract(response) {
+  if (!response.url.endsWith("/openapi.json")) return response;
+  const contract = JSON.parse(response.text);
+  prepareExamples(contract, contract.components.schemas);
+  response.text = JSON.stringify(contract);
+  return response;
+}
+
+// Swagger UI sends an empty part for a field without a value.
+function removeEmptyParts(request) {
+  if (request.body instanceof FormData)
+    for (const [name, value] of [...request.body]) if (value === "") request.body.delete(name);
+  return request;
+}
+
+// What Swagger UI leaves out for screen readers.
+function nameElements() {
+  const name = (selector, find) => {
+    for (const found of element.querySelectorAll(selector)) found.setAttribute("aria-label", find(found));
+  };
+  name("textarea.body-param__text", () => "Request body");
+  name("select.examples-select-element", () => "Example");
+  name("tr[data-param-name] :is(input, select, textarea)", (found) => found.closest("tr").dataset.paramName);
+  name(".close-modal", () => "Close");
+  // A table without this role is announced with its columns, and a button without another name by its text.
+  for (const found of element.querySelectorAll("table[role=region]")) found.removeAttribute("role");
+  for (const found of element.querySelectorAll(".modal-btn[aria-label]")) found.removeAttribute("aria-label");
+  for (const found of element.querySelectorAll(".modal-ux h6")) found.setAttribute("aria-level", "5");
+  const dialog = element.querySelector(".modal-ux:not([role])");
+  if (dialog) {
+    dialog.setAttribute("role", "dialog");
+    dialog.setAttribute("aria-modal", "true");
+    dialog.setAttribute("aria-label", "Credentials");
+    dialog.querySelector("input, button").focus();
+  }
+}
+new MutationObserver(nameElements).observe(element, { childList: true, subtree: true });
+element.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") element.querySelector(".close-modal")?.click();
+});
+
+const plugin = ({ React: { createElement } }) => ({
+  components: {
+    // The path of an operation is within the button that opens it, so it cannot be a link.
+    DeepLink: ({ text }) => createElement("span", null, text),
+    // Lists of files look for it, and report an error without it.
+    JsonSchema_string_binary: (values) => createElement(values.getComponent("JsonSchema_string"), values),
+    // The page has the title, the downloads and the main element; there is one server.
+    PageLayout: ({ getComponent, specSelectors }) => {
+      const create = (name, ...more) => createElement(getComponent(name, ...more));
+      const status = specSelectors.loadingStatus();
+      const content =
+        status === "success"
+          ? [
+              create("errors", true),
+              create("InfoContainer", true),
+              specSelectors.securityDefinitions() ? create("AuthorizeBtnContainer", true) : null,
+              create("operations", true),
+              create("Models", true),
+            ]
+          : [status === "failed" ? create("errors", true) : createElement("p", null, "Loading the operations …")];
+      return createElement("div", { className: "swagger-ui" }, create("SvgAssets"), ...content);
+    },
+  },
+});
+
+const ui = SwaggerUIBundle({
+  url,
+  domNode: element,
+  deepLinking: true,
+  validatorUrl: null,
+  // It would colour the text without regard to the colours of the page.
+  syntaxHighlight: false,
+  supportedSubmitMethods: isServed ? undefined : [],
+  plugins: [plugin],
+  layout: "PageLayout",
+  responseInterceptor: prepareContract,
+  requestInterceptor: removeEmptyParts,
+  onComplete: () => {
+    for (const [scheme, value] of Object.entries(JSON.parse(credentials))) ui.preauthorizeApiKey(scheme, value);
+  },
+});
