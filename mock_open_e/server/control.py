@@ -299,6 +299,12 @@ async def get_overview(request: ControlRequest) -> Response:
     return replies.ok(shapes.overview_to_json(world))
 
 
+async def list_names(request: ControlRequest) -> Response:
+    """Return the names of all worlds except the root."""
+    request.raise_violations()
+    return replies.ok(request.services.list_names())
+
+
 async def reset_world(request: ControlRequest) -> Response:
     """Restore the initial state of the scenario."""
     request.raise_violations()

@@ -38,8 +38,10 @@ def _create_route(pages: Pages, title: str, address: str) -> Route:
 
 
 def _get_values(request: Request) -> dict[str, Any]:
+    world = request.scope[SERVICES]
     return {
-        "world": request.scope[SERVICES].name,
+        "world": world.name,
+        "others": [name for name in world.list_names() if name != world.name],
         "address": str(request.base_url),
         "instances": INSTANCES,
         "kinds": FAULT_KINDS,

@@ -39,11 +39,15 @@ class _Waiting:
 
 
 class World:
-    """One mock behind the server. `revision` increases with each change; `soap` serves its callbacks."""
+    """One mock behind the server. `revision` increases with each change; `soap` serves its callbacks.
 
-    def __init__(self, name: str, mock: MockOpenE) -> None:
+    `list_names` returns the names of all worlds of the server.
+    """
+
+    def __init__(self, name: str, mock: MockOpenE, list_names: Callable[[], list[str]]) -> None:
         self.name = name
         self.mock = mock
+        self.list_names = list_names
         self.soap: ASGIApp = create_app(mock)
         self.revision = 0
         self.is_closing = False
@@ -90,7 +94,7 @@ class Worlds:
     """The root world and the named ones, which are created on first use with the root's scenario."""
 
     def __init__(self, root: MockOpenE, limit: int = NAMES) -> None:
-        self.root = World("", root)
+        self.root = World("", root, self.list_names)
         self._limit = limit
         self._named: OrderedDict[str, World] = OrderedDict()
         self._is_closing = False
@@ -99,7 +103,7 @@ class Worlds:
         """Return the world with that name and mark it as the most recently used one."""
         world = self._named.get(name)
         if world is None:
-            world = World(name, MockOpenE(scenario=self.root.mock.scenario, limits=NAMED_LIMITS))
+            world = World(name, MockOpenE(scenario=self.root.mock.scenario, limits=NAMED_LIMITS), self.list_names)
             world.is_closing = self._is_closing
             self._named[name] = world
             self._remove_idle_world()

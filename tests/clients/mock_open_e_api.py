@@ -10,14 +10,14 @@ from tests.clients.generating import Generated
 MESSAGES, CLEAR, EXPECT = "listControlMessages", "clearControlMessages", "expectMessages"
 ORDER, CLEAR_FAULTS = "orderFault", "clearFaults"
 FAULTS, REMOVE_FAULT, FAULT_KINDS = "listFaults", "removeFault", "listFaultKinds"
-HEALTH = "getHealth"
+HEALTH, NAMES = "getHealth", "listNames"
 CONDITIONS, SET_CONDITIONS = "getConditions", "setConditions"
 CASES, ONE_CASE, PLANT = "listCases", "getCase", "plantMessage"
 CALLS, CLEAR_CALLS, ONE_CALL, FILE = "listCalls", "clearCalls", "getCall", "getFile"
 OVERVIEW, RESET = "getOverview", "resetWorld"
 ALL = (
     *(MESSAGES, CLEAR, EXPECT, ORDER, CLEAR_FAULTS, CONDITIONS, SET_CONDITIONS, CASES, ONE_CASE, PLANT),
-    *(CALLS, CLEAR_CALLS, ONE_CALL, FILE, OVERVIEW, RESET, FAULTS, REMOVE_FAULT, FAULT_KINDS, HEALTH),
+    *(CALLS, CLEAR_CALLS, ONE_CALL, FILE, OVERVIEW, RESET, FAULTS, REMOVE_FAULT, FAULT_KINDS, HEALTH, NAMES),
 )
 DATA = b"Hello\n"
 SHA256 = hashlib.sha256(DATA).hexdigest()

@@ -24,6 +24,7 @@ from tests.clients.mock_open_e_api import (
     FILE,
     HEALTH,
     MESSAGES,
+    NAMES,
     ONE_CALL,
     ONE_CASE,
     ORDER,
@@ -142,6 +143,13 @@ def fault_kinds(call: Any, api: MockApi) -> Any:
 def health(call: Any, api: MockApi) -> Any:
     response = call()
     assert response.parsed.status.value == "ok"
+    return response
+
+
+@RESPONSE_CASES.register(200, NAMES)
+def names(call: Any, api: MockApi) -> Any:
+    response = call()
+    assert api.address.rpartition("/")[2] in response.parsed
     return response
 
 

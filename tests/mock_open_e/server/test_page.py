@@ -52,6 +52,18 @@ def test_page_of_a_name_contains_its_own_address(idle_mock_url):
     assert 'href="files/style.css"' in response.text
 
 
+def test_pages_link_the_other_names(idle_mock_url):
+    for name in ("job1", "job2"):
+        requests.get(f"{idle_mock_url}/s/{name}/", timeout=5)
+    assert {"job1", "job2"} <= set(requests.get(f"{idle_mock_url}/s/job1/control/names", timeout=5).json())
+    root = requests.get(f"{idle_mock_url}/", timeout=5).text
+    assert 'href="./s/job1/"' in root
+    assert 'href="./s/job2/"' in root
+    named = requests.get(f"{idle_mock_url}/s/job1/calls", timeout=5).text
+    assert re.findall(r'href="(\.\./[^"]*job[12][^"]*)"', named) == ["../../s/job2/"]
+    assert 'href="../../"' in named
+
+
 def test_page_refuses_other_methods(idle_mock_url):
     for path in ("/", "/calls", "/files/messages.js"):
         response = requests.post(f"{idle_mock_url}{path}", timeout=5)
