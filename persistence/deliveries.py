@@ -6,16 +6,18 @@ change, so it is skipped.
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from domain.audit import AuditEntry
 from domain.deliveries import Attempt, DeliveryState, NotReplayed, Obstacle, QueuedDelivery, Reason, Urgency
 from domain.errors import NotFound
 from domain.events import build_order_key, write_content
 from domain.subscriptions import Identity
+from persistence import audit
 from persistence.database import Database, to_json
 from persistence.outbox import Publication
 from persistence.queue.claims import let_next_go
@@ -106,6 +108,18 @@ async def replay(database: Database, ids: Collection[str], now: datetime, system
     `list_not_replayed` returns the reasons for the others.
     """
     return await database.write(_replay, ids, now, system_id)
+
+
+async def replay_audited(database: Database, ids: Collection[str], entry: AuditEntry) -> set[str]:
+    """Do what `replay` does for deliveries of the system that is the chain of `entry`, at the time of the entry.
+
+    The entry gets their number. It is recorded in the same transaction, and only if a delivery was replayed.
+    """
+    async with database.locks.hold(entry.chain):
+        try:
+            return await database.write(_replay_audited, ids, entry)
+        except _NothingReplayed:
+            return set()
 
 
 async def list_not_replayed(
@@ -329,6 +343,21 @@ def _replay(connection: sa.Connection, ids: Collection[str], now: datetime, syst
         statement = _REPLAY_OF_SYSTEM[connection.dialect.name]
         parameters["system_id"] = system_id
     return {row.id for row in connection.execute(statement, parameters)}
+
+
+class _NothingReplayed(Exception):
+    """Rolls back: a chain without entries would be invalid."""
+
+
+@write_with_cost(_estimate_cost_of_ids)
+def _replay_audited(connection: sa.Connection, ids: Collection[str], entry: AuditEntry) -> set[str]:
+    # The catalogue's changes of a system lock its chain before its deliveries, too.
+    head = audit.lock_chain(connection, entry.chain)
+    replayed = _replay(connection, ids, entry.time, entry.chain)
+    if not replayed:
+        raise _NothingReplayed
+    audit.append(connection, entry.chain, head, [replace(entry, detail={"deliveries": len(replayed)})])
+    return replayed
 
 
 @read_with_cost(_estimate_cost_of_ids)

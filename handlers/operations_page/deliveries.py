@@ -11,7 +11,7 @@ from domain.errors import NotFound
 from domain.subscriptions import Identity
 from handlers.operations_page import texts
 from handlers.operations_page.page import ROOT, Visit
-from handlers.operations_page.systems import FEW, record_replay
+from handlers.operations_page.systems import FEW, replay_audited
 from persistence import deliveries as stored
 from persistence import delivery_pauses, receipts, systems
 from persistence.queue import target_pauses
@@ -92,8 +92,7 @@ async def replay(visit: Visit) -> Response:
     services, delivery_id = visit.services, visit.get_id()
     item = await stored.get(services.database, delivery_id)
     link = ("Back to the delivery", f"{ROOT}/deliveries/{delivery_id}")
-    if delivery_id in await stored.replay(services.database, [delivery_id], services.now()):
-        await record_replay(visit, item.system_id, 1)
+    if delivery_id in await replay_audited(visit, item.system_id, [delivery_id]):
         return visit.finish("Replayed 1 delivery", ["It will be sent now."], [link])
     obstacles = await stored.list_not_replayed(services.database, [delivery_id], services.now())
     sentence = texts.explain_not_replayed(obstacles[delivery_id])

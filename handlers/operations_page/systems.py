@@ -1,7 +1,7 @@
 """One system: its queue, what is stuck and why, its pauses, its last receipts; pause, resume, replay what is parked."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from starlette.responses import Response
@@ -176,18 +176,15 @@ async def replay(visit: Visit) -> Response:
     if not _POSITION.fullmatch(last) or "." in last:
         raise Invalid([Violation("last", "must be a number of the confirmation page")])
     replayed = skipped = after = 0
-    try:
-        while replayed + skipped < MAX_REPLAYED:
-            page = await deliveries.list_parked(visit.services.database, system.id, after, BATCH)
-            page = [item for item in page if item.number <= int(last)]
-            if not page:
-                break
-            after = page[-1].number
-            done = await deliveries.replay(visit.services.database, [item.id for item in page], visit.services.now())
-            replayed += len(done)
-            skipped += len(page) - len(done)
-    finally:
-        await record_replay(visit, system.id, replayed)
+    while replayed + skipped < MAX_REPLAYED:
+        page = await deliveries.list_parked(visit.services.database, system.id, after, BATCH)
+        page = [item for item in page if item.number <= int(last)]
+        if not page:
+            break
+        after = page[-1].number
+        done = await replay_audited(visit, system.id, [item.id for item in page])
+        replayed += len(done)
+        skipped += len(page) - len(done)
     sentences = [f"{texts.count(replayed, 'delivery', 'deliveries')} of {system.name} will be sent now."]
     if skipped:
         left = texts.count(skipped, "delivery", "deliveries")
@@ -201,10 +198,8 @@ async def replay(visit: Visit) -> Response:
     )
 
 
-async def record_replay(visit: Visit, system_id: str, number: int) -> None:
-    """Record replayed deliveries in the audit of their system, as the command does, and wake the workers."""
-    if not number:
-        return
+async def replay_audited(visit: Visit, system_id: str, ids: Sequence[str]) -> set[str]:
+    """Replay deliveries of a system, record that in its audit, and wake the workers. Return the replayed ids."""
     entry = AuditEntry(
         chain=system_id,
         kind="call",
@@ -213,10 +208,12 @@ async def record_replay(visit: Visit, system_id: str, number: int) -> None:
         caller=visit.caller,
         outcome="changed",
         request_id=visit.request_id,
-        detail={"deliveries": number},
+        detail={},
     )
-    await audit.record(visit.services.database, entry)
-    visit.services.wake_worker()
+    replayed = await deliveries.replay_audited(visit.services.database, ids, entry)
+    if replayed:
+        visit.services.wake_worker()
+    return replayed
 
 
 async def show_pause(visit: Visit) -> Response:

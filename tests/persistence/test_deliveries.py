@@ -1,15 +1,17 @@
 """The queue for callers and operators: pages, single deliveries, replays, drops and test messages."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from domain.audit import AuditEntry
 from domain.deliveries import Attempt, AttemptOutcome, DeliveryState, NotReplayed, Obstacle, QueuedDelivery, Reason
 from domain.errors import NotFound
 from domain.events import NO_OBJECT, write_content
-from persistence import deliveries, outbox, tables
+from persistence import audit, deliveries, outbox, tables
 from persistence.database import Database
 from persistence.deliveries import TrialEvent
 from persistence.queue import claims
@@ -203,6 +205,19 @@ async def test_replay_of_a_system_does_not_change_others(subscribed: Database) -
     own = set(await list_ids(subscribed, SYSTEM))
     assert await deliveries.replay(subscribed, await list_ids(subscribed), NOW, SYSTEM) == own
     assert {item.system_id for item in await list_deliveries(subscribed, state=DeliveryState.PARKED)} == {SYSTEM_IDS[1]}
+
+
+async def test_replay_audited_records_the_number_unless_nothing_was_replayed(subscribed: Database) -> None:
+    entry = AuditEntry(SYSTEM, "call", NOW, "deliveries replay", "anna", "changed", "r1", {})
+    unaudited = replace(entry, chain=str(uuid4()))
+    await publish(subscribed)
+    await settle_all(subscribed, AttemptOutcome.PARK)
+    ids = await list_ids(subscribed)
+    assert await deliveries.replay_audited(subscribed, ids, entry) == set(await list_ids(subscribed, SYSTEM))
+    assert (await audit.list_latest(subscribed, SYSTEM, 1))[0].detail == '{"deliveries":1}'
+    assert await deliveries.replay_audited(subscribed, ids, unaudited) == set()
+    heads, broken = await audit.verify(subscribed)
+    assert (unaudited.chain in heads, broken) == (False, None)
 
 
 async def test_replay_keeps_the_order(subscribed: Database) -> None:

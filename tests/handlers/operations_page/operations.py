@@ -101,12 +101,16 @@ class Visitor:
     def sign_in(self, key: str, **headers: str) -> httpx.Response:
         return self.post(f"{ROOT}/sign-in", {"key": key}, **headers)
 
-    def confirm(self, path: str, **fields: str) -> str:
-        """Open the confirmation page, send its form, and return the text of the page with the result."""
+    def read_form(self, path: str) -> dict[str, str]:
+        """Return the hidden fields of a confirmation page."""
         page = self.get(path)
         assert page.status_code == 200, page.text
-        hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page.text.split("<main")[1]))
-        response = self.post(path, {name: unescape(value) for name, value in hidden.items()} | fields)
+        hidden = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page.text.split("<main")[1])
+        return {name: unescape(value) for name, value in hidden}
+
+    def confirm(self, path: str, **fields: str) -> str:
+        """Open the confirmation page, send its form, and return the text of the page with the result."""
+        response = self.post(path, self.read_form(path) | fields)
         assert response.status_code == 303, to_text(response.text)
         return self.read(response.headers["location"])
 

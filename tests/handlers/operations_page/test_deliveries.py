@@ -4,9 +4,12 @@ from uuid import uuid4
 
 import pytest
 
+from domain.audit import SIGNING
 from persistence import deliveries
 from persistence.database import Database
 from persistence.queue import claims
+from persistence.tables import chains
+from persistence.work import short_write
 from tests.handlers.operations_page.operations import ROOT, Page, put_stuck
 from tests.persistence.catalogues import SYSTEM_IDS
 from tests.persistence.queues import build_lease, build_settled, claim
@@ -74,3 +77,29 @@ def test_unknown_ids_are_not_found(page: Page, path: str) -> None:
         for id_ in (str(uuid4()), "x", "%00", "%F0%9F%92%A9", "1" * 300):
             response = visitor.get(f"{ROOT}/{path.format(id=id_)}")
             assert (response.status_code, response.headers["content-type"]) == (404, "text/html; charset=utf-8")
+
+
+@pytest.mark.parametrize(("path", "place"), [("deliveries/{delivery}/replay", 5), ("systems/{system}/replay", 6)])
+def test_nothing_is_replayed_if_the_audit_cannot_record_it(page: Page, path: str, place: int) -> None:
+    system_id, org_code = SYSTEM_IDS[place], 101 + 10 * place
+    stuck = page.run(lambda database: put_stuck(database, system_id, org_code))
+    address = f"{ROOT}/{path.format(delivery=stuck.parked[0], system=system_id)}"
+
+    async def sign(database: Database) -> None:
+        signing = {"name": SIGNING, "head": "", "length": 0}
+        await database.write(short_write(lambda connection: connection.execute(chains.insert(), signing)))
+
+    async def end_signing(database: Database) -> None:
+        delete = chains.delete().where(chains.c.name == SIGNING)
+        await database.write(short_write(lambda connection: connection.execute(delete)))
+
+    with page.signed_in() as visitor:
+        fields = visitor.read_form(address)
+        page.run(sign)
+        try:
+            response = visitor.post(address, fields)
+        finally:
+            page.run(end_signing)
+    assert (response.status_code, "set BUDKAVLE_AUDIT_KEY" in response.text) == (503, True)
+    for delivery_id in stuck.parked:
+        assert page.run(lambda database, id_=delivery_id: deliveries.get(database, id_)).state == "parked"
