@@ -26,6 +26,9 @@ IDLE_MINUTES = 60
 MAX_SESSIONS = 1000
 """Sessions of one process. A new one ends the oldest."""
 
+MAX_SESSIONS_OF_KEY = 20
+"""Sessions of one key, so that no operator ends those of others. A new one ends the oldest."""
+
 _UNKNOWN = "This key is not valid. It may be mistyped or revoked."
 _EXPIRED = "This key has expired. Create another one with budkavle api-key create."
 _LACKS_SCOPE = "This key does not have the scope operations.read."
@@ -70,7 +73,10 @@ class Operators:
         key_hash = hash_key(key.encode())
         operator = await self._find_operator(key_hash, "")
         cookie, now = secrets.token_urlsafe(32), self._now()
-        if len(self._sessions) >= MAX_SESSIONS:
+        of_key = [id_ for id_, session in self._sessions.items() if session.key_hash == key_hash]
+        if len(of_key) >= MAX_SESSIONS_OF_KEY:
+            del self._sessions[of_key[0]]
+        elif len(self._sessions) >= MAX_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         self._sessions[_hash(cookie)] = _Session(key_hash, now, now)
         return cookie, operator

@@ -45,6 +45,8 @@ async def sign_in(visit: Visit) -> Response:
         response = _render(visit, address, error=str(refused), status=get_status(refused))
         response.headers.update(get_headers(refused))
         return response
+    # Signing in again ends the session that the browser has had until now.
+    visit.context.operators.sign_out(visit.request.cookies.get(COOKIE, ""))
     visit.request.scope[CALLER] = operator.build_caller()
     entry = AuditEntry(
         NO_SYSTEM,

@@ -8,7 +8,7 @@ import pytest
 from domain.api_keys import ApiKey, hash_key
 from domain.audit import NO_SYSTEM
 from domain.errors import KeyNeeded, LacksScope
-from handlers.operations_page.operators import MAX_SESSIONS, Operators
+from handlers.operations_page.operators import MAX_SESSIONS, MAX_SESSIONS_OF_KEY, Operators
 from handlers.security.authentication import ApiKeys
 from persistence import api_keys
 from persistence.database import Database
@@ -45,6 +45,15 @@ def test_sign_out_ends_the_session_also_for_a_stolen_cookie(page: Page) -> None:
         cookie = visitor.client.cookies["budkavle-operations"]
         token = visitor.get(ROOT).text.split('name="token" value="')[1].split('"')[0]
         assert visitor.post(f"{ROOT}/sign-out", {"token": token}).headers["location"] == f"{ROOT}/sign-in"
+        visitor.client.cookies.set("budkavle-operations", cookie, path=ROOT)
+        assert visitor.get(ROOT).status_code == 303
+
+
+def test_sign_in_ends_the_earlier_session_of_the_browser(page: Page) -> None:
+    with page.signed_in("bo") as visitor:
+        cookie = visitor.client.cookies["budkavle-operations"]
+        assert visitor.sign_in("anna").status_code == 303
+        assert "anna Sign out" in visitor.read(ROOT)
         visitor.client.cookies.set("budkavle-operations", cookie, path=ROOT)
         assert visitor.get(ROOT).status_code == 303
 
@@ -152,16 +161,30 @@ async def test_sessions_are_limited_and_only_for_operators(database: Database) -
     clock = Clock()
     keys = (
         ApiKey(hash_key(b"key"), "anna", ("operations.read",), NOW),
+        ApiKey(hash_key(b"other"), "bo", ("operations",), NOW),
         ApiKey(hash_key(b"x"), "x", ("messages",), NOW),
     )
     operators = Operators(ApiKeys(database, clock, keys), {}, clock)
+    other, _ = await operators.sign_in("other")
     first, _ = await operators.sign_in("key")
-    for _ in range(MAX_SESSIONS):
+    for _ in range(MAX_SESSIONS_OF_KEY):
         latest, operator = await operators.sign_in("key")
     assert await operators.identify(first, None) is None
+    assert await operators.identify(other, None) is not None
     assert await operators.identify(latest, None) is not None
     assert not operator.may_change
     with pytest.raises(LacksScope):
         await operators.sign_in("x")
     with pytest.raises(KeyNeeded):
         await operators.sign_in("unknown")
+
+
+@pytest.mark.anyio
+async def test_sessions_of_all_keys_are_limited(database: Database) -> None:
+    clock = Clock()
+    names = [f"key{number}" for number in range(MAX_SESSIONS // MAX_SESSIONS_OF_KEY + 1)]
+    keys = [ApiKey(hash_key(name.encode()), name, ("operations",), NOW) for name in names]
+    operators = Operators(ApiKeys(database, clock, keys), {}, clock)
+    found = [(await operators.sign_in(name))[0] for name in names for _ in range(MAX_SESSIONS_OF_KEY)]
+    signed_in = [await operators.identify(cookie, None) is not None for cookie in found]
+    assert signed_in == [False] * (len(found) - MAX_SESSIONS) + [True] * MAX_SESSIONS
