@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from domain.callers import ANONYMOUS, CallerKind
 from domain.errors import LacksScope, RefusalReason, UnsupportedMediaType
 from openapi.bodies.budget import BodyBudget, Reservation
+from openapi.bodies.multipart_reader import MESSAGE_FORM, FormLayout
 from openapi.bodies.receiving import JSON, MULTIPART, Allowance, receive_body
 from openapi.contracts import Contract
 from openapi.errors.faults import Unreadable
@@ -51,9 +52,7 @@ class _Operation:
         body = raw.get("requestBody")
         self._allowance = _build_allowance(body) if body else None
         # A form is validated as the equivalent JSON.
-        self._schema = (
-            compile_body_schema(body["content"][JSON]["schema"], components, self._form.describe) if body else None
-        )
+        self._schema = compile_body_schema(_get_json_schema(body), components, self._form.describe) if body else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller = scope.get(CALLER, ANONYMOUS)
@@ -113,7 +112,23 @@ class _Operation:
 
 def _build_allowance(body: dict[str, Any]) -> Allowance:
     media_types = tuple(body["content"])
-    return Allowance(media_types, body["x-max-bytes"], has_files=body.get("x-has-files", MULTIPART in media_types))
+    has_files = body.get("x-has-files", MULTIPART in media_types)
+    return Allowance(media_types, body["x-max-bytes"], has_files, _read_layout(body["content"].get(MULTIPART, {})))
+
+
+def _read_layout(form: dict[str, Any]) -> FormLayout:
+    """Return the layout of a form: its part with JSON is the one whose content type is that of JSON.
+
+    With `x-other-parts` it comes anywhere, and other parts are ignored.
+    """
+    parts = [name for name, part in form.get("encoding", {}).items() if part["contentType"] == JSON]
+    return FormLayout(parts[0], is_strict=not form.get("x-other-parts", False)) if parts else MESSAGE_FORM
+
+
+def _get_json_schema(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of the JSON body, or of the JSON that is equivalent to a form."""
+    schema: dict[str, Any] = body["x-json-schema"] if "x-json-schema" in body else body["content"][JSON]["schema"]
+    return schema
 
 
 def _describe_body(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, int | None]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -15,20 +16,31 @@ MAX_PARTS = 100
 MAX_HEADER_BYTES = 16 * 1024
 """Maximum bytes of all headers of a part, and of the white space after a boundary."""
 MAX_BOUNDARY_BYTES = 256
-JSON_PART = "message"
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^\s;]*)", re.IGNORECASE)
 FILE_PART = "attachments"
 _PLAIN_ENCODINGS = frozenset({b"7bit", b"8bit", b"binary"})
 """Content transfer encodings that leave the bytes unchanged (RFC 2045, section 6)."""
 _ENCODED = "must be sent unencoded: its Content-Transfer-Encoding may be 7bit, 8bit or binary"
-_UNKNOWN_PART = f"not a part of this form, which has the parts {JSON_PART} and {FILE_PART}"
+
+
+@dataclass(frozen=True, slots=True)
+class FormLayout:
+    """The parts of a form: one with JSON, and files. A strict form begins with the JSON, and has no other parts."""
+
+    json_part: str = "message"
+    is_strict: bool = True
+
+
+MESSAGE_FORM = FormLayout()
+"""The form of web messages."""
 
 
 class MultipartReader:
     """Parses a form while it is received. Its value is the equivalent JSON body, with tokens for contents."""
 
-    def __init__(self, content_type: str) -> None:
+    def __init__(self, content_type: str, layout: FormLayout = MESSAGE_FORM) -> None:
+        self._layout = layout
         _, options = parse_options_header(content_type)
         boundary = options.get(b"boundary", b"")
         if not boundary:
@@ -59,17 +71,18 @@ class MultipartReader:
         if message is None:
             self.is_files_only = True
             return {FILE_PART: self._files}
-        if FILE_PART in message:
+        if self._layout.is_strict and FILE_PART in message:
             self._add_violation(FILE_PART, "must be parts of the form, not in the JSON")
         return {**message, FILE_PART: self._files}
 
     def _decode_message(self) -> dict[str, Any] | None:
         """Return the JSON part, or None with a violation if it is missing or cannot be parsed."""
         if self._json is None:
-            self._add_violation(JSON_PART, "must be the first part, of type application/json")
+            place = "the first part" if self._layout.is_strict else "a part"
+            self._add_violation(self._layout.json_part, f"must be {place}, of type application/json")
             return None
         if self._is_json_encoded:
-            self._add_violation(JSON_PART, _ENCODED)
+            self._add_violation(self._layout.json_part, _ENCODED)
             return None
         try:
             message = _decode_part(self._json)
@@ -89,7 +102,9 @@ class MultipartReader:
         disposition, options = parse_options_header(headers.get(b"content-disposition"))
         name = _decode_text(options.get(b"name", b"")) if disposition == b"form-data" else None
         is_encoded = headers.get(b"content-transfer-encoding", b"binary").lower() not in _PLAIN_ENCODINGS
-        if name == JSON_PART and self._parts == 1:
+        layout = self._layout
+        is_placed = self._parts == 1 if layout.is_strict else self._json is None
+        if name == layout.json_part and is_placed:
             self._part = self._begin_json(headers, is_encoded=is_encoded)
         elif name == FILE_PART:
             if is_encoded:
@@ -97,15 +112,16 @@ class MultipartReader:
             self._part = self._begin_file(_decode_file_name(headers[b"content-disposition"], options))
         else:
             self._part = None
-            is_misplaced = name == JSON_PART
-            self._add_violation(
-                name or "body", "must be the first part, and only once" if is_misplaced else _UNKNOWN_PART
-            )
+            if name == layout.json_part:
+                self._add_violation(name, f"must be {'the first part, and ' if layout.is_strict else ''}only once")
+            elif layout.is_strict:
+                parts = f"{layout.json_part} and {FILE_PART}"
+                self._add_violation(name or "body", f"not a part of this form, which has the parts {parts}")
 
     def _begin_json(self, headers: dict[bytes, bytes], *, is_encoded: bool) -> bytearray:
         media_type, _ = parse_options_header(headers.get(b"content-type", b"application/json"))
         if media_type.lower() != b"application/json":
-            self._add_violation(JSON_PART, "must be of type application/json")
+            self._add_violation(self._layout.json_part, "must be of type application/json")
         self._is_json_encoded = is_encoded
         self._json = bytearray()
         return self._json
@@ -126,7 +142,7 @@ class MultipartReader:
         elif self._part is not None:
             self._part += data
             if len(self._part) > MAX_SKELETON_BYTES:
-                raise TooLarge(f"The part '{JSON_PART}' must be at most {MAX_SKELETON_BYTES} bytes")
+                raise TooLarge(f"The part '{self._layout.json_part}' must be at most {MAX_SKELETON_BYTES} bytes")
 
     def end_part(self) -> None:
         """End the part."""

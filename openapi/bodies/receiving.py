@@ -9,7 +9,7 @@ from domain.attachments import Content
 from domain.errors import TooLarge, Violation
 from openapi.bodies.budget import STEP_BYTES, Reservation
 from openapi.bodies.json_reader import JsonReader, PlainJsonReader, decode, refuse
-from openapi.bodies.multipart_reader import MultipartReader
+from openapi.bodies.multipart_reader import MESSAGE_FORM, FormLayout, MultipartReader
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
@@ -50,6 +50,7 @@ class Allowance:
     max_bytes: int
     has_files: bool = False
     """Whether the body may have files (base64 in JSON)."""
+    form: FormLayout = MESSAGE_FORM
 
 
 async def receive_body(
@@ -74,7 +75,7 @@ async def receive_body(
     pending = bytearray()
     total = 0
     json_reader = JsonReader if allowance.has_files else PlainJsonReader
-    reader: _Reader | None = MultipartReader(content_type) if media_type == MULTIPART else None
+    reader: _Reader | None = MultipartReader(content_type, allowance.form) if media_type == MULTIPART else None
     more = True
     while more:
         message = await receive()
