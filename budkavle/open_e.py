@@ -8,6 +8,7 @@ from budkavle.open_e_file import read_municipal_accounts
 from domain.errors import BudkavleError
 from domain.municipalities import ServedMunicipalities
 from open_e.calls import OpenECalls
+from open_e.case_reads import CaseReads
 from open_e.client import OpenEClient
 from open_e.messageapi import MessageApi
 from open_e.read_backs import ReadBacks
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from domain.tracing import Tracer
     from domain.web_messages import OpenEName
     from open_e.accounts import Account
+
+CASE_READ_THREADS = 8
+"""Concurrent reads for callers, each of at most `open_e.messageapi.MAX_RESPONSE_BYTES`."""
 
 READ_BACK_SECONDS_LESS = 2
 """Seconds of a lease that remain for the database after a case was read back."""
@@ -69,6 +73,13 @@ def create_calls(
         pause_seconds=settings.open_e_pause_seconds,
         tracer=tracer,
     )
+
+
+def create_case_reads(settings: Settings) -> CaseReads:
+    """Return the reads of messages for callers. Close them after use."""
+    timeout = settings.open_e_connect_timeout + settings.open_e_read_timeout
+    api = MessageApi(build_accounts(settings), timeout=timeout, threads=CASE_READ_THREADS)
+    return CaseReads(api, threads=CASE_READ_THREADS)
 
 
 def create_read_backs(settings: Settings, *, concurrent_cases: int) -> ReadBacks:

@@ -7,10 +7,11 @@ whole response counts as unreadable.
 
 import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from urllib.parse import quote
 from xml.parsers import expat
 
@@ -18,12 +19,14 @@ import requests
 from requests.auth import HTTPBasicAuth
 from urllib3.exceptions import HTTPError
 
-from domain.errors import BackendUnavailable
+from domain.case_messages import ShownFile, ShownMessage
+from domain.errors import BackendUnavailable, NotFound
 from domain.log_texts import redact_for_log
 from domain.publications import Case, CaseMessage, fingerprint_shown
 from domain.web_messages import OpenEName
 from open_e.accounts import Account
 from open_e.connections import CallDeadline, DeadlineAdapter, apply_deadline
+from open_e.shown_messages import Values, build_shown_message, is_of_staff
 
 MAX_RESPONSE_BYTES = 64 * 2**20
 """Maximum bytes of a response. One message can have 16 MiB, and each character outside Latin-1 takes 9 bytes."""
@@ -34,6 +37,10 @@ MAX_DEPTH = 32
 MAX_ELEMENTS = 1_000_000
 """Maximum number of elements: those of about 30,000 messages."""
 
+T = TypeVar("T")
+
+_BINARY = "application/octet-stream"
+
 _CHUNK = 2**16
 _EARLIER = timedelta(days=1)
 """Begin reading earlier than the oldest message, because the time zone of the response is not known."""
@@ -41,6 +48,13 @@ _EARLIER = timedelta(days=1)
 
 class ReadBackFailed(BackendUnavailable):
     """The messages of the case could not be read from Open-E."""
+
+
+class _OpenEResponse(NamedTuple):
+    """A response of the messageapi with the status 200."""
+
+    body: bytes
+    content_type: str
 
 
 class MessageApi:
@@ -61,27 +75,43 @@ class MessageApi:
 
         Raises `ReadBackFailed` if Open-E does not answer, refuses, or if its response cannot be read completely.
         """
-        instance = case.open_e
-        if instance not in self._accounts:
-            raise ReadBackFailed(f"The {instance} Open-E is not configured")
-        account = self._accounts[instance]
+        response = self._get(case.open_e, build_case_path(case.flow_instance_id, since))
+        return parse_messages(response.body, response.content_type, case.flow_instance_id)
+
+    def list_messages(self, open_e: OpenEName, path: str) -> list[ShownMessage]:
+        """Return the messages at a path of `build_list_path`. Blocks. Raises the errors of `read_case`."""
+        response = self._get(open_e, path)
+        return parse_shown_messages(response.body, response.content_type)
+
+    def read_file(self, open_e: OpenEName, attachment_id: int) -> ShownFile:
+        """Return a file of a message. Blocks. Raises `NotFound`, and the errors of `read_case`."""
+        response = self._get(open_e, f"getattachment/{attachment_id}", missing="Open-E has no such attachment")
+        return ShownFile(response.content_type or _BINARY, response.body)
+
+    def _get(self, open_e: OpenEName, path: str, missing: str | None = None) -> _OpenEResponse:
+        """Return the response to a read. With `missing`, a 404 is a `NotFound` with this text."""
+        if open_e not in self._accounts:
+            raise ReadBackFailed(f"The {open_e} Open-E is not configured")
+        account = self._accounts[open_e]
         connect_timeout = self._timeout / 2
         call = CallDeadline(connect_timeout=connect_timeout, read_timeout=self._timeout - connect_timeout)
         try:
             with apply_deadline(call):
-                response = self._adapters[instance].send(
-                    _prepare(account, case, since),
+                response = self._adapters[open_e].send(
+                    _prepare(account, path),
                     stream=True,
                     timeout=self._timeout - connect_timeout,
                     verify=account.ca or True,
                 )
                 with response:
+                    if missing is not None and response.status_code == requests.codes.not_found:
+                        raise NotFound(missing)
                     if response.status_code != requests.codes.ok:
                         raise ReadBackFailed(f"Open-E answered {response.status_code}")
                     body = _read_body(response)
         except (OSError, HTTPError) as error:
             raise ReadBackFailed("Open-E did not answer", redact_for_log(f"{type(error).__name__}: {error}")) from error
-        return parse_messages(body, response.headers.get("Content-Type", ""), case.flow_instance_id)
+        return _OpenEResponse(body, response.headers.get("Content-Type", ""))
 
     def close(self) -> None:
         """Close idle connections. Running calls continue."""
@@ -89,18 +119,27 @@ class MessageApi:
             adapter.close()
 
 
-def build_url(callback: str, case: int, since: datetime) -> str:
-    """Return the URL for the messages of a case. The messageapi is next to the callback."""
+def build_case_path(case: int, since: datetime) -> str:
+    """Return the path for the messages of a case since a moment, and for some earlier ones."""
     begin = since.astimezone(UTC) - _EARLIER
-    path = f"{callback.rstrip('/').rpartition('/')[0]}/messageapi/getmessages/flowinstance/{case}"
-    return f"{path}?fromDate={quote(f'{begin:%Y-%m-%d %H:%M}', safe=':')}&toDate="
+    return build_list_path("flowinstance", case, f"{begin:%Y-%m-%d %H:%M}")
 
 
-def _prepare(account: Account, case: Case, since: datetime) -> requests.PreparedRequest:
+def build_list_path(by: Literal["flowinstance", "family"], number: int, begin: str = "", end: str = "") -> str:
+    """Return the path for the messages of a case or a flow family, of a period in minutes; empty is unlimited."""
+    period = (f"{name}={quote(value, safe=':')}" for name, value in (("fromDate", begin), ("toDate", end)))
+    return f"getmessages/{by}/{number}?{'&'.join(period)}"
+
+
+def build_url(callback: str, path: str) -> str:
+    """Return the URL of a path of the messageapi, which is next to the callback."""
+    return f"{callback.rstrip('/').rpartition('/')[0]}/messageapi/{path}"
+
+
+def _prepare(account: Account, path: str) -> requests.PreparedRequest:
     auth = HTTPBasicAuth(account.username.encode(), account.password.encode()) if account.username else None
-    headers = {"Accept": "text/xml", "Accept-Encoding": "identity"}
-    url = build_url(account.url, case.flow_instance_id, since)
-    return requests.Request("GET", url, headers=headers, auth=auth).prepare()
+    headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+    return requests.Request("GET", build_url(account.url, path), headers=headers, auth=auth).prepare()
 
 
 def _read_body(response: requests.Response) -> bytes:
@@ -120,24 +159,30 @@ def parse_messages(body: bytes, content_type: str, case: int) -> list[CaseMessag
     """
     messages: dict[CaseMessage, None] = {}
     for text in _decode(body, content_type):
-        messages |= dict.fromkeys(_parse_with_repair(text, case))
+        found = _parse_with_repair(text, partial(_build_case_message, case=case))
+        messages |= dict.fromkeys(message for message in found if message is not None)
     return list(messages)
 
 
-def _parse_with_repair(text: str, case: int) -> list[CaseMessage]:
+def parse_shown_messages(body: bytes, content_type: str) -> list[ShownMessage]:
+    """Return the messages in a response, in its order. Raises the errors of `parse_messages`."""
+    return _parse_with_repair(_decode(body, content_type)[0], build_shown_message)
+
+
+def _parse_with_repair(text: str, build: Callable[[Values, list[Values]], T]) -> list[T]:
     try:
-        return _parse(text, case)
+        return _parse(text, build)
     except expat.ExpatError:
         # Some writers emit what XML does not allow, and one such message must not block the case.
         text = _REFERENCE.sub(_repair_reference, _NOT_ALLOWED.sub("\ufffd", text))
     try:
-        return _parse(text, case)
+        return _parse(text, build)
     except expat.ExpatError as error:
         raise ReadBackFailed("Open-E's response is not XML", expat.ErrorString(error.code)) from error
 
 
-def _parse(text: str, case: int) -> list[CaseMessage]:
-    reader = _MessageReader(case)
+def _parse(text: str, build: Callable[[Values, list[Values]], T]) -> list[T]:
+    reader = _MessageReader(build)
     parser = expat.ParserCreate("utf-8")
     parser.buffer_text = True
     parser.StartElementHandler = reader.start
@@ -203,17 +248,20 @@ def _reject_doctype(*_declaration: Any) -> None:
     raise ReadBackFailed("Open-E's response has a document type")
 
 
-class _MessageReader:
-    """Collects the messages of a response while it is parsed, so that only one text is kept at a time."""
+class _MessageReader(Generic[T]):
+    """Builds the messages of a response while it is parsed, so that only one text is kept at a time.
 
-    def __init__(self, case: int) -> None:
-        self.messages: list[CaseMessage] = []
-        self._case = case
+    `build` gets the texts of a message by the places of their elements, and those of each file.
+    """
+
+    def __init__(self, build: Callable[[Values, list[Values]], T]) -> None:
+        self.messages: list[T] = []
+        self._build = build
         self._elements = 0
         self._path: list[str] = []
         self._text: list[str] = []
-        self._values: dict[str, str] = {}
-        self._files: list[tuple[str, int]] = []
+        self._values: Values = {}
+        self._files: list[Values] = []
 
     def start(self, name: str, _attributes: dict[str, str]) -> None:
         name = name.rpartition(":")[2]
@@ -233,49 +281,39 @@ class _MessageReader:
     def end(self, _name: str) -> None:
         place = "/".join(self._path[2:])
         if self._path == _MESSAGE:
-            self._end_message()
+            self.messages.append(self._build(self._values, self._files))
         elif place in _PLACES:
             self._values[place] = "".join(self._text)
         elif place == "attachments/ExternalMessageAttachment":
-            self._files.append((self._values.pop(_FILE_NAME, ""), _to_int(self._values.pop(_FILE_SIZE, ""))))
+            self._files.append({name: self._values.pop(f"{_FILE}{name}", "") for name in _FILE_PLACES})
         self._path.pop()
         self._text = []
 
-    def _end_message(self) -> None:
-        values = self._values
-        if not values.get("message"):
-            # Messages without text are never ours.
-            return
-        is_from_owner = values.get("postedByManager", "true").strip().lower() != "true"
-        if values.get("flowInstanceID", "").strip() not in {"", str(self._case)}:
-            return
-        self.messages.append(
-            CaseMessage(
-                id=_to_int(values.get("messageID", "")),
-                fingerprint=fingerprint_shown(
-                    values["message"],
-                    self._files,
-                    values.get("poster/username") or None,
-                    is_from_owner=is_from_owner,
-                ),
-                minute=_to_minute(values.get("added", "")),
-            )
-        )
+
+def _build_case_message(values: Values, files: list[Values], *, case: int) -> CaseMessage | None:
+    """Return a message on a case, None for one of another case, or without text, which is never ours."""
+    if not values.get("message") or values.get("flowInstanceID", "").strip() not in {"", str(case)}:
+        return None
+    return CaseMessage(
+        id=_to_int(values.get("messageID", "")),
+        fingerprint=fingerprint_shown(
+            values["message"],
+            [(file["filename"], _to_int(file["size"])) for file in files],
+            values.get("poster/username") or None,
+            is_from_owner=not is_of_staff(values),
+        ),
+        minute=_to_minute(values.get("added", "")),
+    )
 
 
 _MESSAGE = ["Messages", "ExternalMessage"]
-_FILE_NAME = "attachments/ExternalMessageAttachment/filename"
-_FILE_SIZE = "attachments/ExternalMessageAttachment/size"
+_FILE = "attachments/ExternalMessageAttachment/"
+_FILE_PLACES = ("attachmentID", "filename", "size")
 _PLACES = frozenset(
     {
-        "postedByManager",
-        "messageID",
-        "message",
-        "added",
-        "flowInstanceID",
-        "poster/username",
-        _FILE_NAME,
-        _FILE_SIZE,
+        *("postedByManager", "messageID", "message", "added", "flowInstanceID"),
+        *(f"poster/{name}" for name in ("userID", "username", "firstname", "lastname", "email")),
+        *(f"{_FILE}{name}" for name in _FILE_PLACES),
     }
 )
 

@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 from domain.log_texts import redact_for_log
 from open_e.accounts import Account
 from open_e.connections import CallDeadline, DeadlineAdapter, apply_deadline
-from open_e.messageapi import ReadBackFailed, build_url, parse_messages
+from open_e.messageapi import ReadBackFailed, build_case_path, build_url, parse_messages
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ def probe_messageapi(account: Account, now: datetime, timeout: float) -> ProbeRe
             return False
         return True
 
-    return _probe(account, build_url(account.url, NO_CASE, now), timeout, is_list)
+    return _probe(account, build_url(account.url, build_case_path(NO_CASE, now)), timeout, is_list)
 
 
 def _probe(account: Account, url: str, timeout: float, is_expected: Callable[[bytes, str], bool]) -> ProbeResponse:

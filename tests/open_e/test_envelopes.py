@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from lxml import etree
 
-from open_e.envelopes import AddMessageEnvelope, SoapFault, SoapFile, parse_response
+from domain.web_messages import WebMessage
+from open_e.envelopes import AddMessageEnvelope, SoapFault, SoapFile, get_operation, parse_response
 
 NS = "http://www.oeplatform.org/version/1.0/schemas/integration/callback"
 ADDED = datetime(2026, 2, 19, 7, 57, 6, 123_456, timezone(timedelta(hours=1)))
@@ -43,6 +44,25 @@ def test_add_message_envelope_equals_that_of_other_clients():
             "<ns2:principal><ns2:userID>joe01doe</ns2:userID></ns2:principal></ns2:addMessage></Body></Envelope>"
         ).encode()
     )
+
+
+def test_message_of_the_owner_has_another_element_and_no_citizen():
+    message = WebMessage("id", "Hej", (), is_from_owner=True)
+    sent = b"".join(
+        AddMessageEnvelope(
+            flow_instance_id=7, text="Hej", added=ADDED, user_id="joe01doe", operation=get_operation(message)
+        )
+    )
+    root = etree.fromstring(sent)
+    [element] = root.iter(f"{{{NS}}}addMessageAsOwner")
+    principal = element.find(f"{{{NS}}}principal")
+    assert [(etree.QName(each).localname, each.text) for each in principal] == [
+        ("userID", "joe01doe"),
+        ("citizenID", None),
+    ]
+    assert principal[1].get("{http://www.w3.org/2001/XMLSchema-instance}nil") == "true"
+    answer = f'<addMessageAsOwnerResponse xmlns="{NS}"><messageID>7</messageID></addMessageAsOwnerResponse>'
+    assert parse_response(wrap_response(answer)) == 7
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 196_607, 196_608, 196_609, 1_000_000])

@@ -11,7 +11,7 @@ from mock_open_e import MockOpenE, Scenario, User, mock_open_e
 from open_e import messageapi
 from open_e.accounts import Account
 from open_e.client import OpenEClient
-from open_e.messageapi import MessageApi, ReadBackFailed, build_url, parse_messages
+from open_e.messageapi import MessageApi, ReadBackFailed, build_case_path, build_url, parse_messages
 from tests.mock_servers import running_mock
 from tests.open_e.peers import NEVER, build_web_message
 
@@ -54,8 +54,9 @@ def find_one(text, messages, files=(), sender=None, sent=SENT, *, is_from_owner=
 def test_build_url_replaces_the_last_segment_of_the_callback():
     moment = datetime(2026, 3, 1, 0, 30, 59, tzinfo=UTC)
     expected = "https://h/api/messageapi/getmessages/flowinstance/7?fromDate=2026-02-28%2000:30&toDate="
-    assert build_url("https://h/api/callback", 7, moment) == expected
-    assert build_url("https://h/api/callback/", 7, moment) == expected
+    path = build_case_path(7, moment)
+    assert build_url("https://h/api/callback", path) == expected
+    assert build_url("https://h/api/callback/", path) == expected
 
 
 @pytest.mark.parametrize(
