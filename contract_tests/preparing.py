@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import requests
 
 from contract_tests.adapting import permanent_entry
-from contract_tests.api import EVENT, Api
+from contract_tests.api import EVENT, FORM, Api
 from contract_tests.reading import MALFORMED
 from contract_tests.target import CheckTarget, SubscriptionIdentity
 
@@ -50,6 +50,8 @@ def explore(target: CheckTarget, specs: Iterable[str]) -> tuple[CheckTarget, lis
             api.target = _explore_messages(api)
         if "web-messages-3.2" in specs:
             api.target = _explore_municipal_messages(api)
+        if "oep-integrator-1.5" in specs:
+            api.target = _explore_case_messages(api)
         return _explore_subscriptions(api) if "subscriptions" in specs else (replace(api.target, system=None), [])
     except requests.JSONDecodeError as exc:
         raise BrokenContractError(f"a response is not JSON in UTF-8: {exc}: {exc.doc[:200]!r}") from exc
@@ -106,21 +108,39 @@ def _check_message_access(api: Api) -> None:
 
 
 def _explore_municipal_messages(api: Api) -> CheckTarget:
-    municipality_id = api.target.municipality
     if not api.target.sender:
         raise CannotCheckError("web messages need --api-key or --token")
-    path = f"/{municipality_id}/webmessages"
+    path = f"/{api.target.municipality}/webmessages"
     response = api.call("GET", f"{path}/{UNKNOWN_ID}")
     _check_access("read", response, api.target)
-    if response.status_code == requests.codes.not_implemented:
-        raise CannotCheckError(
-            f"the server does not serve municipality {municipality_id}: choose another --municipality"
-        )
+    _check_is_served(api, response)
     if response.ok or response.is_redirect:
         raise BrokenContractError(f"an unknown message must get a 404, but got {_describe(response)}")
     response = api.call("POST", path, body={}, headers={"Idempotency-Key": '"'})
     _check_access("write", response, api.target)
     return replace(api.target, accepts_keys="Idempotency-Key" in response.text)
+
+
+def _explore_case_messages(api: Api) -> CheckTarget:
+    if not api.target.sender:
+        raise CannotCheckError("web messages need --api-key or --token")
+    response = api.call("GET", f"/{api.target.municipality}/EXTERNAL/webmessages/cases/1")
+    _check_access("read", response, api.target)
+    _check_is_served(api, response)
+    if response.status_code != requests.codes.ok:
+        raise CannotCheckError(f"the messages of a case cannot be read: {_describe(response)}")
+    form = b'--XX\r\nContent-Disposition: form-data; name="request"\r\n\r\n{}\r\n--XX--\r\n'
+    path, key = f"/{api.target.municipality}/EXTERNAL/webmessages", {"Idempotency-Key": '"'}
+    response = api.call("POST", path, body=form, content_type=FORM, headers=key)
+    _check_access("write", response, api.target)
+    return replace(api.target, accepts_keys="Idempotency-Key" in response.text)
+
+
+def _check_is_served(api: Api, response: requests.Response) -> None:
+    if response.status_code == requests.codes.not_implemented:
+        raise CannotCheckError(
+            f"the server does not serve municipality {api.target.municipality}: choose another --municipality"
+        )
 
 
 def _check_access(verb: str, response: requests.Response, target: CheckTarget) -> None:

@@ -56,7 +56,7 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
     raw_schema["components"]["schemas"].get("WebhookPath", {}).pop("maxLength", None)
     target = CheckTarget.from_environment()
     if target is not None and not target.accepts_keys:
-        for path in ("/webmessages", "/{municipalityId}/webmessages"):
+        for path in ("/webmessages", "/{municipalityId}/webmessages", "/{municipalityId}/{instanceType}/webmessages"):
             for operation in raw_schema["paths"].get(path, {}).values():
                 operation["parameters"] = [each for each in operation["parameters"] if each != _KEY_PARAMETER]
     municipalities = raw_schema["components"]["schemas"].get("MunicipalityId")
@@ -116,6 +116,8 @@ def before_call(context: Any, case: Any, **_: Any) -> None:
         _replace_old_token(case)
     if case.operation.path.endswith("/webmessages"):
         _remove_used_key(case)
+    if "{instanceType}" in case.operation.path and isinstance(case.body, dict):
+        _adapt_case_message(case.body.get("request"))
     if case.operation.path.startswith("/control/"):
         _adapt_control(case)
     if case.operation.path.startswith("/v1/"):
@@ -154,6 +156,20 @@ def _remove_used_key(case: Any) -> None:
     for name, value in list((case.headers or {}).items()):
         if name.lower() == "idempotency-key" and _KEY.fullmatch(str(value)):
             del case.headers[name]
+
+
+def _adapt_case_message(request: Any) -> None:
+    """Add a case and keep one sender that is not a party, in place. Invalid values stay invalid."""
+    if not isinstance(request, dict):
+        return
+    references = request.get("externalReferences")
+    if isinstance(references, list) and references:
+        references.append({"key": "flowInstanceId", "value": "1068"})
+    sender = request.get("sender")
+    given = [name for name in ("userId", "administratorId", "partyId") if isinstance(sender, dict) and sender.get(name)]
+    for name in [*given[1:], *({"partyId"} & set(given[:1]))]:
+        if isinstance(sender, dict) and isinstance(sender[name], str):
+            sender[name] = None
 
 
 def _adapt_control(case: Any) -> None:
@@ -208,9 +224,12 @@ def _conforms(case: Any, schema: str, value: Any) -> bool:
 
 def _is_valid_form(case: Any) -> bool:
     files = case.body.get("attachments", [])
-    if set(case.body) - {"message", "attachments"} or not isinstance(files, list) or len(files) > MAX_FILES:
+    is_strict = case.operation.path == "/webmessages"
+    part, schema = ("message", "CreateWebMessagePart") if is_strict else ("request", "WebmessageRequest")
+    others = set(case.body) - {part, "attachments"} if is_strict else set()
+    if others or not isinstance(files, list) or len(files) > MAX_FILES:
         return False
-    is_message = _conforms(case, "CreateWebMessagePart", case.body.get("message"))
+    is_message = _conforms(case, schema, case.body.get(part))
     # A file is a str with its bytes in `data`.
     return is_message and all(isinstance(file, str) and getattr(file, "data", file) for file in files)
 

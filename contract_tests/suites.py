@@ -24,7 +24,7 @@ from contract_tests.tokens import Tokens
 
 Profile = Literal["quick", "full"]
 SPECS = ("web-messages", "subscriptions")
-COMPATIBILITY_SPECS = ("web-messages-3.2",)
+COMPATIBILITY_SPECS = ("web-messages-3.2", "oep-integrator-1.5")
 """Contracts that a server need not have, so that they are checked only by name."""
 KINDS = ("rules", "schema", "raw-bytes")
 """The kinds of suites. Raw bytes belong to the full profile."""
@@ -36,6 +36,7 @@ EXAMPLES: dict[Profile, int] = {"quick": 20, "full": 400}
 _FILES = {
     "subscriptions": re.compile("test_(subscription|event|delivery)"),
     "web-messages-3.2": re.compile("test_municipal_message"),
+    "oep-integrator-1.5": re.compile("test_case_message"),
 }
 """The files of rules and raw bytes of each contract; all others are of web messages."""
 # The same event gets 202 the first time and 200 later. Schemathesis infers a link from the 200 to the receipts, which

@@ -27,7 +27,7 @@ SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 @click.argument("base_url")
 @click.option(
     "--spec",
-    type=click.Choice(["web-messages", "subscriptions", "all", "web-messages-3.2"]),
+    type=click.Choice(["web-messages", "subscriptions", "all", "web-messages-3.2", "oep-integrator-1.5"]),
     default="all",
     show_default=True,
     help="`all` are the first two; a compatibility API is checked only by name.",
@@ -60,7 +60,7 @@ SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
     "--municipality",
     default="2281",
     show_default=True,
-    help="The municipality whose messages a compatibility API creates and deletes.",
+    help="The municipality of the messages that the check of a compatibility API creates.",
 )
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
 @click.option(
