@@ -16,7 +16,7 @@ from budkavle.audit_keys import open_configured_database
 from budkavle.clock import now
 from budkavle.ids import create_id
 from budkavle.issuers import Issuers
-from budkavle.open_e import build_municipalities, create_calls, create_read_backs
+from budkavle.open_e import build_municipalities, create_calls, create_case_reads, create_read_backs
 from budkavle.settings import Settings
 from budkavle.specs import find_spec_dir
 from delivery.worker import Worker
@@ -24,7 +24,7 @@ from domain.api_keys import ApiKey
 from domain.tracing import Tracer
 from handlers.api_keys import KeyRecords
 from handlers.application import create_application
-from handlers.contracts import DEFAULT, WEB_MESSAGES, WEB_MESSAGES_3_2
+from handlers.contracts import DEFAULT, OEP_INTEGRATOR_1_5, WEB_MESSAGES, WEB_MESSAGES_3_2
 from handlers.idempotency_keys import ExpiredKeys
 from handlers.message_reads import ReadTally
 from handlers.metrics import QueueWatch
@@ -73,6 +73,7 @@ def create_service(
     store = database or open_configured_database(settings)
     open_e = create_calls(settings, clock, threads=settings.open_e_threads, tracer=tracer)
     read_backs = create_read_backs(settings, concurrent_cases=CONCURRENT_CASES)
+    case_reads = create_case_reads(settings) if OEP_INTEGRATOR_1_5 in contracts else None
     outcomes = PublicationOutcomes(store, now=clock, timeout=settings.record_timeout)
     wake_worker = store.notify_workers if worker is None else worker.wake
     settler = PublicationSettler(
@@ -104,6 +105,7 @@ def create_service(
         get_issuers=issuers.get_accepted,
         tracer=tracer,
         municipalities=build_municipalities(settings),
+        case_messages=case_reads,
         api_docs=(spec_dir / f"{WEB_MESSAGES_3_2}.yaml").read_bytes() if WEB_MESSAGES_3_2 in contracts else b"",
     )
     if drain is not None:
@@ -129,6 +131,8 @@ def create_service(
             await read_tally.close()
         open_e.close()
         read_backs.close()
+        if case_reads is not None:
+            case_reads.close()
         if database is None:
             await store.close()
 

@@ -54,7 +54,7 @@ def _parse_names(given: object, known: Collection[str], text: str) -> object:
     return names
 
 
-COMPATIBILITY_APIS = ("web-messages-3.2",)
+COMPATIBILITY_APIS = ("web-messages-3.2", "oep-integrator-1.5")
 """The contracts of replaced services that can be turned on."""
 
 

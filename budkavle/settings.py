@@ -123,7 +123,8 @@ class Settings(BaseSettings):
     )
     compatibility_apis: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_apis)] = Field(
         (),
-        description="Contracts of replaced services that are served too, separated by commas: `web-messages-3.2`.",
+        description="Contracts of replaced services that are served too, separated by commas: `web-messages-3.2`,"
+        " `oep-integrator-1.5`.",
     )
     municipalities: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_municipalities)] = Field(
         (),

@@ -57,6 +57,7 @@ CONTRACTS = {
     "web-messages": contract("web-messages"),
     # Its schemas are wider, and its messages are those of the first one.
     "web-messages-3.2": contract("web-messages-3.2", examples=10),
+    "oep-integrator-1.5": contract("oep-integrator-1.5", examples=10),
     # As in contract_tests/suites.py: the status of an event depends on earlier runs.
     "subscriptions": contract("subscriptions", infers_links=False),
     "mock-open-e": contract("mock-open-e", "408"),
@@ -107,6 +108,12 @@ def test_web_messages_keeps_its_contract(operation: str, target: CheckTarget) ->
 @each_operation("web-messages-3.2")
 def test_municipal_web_messages_keeps_its_contract(operation: str, target: CheckTarget) -> None:
     check_operation("web-messages-3.2", operation, base_url=target.url, headers=HEADERS)
+
+
+@pytest.mark.one_database
+@each_operation("oep-integrator-1.5")
+def test_case_messages_keeps_its_contract(operation: str, target: CheckTarget) -> None:
+    check_operation("oep-integrator-1.5", operation, base_url=target.url, headers=HEADERS)
 
 
 @each_operation("subscriptions")

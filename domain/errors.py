@@ -127,8 +127,16 @@ class EventNotFound(NotFound):
     """The event does not exist, or the caller may not publish it."""
 
 
-class MunicipalityNotServed(BudkavleError):
+class NotOffered(BudkavleError):
+    """This service does not offer this."""
+
+
+class MunicipalityNotServed(NotOffered):
     """This service does not serve this municipality."""
+
+
+class CaseMissing(BudkavleError):
+    """The message names no case."""
 
 
 class Conflict(BudkavleError):

@@ -1,10 +1,11 @@
 """The dependencies of the handlers of the service."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from domain.case_messages import ShownFile, ShownMessage
 from domain.municipalities import ALL_MUNICIPALITIES, ServedMunicipalities
 from domain.publications import CallTimes
 from domain.tracing import Tracer
@@ -46,6 +47,21 @@ class Settler(Protocol):
         """
 
 
+class CaseMessages(Protocol):
+    """Reads the messages of cases from Open-E. Periods are minutes in its time zone. Errors: `open_e.messageapi`."""
+
+    async def list_by_case(
+        self, open_e: OpenEName, flow_instance_id: int, begin: str, end: str
+    ) -> Sequence[ShownMessage]:
+        """Return the messages on a case."""
+
+    async def list_by_family(self, open_e: OpenEName, family_id: int, begin: str, end: str) -> Sequence[ShownMessage]:
+        """Return the messages on the cases of a flow family."""
+
+    async def read_file(self, open_e: OpenEName, attachment_id: int) -> ShownFile:
+        """Return a file. Raises `NotFound`."""
+
+
 def return_false() -> bool:
     """Return False: the process is not about to stop."""
     return False
@@ -84,6 +100,8 @@ class Services:
     municipalities: ServedMunicipalities = ALL_MUNICIPALITIES
     api_docs: bytes = b""
     """The contract that `/api-docs` returns, if a compatibility API has this path."""
+    case_messages: CaseMessages | None = None
+    """Reads messages from Open-E, if a compatibility API does."""
 
 
 Request = Decoded[Services]

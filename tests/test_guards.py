@@ -42,6 +42,7 @@ ERRORS = {
     "operations": "Problem",
     "web-messages": "Problem",
     "web-messages-3.2": "Problem",
+    "oep-integrator-1.5": "Problem",
     "subscriptions": "Errors",
     "mock-open-e": "Errors",
 }
@@ -57,6 +58,7 @@ REQUEST_ID = {
     "operations": "x-request-id",
     "web-messages": "x-request-id",
     "web-messages-3.2": "x-request-id",
+    "oep-integrator-1.5": "x-request-id",
     "subscriptions": "x-requestid",
     "mock-open-e": "x-request-id",
 }

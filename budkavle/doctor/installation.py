@@ -15,7 +15,8 @@ from budkavle.doctor.issuers import check_issuers
 from budkavle.doctor.machine import check_descriptors, check_traces
 from budkavle.doctor.open_e import check_open_e
 from budkavle.doctor.secrets import check_gateway_secrets, check_setting_secrets, check_webhook_secrets
-from budkavle.settings import PREFIX, Settings, read_usable_settings
+from budkavle.open_e import build_accounts
+from budkavle.settings import PREFIX, Settings, SettingsUnusable, read_usable_settings
 from budkavle.variables import find_unknown_variables
 from domain.web_messages import OepInstance
 from persistence.database import Database, DatabaseUnusable
@@ -49,6 +50,7 @@ async def check_installation() -> list[Finding]:
             "secrets": partial(_check_secrets, settings=settings),
             "certificates": partial(_check_certificates, settings=settings),
             "issuers": partial(check_issuers, settings=settings),
+            "municipalities": partial(_check_municipalities, settings=settings),
             "machine": partial(_check_machine, settings=settings),
         }
         return await run_checks(checks)
@@ -102,6 +104,16 @@ async def _check_secrets(findings: Findings, settings: Settings) -> None:
 
 async def _check_certificates(findings: Findings, settings: Settings) -> None:
     await run_in_daemon_thread(check_server_certificates, findings, settings, now())
+
+
+async def _check_municipalities(findings: Findings, settings: Settings) -> None:
+    try:
+        accounts = await run_in_daemon_thread(build_accounts, settings)
+    except SettingsUnusable as exc:
+        findings.add_problem(str(exc).partition(": ")[2], "correct the file, see how-to/compatibility-apis.md")
+        return
+    own = [name for name in accounts if "/" in name]
+    findings.add_ok(f"{len(own)} Open-Es of municipalities that have their own")
 
 
 async def _check_receivers(findings: Findings, checks: DatabaseChecks) -> None:

@@ -17,13 +17,25 @@ ERROR_LISTS = ErrorForm(
 )
 """The lists of numbered errors in Danish that the owner of the subscriptions published."""
 
-MUNICIPAL_PROBLEMS = municipal_problems.build_form(
+WEB_MESSAGE_SENDER_PROBLEMS = municipal_problems.build_form(
     {
         "createMunicipalWebMessage": "createWebMessage",
         "getMunicipalWebMessageById": "getWebMessageById",
         "deleteMunicipalWebMessageById": "deleteWebMessageById",
         "getMunicipalWebMessagesByPartyId": "getWebMessagesByPartyId",
         "getMunicipalWebMessagesByExternalReference": "getWebMessagesByExternalReference",
-    }
+    },
+    municipal_problems.DENIED_TO_CALLER,
 )
 """problem+json with an integer status, and the published ids of operations: ours differ, since ids are unique."""
+
+OEP_INTEGRATOR_PROBLEMS = municipal_problems.build_form(
+    {
+        "createCaseWebMessage": "createWebmessage",
+        "getCaseWebMessages": "getWebmessagesByFlowInstanceId",
+        "getFamilyWebMessages": "getWebmessagesByFamilyId",
+        "getCaseWebMessageAttachment": "getAttachmentById",
+    },
+    {},
+)
+"""The same with the published ids of oep-integrator, which reports all faults of Open-E as errors of its own."""

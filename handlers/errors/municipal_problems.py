@@ -1,7 +1,8 @@
 """The problems of the compatibility APIs: an integer as status, and the texts that their owner published."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 
 from starlette.responses import Response
@@ -15,6 +16,11 @@ from openapi.errors.problem_texts import BLANK, Texts, describe_required_type, d
 
 IGNORED = frozenset({"unknown"})
 """Faults that the published services do not report."""
+
+Statuses = Mapping[type[BudkavleError], HTTPStatus]
+
+DENIED_TO_CALLER: Statuses = {AccessDenied: HTTPStatus.UNAUTHORIZED}
+"""WebMessageSender passes on that Open-E denied access."""
 
 _NO_UUID = "not a valid UUID"
 _NO_INSTANCE = "instance can only be 'internal' or 'external'"
@@ -37,9 +43,13 @@ _TEXTS: Texts = {
 }
 
 
-def build_form(published_ids: dict[str, str]) -> ErrorForm:
-    """Return the form of errors of a contract, given the published ids of its operations by those of the contract."""
-    return ErrorForm(_build_describe(published_ids), list_parse_violations, render_error, render_internal_error)
+def build_form(published_ids: dict[str, str], statuses: Statuses) -> ErrorForm:
+    """Return the form of errors of a contract, given the published ids of its operations by those of the contract.
+
+    `statuses` are those of kinds of errors that differ from the other contracts.
+    """
+    render = partial(render_error, statuses=statuses)
+    return ErrorForm(_build_describe(published_ids), list_parse_violations, render, render_internal_error)
 
 
 def _build_describe(published_ids: dict[str, str]) -> Callable[[Fault, str], Violation | None]:
@@ -62,10 +72,9 @@ def _describe_missing_text(fault: Fault) -> Violation | None:
     return Violation("message", BLANK) if is_missing else None
 
 
-def render_error(error: BudkavleError) -> Response:
+def render_error(error: BudkavleError, statuses: Statuses) -> Response:
     """Return the response to an error, as a problem whose status is an integer."""
-    # The published services pass on that Open-E denied access.
-    status = HTTPStatus.UNAUTHORIZED if isinstance(error, AccessDenied) else problems.get_status(error)
+    status = statuses.get(type(error)) or problems.get_status(error)
     response = _build_response(status, error)
     response.headers.update(problems.get_headers(error))
     problem_replies.add_challenges(response, error)

@@ -11,7 +11,7 @@ from budkavle.commands.checking import CannotCheck
 from budkavle.commands.contract_check import run_check
 from budkavle.specs import find_spec_dir
 from conftest import create_database
-from contract_tests.suites import Check
+from contract_tests.suites import COMPATIBILITY_SPECS, Check
 from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
 from tests.contract_tests.checking import Server, running_target
 from tests.warm_suites import WarmSuite
@@ -24,15 +24,15 @@ def running(
     request: pytest.FixtureRequest, open_e_url: str, folder: Path, breakage: Breakage | None = None
 ) -> Iterator[Server]:
     request.param = "sqlite"
-    apis = {"compatibility_apis": SPEC, "municipalities": "2281"}
+    apis = {"compatibility_apis": ",".join(COMPATIBILITY_SPECS), "municipalities": "2281"}
     with running_target(create_database(request, folder), open_e_url, folder, breakage, **apis) as server:
         yield server
 
 
-def check(server: Server, folder: Path, municipality: str = "2281") -> int:
+def check(server: Server, folder: Path, spec: str = SPEC, municipality: str = "2281") -> int:
     """Return the exit code of the command, which runs the rules in this process."""
     target = replace(server.target(), municipality=municipality)
-    return run_check(Check(target, find_spec_dir(), folder / "report", (SPEC,), kinds=("rules",), start=WarmSuite))
+    return run_check(Check(target, find_spec_dir(), folder / "report", (spec,), kinds=("rules",), start=WarmSuite))
 
 
 async def write_status_as_object(request: Request, forward: Forward) -> ServerResponse:
@@ -63,17 +63,18 @@ async def forget_cache_headers(request: Request, forward: Forward) -> ServerResp
     return (await forward(request)).without("pragma")
 
 
+@pytest.mark.parametrize("spec", COMPATIBILITY_SPECS)
 def test_intact_server_keeps_the_contract(
-    request: pytest.FixtureRequest, open_e_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    request: pytest.FixtureRequest, open_e_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: str
 ) -> None:
     with running(request, open_e_url, tmp_path) as server:
-        code = check(server, tmp_path)
+        code = check(server, tmp_path, spec)
         printed = capsys.readouterr().out
         assert code == 0, printed
         assert "keeps the contract" in printed
         assert "not cleaned up" not in printed
         with pytest.raises(CannotCheck, match="does not serve municipality 2260: choose another --municipality"):
-            check(server, tmp_path, "2260")
+            check(server, tmp_path, spec, "2260")
 
 
 BREAKAGES = {

@@ -47,6 +47,7 @@ CHECKS = [
     "secrets",
     "certificates",
     "issuers",
+    "municipalities",
     "machine",
 ]
 NEED_DATABASE = CHECKS[2:8]

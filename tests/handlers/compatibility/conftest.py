@@ -8,12 +8,16 @@ from conftest import RunningService, create_database, running_service
 from mock_open_e import MockOpenE
 from tests.handlers.conftest import OPEN_E_URLS, shared_open_e  # noqa: F401  # The import registers the fixture.
 
-OWN_OPEN_E = """
+OPEN_E_OF_COUNTY = "http://county.test/external/api/callback"
+
+OWN_OPEN_E = f"""
 municipalities:
   "2260":
-    internal: {url: "http://open-e.test/internal/api/callback"}
+    internal: {{url: "http://open-e.test/internal/api/callback"}}
+  "22":
+    external: {{url: "{OPEN_E_OF_COUNTY}"}}
 """
-"""The staff's Open-E of a municipality, which has no Open-E for citizens."""
+"""The staff's Open-E of a municipality, which has no Open-E for citizens, and that of a county for citizens."""
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -28,7 +32,7 @@ def compatible(
     own.write_text(OWN_OPEN_E)
     with running_service(
         database_url=create_database(request, folder),
-        compatibility_apis="web-messages-3.2",
+        compatibility_apis="web-messages-3.2,oep-integrator-1.5",
         municipalities="2281,2260,22",
         open_e_municipalities=own,
         audit_read_minutes=60,

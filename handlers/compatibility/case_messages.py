@@ -1,0 +1,187 @@
+"""The operations of spec/oep-integrator-1.5.yaml."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import Response
+
+from domain import web_messages as rules
+from domain.case_messages import CASE_REQUIRED, ShownAttachment, ShownMessage
+from domain.errors import CaseMissing, NotOffered, OutcomeUnknown, Violation
+from domain.media_types import detect_media_type
+from domain.web_messages import Attachment, ExternalReference, OepInstance, OpenEName, WebMessage
+from handlers import idempotency_keys, message_publication
+from handlers.compatibility.municipality_ids import read_municipality_id
+from handlers.compatibility.sent_by import read_sent_by
+from handlers.message_lists import count_read
+from handlers.message_requests import build_attachments, parse_references, read_contents
+from handlers.requests import CaseMessages, Request
+from openapi import replies
+from persistence import publication_statuses
+
+_SENDERS = ("userId", "administratorId", "partyId")
+
+
+async def create_case_web_message(request: Request) -> Response:
+    """Publish a message on its case, as the staff or as the owner of the case, and store it."""
+    municipality_id = read_municipality_id(request)
+    references = parse_references(request)
+    contents = read_contents(request)
+    if request.is_clean("message") and "message" in request.body:
+        request.violations += rules.validate_message(request.body["message"])
+    senders = _read_senders(request)
+    if len(senders) > 1:
+        request.violations.append(Violation("sender", "only one of the attributes can be set at a time"))
+    request.raise_violations()
+    if "partyId" in senders:
+        raise NotOffered("Not implemented for sender.partyId: the legal id of a person is not looked up; send a userId")
+
+    read_sent_by(request)
+    place = _read_place(request, municipality_id)
+    attachments = await build_attachments(request, contents)
+    message = _build_message(request, place, senders, references, attachments)
+    if message.flow_instance_id is None:
+        raise CaseMissing(CASE_REQUIRED)
+    request.log["message_id"] = message.id
+    key = await idempotency_keys.read_key(request, message)
+    message_id = await message_publication.create(request, message, key)
+    replayed = idempotency_keys.REPLAYED if message_id != message.id else None
+    open_e_id = await _find_open_e_id(request, message_id)
+    return replies.created(f"/{municipality_id}/webmessages/{open_e_id}", replayed)
+
+
+async def get_case_web_messages(request: Request) -> Response:
+    """Return the messages on a case."""
+    municipality_id = read_municipality_id(request)
+    begin, end = _read_period(request)
+    request.raise_violations()
+    place, number = _read_place(request, municipality_id), int(request.parameters["flowInstanceId"])
+    messages = await _get_reader(request).list_by_case(place.open_e, number, begin, end)
+    _count_read(request, messages)
+    return replies.ok([_to_value(message, place) for message in messages])
+
+
+async def get_family_web_messages(request: Request) -> Response:
+    """Return the messages on the cases of a flow family."""
+    municipality_id = read_municipality_id(request)
+    begin, end = _read_period(request)
+    request.raise_violations()
+    place, family_id = _read_place(request, municipality_id), request.parameters["familyId"]
+    messages = await _get_reader(request).list_by_family(place.open_e, int(family_id), begin, end)
+    _count_read(request, messages)
+    return replies.ok([{**_to_value(message, place), "familyId": family_id} for message in messages])
+
+
+async def get_case_web_message_attachment(request: Request) -> Response:
+    """Return a file of a message, to be saved."""
+    municipality_id = read_municipality_id(request)
+    request.raise_violations()
+    place, attachment_id = _read_place(request, municipality_id), int(request.parameters["attachmentId"])
+    file = await _get_reader(request).read_file(place.open_e, attachment_id)
+    headers = {"Content-Disposition": "attachment", "X-Content-Type-Options": "nosniff"}
+    return Response(file.data, headers={"Content-Type": file.media_type, **headers})
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The municipality and the instance in the path of a request."""
+
+    municipality_id: str
+    instance: OepInstance
+    own_open_e: OpenEName | None
+
+    @property
+    def open_e(self) -> OpenEName:
+        return self.own_open_e or self.instance
+
+
+def _read_place(request: Request, municipality_id: str) -> _Place:
+    instance = OepInstance(request.parameters["instanceType"].lower())
+    own = request.services.municipalities.find_own_open_e(municipality_id, instance)
+    return _Place(municipality_id, instance, own)
+
+
+def _read_senders(request: Request) -> dict[str, str]:
+    """Return the attributes of the sender that are not blank."""
+    sender = request.body.get("sender") if isinstance(request.body, dict) else None
+    given = {name: sender.get(name) for name in _SENDERS} if isinstance(sender, dict) else {}
+    return {name: value for name, value in given.items() if isinstance(value, str) and value.strip()}
+
+
+def _build_message(
+    request: Request,
+    place: _Place,
+    senders: dict[str, str],
+    references: list[ExternalReference],
+    attachments: tuple[Attachment, ...],
+) -> WebMessage:
+    return WebMessage(
+        id=request.services.new_id(),
+        message=request.body["message"],
+        external_references=rules.normalize_case_numbers(references),
+        sender_user_id=senders.get("userId") or senders.get("administratorId"),
+        oep_instance=place.instance,
+        attachments=attachments,
+        municipality_id=place.municipality_id,
+        own_open_e=place.own_open_e,
+        is_from_owner="userId" in senders,
+    )
+
+
+async def _find_open_e_id(request: Request, message_id: str) -> int:
+    """Return the id that Open-E gave a message that was published, maybe by an earlier request."""
+    services = request.services
+    before = services.now() - services.call_times.longest_call
+    status = await publication_statuses.find(services.database, message_id, before)
+    if status is None or status.open_e_message_id is None:
+        raise OutcomeUnknown("Open-E has the message, but its id there is not known. Do not send it again")
+    return status.open_e_message_id
+
+
+def _read_period(request: Request) -> tuple[str, str]:
+    """Return the minutes of the period, empty for a limit that is absent."""
+    given = (request.parameters.get(name, "") for name in ("fromDateTime", "toDateTime"))
+    begin, end = (value[:16].replace("T", " ") for value in given)
+    return begin, end
+
+
+def _get_reader(request: Request) -> CaseMessages:
+    reader = request.services.case_messages
+    assert reader is not None  # noqa: S101  # The contract is served only with a reader.
+    return reader
+
+
+def _count_read(request: Request, messages: Sequence[ShownMessage]) -> None:
+    """Count the read of messages for the audit, under the reference to their case."""
+    cases = dict.fromkeys(message.flow_instance_id for message in messages if message.flow_instance_id)
+    read = [WebMessage("", "", (ExternalReference(rules.FLOW_INSTANCE_ID, case),)) for case in cases]
+    count_read(request, read)
+
+
+def _to_value(message: ShownMessage, place: _Place) -> dict[str, Any]:
+    """Return a message in the format of the contract. Properties without a value are omitted."""
+    value: dict[str, Any] = {
+        "direction": "OUTBOUND" if message.is_of_staff else "INBOUND",
+        "municipalityId": place.municipality_id,
+        "externalCaseId": message.flow_instance_id,
+        "message": message.text,
+        "messageId": str(message.id),
+        "sent": f"{message.added.replace(' ', 'T')}:00" if message.added else "",
+    }
+    if message.poster is not None:
+        poster = message.poster
+        value |= {"username": poster.username, "firstName": poster.first_name, "lastName": poster.last_name}
+        value |= {"email": poster.email, "userId": poster.user_id}
+    value["attachments"] = [_attachment_to_value(attachment) for attachment in message.attachments]
+    value["instance"] = place.instance.name
+    return {name: inner for name, inner in value.items() if inner}
+
+
+def _attachment_to_value(attachment: ShownAttachment) -> dict[str, Any]:
+    return {
+        "attachmentId": attachment.id,
+        "name": attachment.name,
+        "extension": attachment.name.rpartition(".")[2] if "." in attachment.name else "",
+        "mimeType": detect_media_type(b"", attachment.name),
+    }
