@@ -235,7 +235,7 @@ async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_
                 issuers=issuers,
                 demo=web_messages.describe_demo(mock, receiver),
             )
-            others = issuer.create_application(create_receiver(clock.now))
+            others = issuer.create_application(create_receiver(clock.now, service=service))
             servers = [
                 (QuietServer(build_server_config(settings, application)), listener),
                 (mock_server(MockOpenE(), settings.host, mock_port, signals=False), mock_listener),

@@ -6,19 +6,21 @@ what it rejects.
 
 import base64
 import binascii
-import hashlib
 import hmac
+import itertools
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from html import escape
+from datetime import UTC, datetime
+from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
+
+from openapi.pages.rendering import Pages
 
 SECRET = "whsec_QSBzZWNyZXQgdGhhdCBldmVyeWJvZHkga25vd3M="  # noqa: S105  # Everybody may know it: only the demo signs with it.
 """The secret that signs the demo's deliveries."""
@@ -33,34 +35,45 @@ TOLERANCE_SECONDS = 300
 
 _SHOWN = 100
 
-_STYLE = (
-    "body{font-family:sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}"
-    "article{border-top:1px solid;padding:1rem 0}pre{white-space:pre-wrap;overflow-wrap:anywhere}"
-)
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-_HEADERS = {
-    "Content-Type": "text/html; charset=utf-8",
-    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class _Received:
+    """A request. `number` counts all requests, from 1."""
+
+    number: int
     time: datetime
     path: str
     id: str
     is_verified: bool
+    is_repetition: bool
     body: bytes
 
 
-def create_receiver(now: Callable[[], datetime], secret: str = SECRET) -> ASGIApp:
-    """Return the receiver as an ASGI application: POST to any path, and the page at `/`."""
+def create_receiver(now: Callable[[], datetime], secret: str = SECRET, *, service: str = "") -> ASGIApp:
+    """Return the receiver as an ASGI application: POST to any path, the page at `/`, and its events at `/events`.
+
+    `service` is the address of the service, to which the page links.
+    """
     received: deque[_Received] = deque(maxlen=_SHOWN)
+    numbers = itertools.count(1)
+    pages = Pages(Path(__file__).parent / "receiver_page", name="Demo receiver", files="/files")
 
     async def show_page(_: Request) -> Response:
-        return Response(_render_page(received), headers=_HEADERS)
+        values = {
+            "events": [_describe(item) for item in received],
+            "blank": dict.fromkeys(_FIELDS, ""),
+            "total": received[0].number if received else 0,
+            "shown": _SHOWN,
+            "service": service,
+        }
+        return pages.render("receiver.html", values)
+
+    async def list_events(request: Request) -> Response:
+        after = request.query_params.get("after", "")
+        latest = int(after) if after.isdecimal() and len(after) < len("1000000000") else 0
+        events = [_describe(item) for item in received if item.number > latest]
+        total = received[0].number if received else 0
+        return JSONResponse({"total": total, "events": events}, headers={"Cache-Control": "no-store"})
 
     async def take(request: Request) -> Response:
         body = bytearray()
@@ -71,11 +84,19 @@ def create_receiver(now: Callable[[], datetime], secret: str = SECRET) -> ASGIAp
         moment = now()
         is_verified = verify(secret, request.headers, bytes(body), moment)
         delivery_id = request.headers.get("webhook-id", "")
-        received.appendleft(_Received(moment, request.url.path, delivery_id, is_verified, bytes(body)))
+        is_repetition = any(item.is_verified and item.id == delivery_id for item in received)
+        item = _Received(next(numbers), moment, request.url.path, delivery_id, is_verified, is_repetition, bytes(body))
+        received.appendleft(item)
         return Response(status_code=204 if is_verified else 401)
 
     return Router(
-        [Route("/", show_page, methods=["GET"]), Route("/{path:path}", take, methods=["POST"])], redirect_slashes=False
+        [
+            Route("/", show_page, methods=["GET"]),
+            Route("/events", list_events, methods=["GET"]),
+            *pages.create_file_routes(),
+            Route("/{path:path}", take, methods=["POST"]),
+        ],
+        redirect_slashes=False,
     )
 
 
@@ -104,23 +125,33 @@ def _parse_signatures(header: str) -> list[bytes]:
     return found
 
 
-def _render_page(received: deque[_Received]) -> str:
-    shown = "".join(_render_article(item) for item in received)
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
-        f"<title>Receiver</title><style>{_STYLE}</style></head>"
-        f"<body><h1>Receiver: {len(received)} events</h1>{shown or '<p>No event received yet.</p>'}</body></html>"
-    )
+_FIELDS = ("number", "name", "verdict", "tone", "time", "iso", "path", "id", "text")
 
 
-def _render_article(item: _Received) -> str:
+def _describe(item: _Received) -> dict[str, object]:
+    """Return what the page shows of a request, by the names in `_FIELDS`."""
+    name = "Request without a readable event"
     try:
-        text = json.dumps(json.loads(item.body), ensure_ascii=False, indent=2)
+        event = json.loads(item.body)
+        text = json.dumps(event, ensure_ascii=False, indent=2)
+        if isinstance(event, dict) and "entityType" in event:
+            name = f"Event of type {event['entityType']}"
     except (ValueError, RecursionError):
         text = item.body.decode(errors="replace")
-    signature = "signature verified" if item.is_verified else "NOT verified"
-    return (
-        f"<article><h2>{escape(item.path)}: {signature}</h2>"
-        f"<div>{item.time.isoformat(timespec='milliseconds')}, delivery {escape(item.id)}</div>"
-        f"<pre>{escape(text)}</pre></article>"
-    )
+    # JSON can contain unpaired surrogates, which a page cannot.
+    name, text = (each.encode(errors="replace").decode() for each in (name, text))
+    verdict, tone = ("Signature verified", "good") if item.is_verified else ("Rejected: no valid signature", "bad")
+    if item.is_verified and item.is_repetition:
+        verdict, tone = "Signature verified, received before", "warn"
+    utc = item.time.astimezone(UTC)
+    return {
+        "number": item.number,
+        "name": name,
+        "verdict": verdict,
+        "tone": tone,
+        "time": f"{utc:%-d %b %Y, %H:%M:%S} UTC",
+        "iso": utc.isoformat(timespec="milliseconds"),
+        "path": item.path,
+        "id": item.id,
+        "text": text,
+    }

@@ -57,7 +57,7 @@ def test_verify_rejects_everything_else(headers: dict[str, str]) -> None:
 
 def run_with_receiver(run: Callable, work: Callable) -> None:
     async def talk() -> None:
-        transport = httpx.ASGITransport(create_receiver(lambda: NOW))
+        transport = httpx.ASGITransport(create_receiver(lambda: NOW, service="http://service.test"))
         async with httpx.AsyncClient(transport=transport, base_url="http://receiver.test") as client:
             await work(client)
 
@@ -66,7 +66,9 @@ def run_with_receiver(run: Callable, work: Callable) -> None:
 
 def test_page_shows_received_events_newest_first_as_text(run: Callable) -> None:
     async def work(client: httpx.AsyncClient) -> None:
-        assert "No event received yet." in (await client.get("/")).text
+        empty = (await client.get("/")).text
+        assert "0 events received" in empty
+        assert "http://service.test/docs/subscriptions#" in empty
         assert (await client.post("/webhook", content=BODY, headers=sign_headers())).status_code == 204
         forged = await client.post("/<i>", content=b"<script>", headers={"webhook-id": "<u>"})
         assert forged.status_code == 401
@@ -75,10 +77,32 @@ def test_page_shows_received_events_newest_first_as_text(run: Callable) -> None:
         assert response.headers["content-security-policy"].startswith("default-src 'none'")
         page = response.text
         assert "2 events" in page
-        assert page.index("NOT verified") < page.index("/webhook: signature verified")
-        assert "&quot;a&quot;: &quot;&lt;b&gt;&quot;" in page
-        for tag in ("<b>", "<i>", "<u>", "<script"):
+        assert page.index("Rejected: no valid signature") < page.index("Signature verified")
+        assert "&#34;a&#34;: &#34;&lt;b&gt;&#34;" in page
+        for tag in ("<i>", "<u>", "<script>"):
             assert tag not in page
+
+    run_with_receiver(run, work)
+
+
+def test_events_are_listed_after_a_number_as_they_are_shown(run: Callable) -> None:
+    async def work(client: httpx.AsyncClient) -> None:
+        assert (await client.get("/events")).json() == {"total": 0, "events": []}
+        for _ in range(2):
+            assert (await client.post("/webhook", content=BODY, headers=sign_headers())).status_code == 204
+        event = b'{"entityType": 202, "x": "\\ud800"}'
+        await client.post("/webhook", content=event, headers=sign_headers(event))
+        listed = (await client.get("/events?after=1")).json()
+        assert listed["total"] == 3
+        assert [each["number"] for each in listed["events"]] == [3, 2]
+        latest, repeated = listed["events"]
+        assert latest["name"] == "Event of type 202"
+        assert '"x": "?"' in latest["text"]
+        assert repeated["verdict"] == "Signature verified, received before"
+        assert (repeated["id"], repeated["path"], repeated["tone"]) == ("msg_1", "/webhook", "warn")
+        for after in ("", "x", "-1", "9" * 5000):
+            assert (await client.get("/events", params={"after": after})).status_code == 200
+        assert (await client.get("/events?after=3")).json() == {"total": 3, "events": []}
 
     run_with_receiver(run, work)
 
@@ -89,9 +113,10 @@ def test_receiver_bounds_its_list_and_its_bodies(run: Callable) -> None:
         for number in range(101):
             await client.post(f"/{number}.", content=b"")
         page = (await client.get("/")).text
-        assert "100 events" in page
-        assert "/100.:" in page
-        assert "/0.:" not in page
+        assert "101 events" in page
+        assert ">/100.<" in page
+        assert ">/0.<" not in page
+        assert len((await client.get("/events")).json()["events"]) == 100
 
     run_with_receiver(run, work)
 
