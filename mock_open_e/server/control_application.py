@@ -41,9 +41,8 @@ def create_control_application(spec_dir: Path) -> "ControlApplication":
         ValidationMiddleware,
     ]
     application = assemble(middlewares)
-    spec = read_spec(spec_dir, NAME)
     # Connexion would mount the API at the servers in the contract, but the world is already in the path.
-    spec["servers"] = [{"url": "/"}]
+    spec = {**read_spec(spec_dir, NAME), "servers": [{"url": "/"}]}
     application.add_api(
         spec,
         services=None,

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from mock_open_e import FAULT_KINDS, INSTANCES, OPERATION_NAMES
 from mock_open_e.behaviour.orders import READING
+from mock_open_e.server import docs_page
 from openapi.pages.rendering import Pages
 from openapi.requests import SERVICES
 
@@ -21,9 +22,11 @@ _MENU = (("Messages", "./"), ("Calls", "calls"), ("Faults", "faults"), ("Conditi
 
 def create_page_routes() -> Sequence[BaseRoute]:
     """Return the routes of the pages and their files. The scope of each call has the world."""
-    pages = Pages(_FOLDER, name="Mock Open-E", files="files", home="./", links=_MENU)
+    links = (*_MENU, ("Control API", docs_page.ADDRESS))
+    pages = Pages(_FOLDER, name="Mock Open-E", files="files", home="./", links=links)
     return [
         *(_create_route(pages, title, address) for title, address in _MENU),
+        *docs_page.create_docs_routes(pages),
         *pages.create_file_routes(),
     ]
 

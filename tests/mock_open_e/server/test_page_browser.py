@@ -306,6 +306,7 @@ def test_updates_keep_focus_position_and_drafts(page, url, width):
         ("calls", "document.querySelectorAll('.call').length === 2"),
         ("faults", "document.querySelectorAll('.order').length === 1"),
         ("conditions", "document.querySelector('#external-taken').value === '0'"),
+        ("docs", "document.querySelector('.opblock-summary-control')"),
     ],
 )
 def test_pages_are_accessible_and_fit(page, url, path, ready):
@@ -352,6 +353,29 @@ def test_keyboard_sets_and_restores_the_conditions_of_an_instance(page, url):
     type_keys(page, " ")
     assert wait(page, "document.querySelector('#internal-taken').value === '0'")
     assert requests.get(f"{url}/control/conditions/internal", timeout=5).json()["takenIds"] == 0
+
+
+@each_width
+def test_docs_page_calls_the_control_api(page, url, width):
+    from selenium.webdriver.common.keys import Keys
+
+    show_as(page, width=width)
+    page.get(f"{url}/docs")
+    block = "[id='operations-Faults-orderFault']"
+    assert wait(page, f"""document.querySelector("{block} .opblock-summary-control")""")
+    go_to(page, f"{block} .opblock-summary-control")
+    type_keys(page, Keys.ENTER)
+    assert wait(page, f"""document.querySelector("{block} .try-out__btn")""")
+    go_to(page, f"{block} .try-out__btn")
+    type_keys(page, Keys.ENTER)
+    go_to(page, f"{block} .execute")
+    type_keys(page, Keys.ENTER)
+    response = f"""document.querySelector("{block} .live-responses-table .response")"""
+    assert wait(page, f"{response}?.innerText").startswith("201")
+    assert not is_too_wide(page)
+    orders = requests.get(f"{url}/control/faults", timeout=5).json()
+    assert [(order["fault"], order["times"]) for order in orders] == [("Http500", 2)]
+    assert read_errors(page) == []
 
 
 def test_page_shows_a_case_as_the_citizen_sees_it_and_executes_nothing(page, url):
