@@ -24,7 +24,18 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CheckTarget]:
     """Yield `budkavle dev` with its own mock Open-E and the rows that the examples refer to."""
     folder = tmp_path_factory.mktemp("dev")
-    command = [BIN / "budkavle", "dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"]
+    command = [
+        BIN / "budkavle",
+        "dev",
+        "--port",
+        "0",
+        "--mock-port",
+        "0",
+        "--receiver-port",
+        "0",
+        "--operations-port",
+        "0",
+    ]
     with (
         (folder / "log").open("w") as log,
         subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=log, text=True) as popen,

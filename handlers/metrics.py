@@ -75,9 +75,12 @@ class QueueWatch:
         return self._figures
 
     async def wait_for_figures(self, now: datetime, seconds: float) -> QueueFigures | None:
-        """Return the latest figures, after waiting at most so many seconds for a running count."""
+        """Return the latest figures, after waiting at most so many seconds for a running count of a short queue.
+
+        Nothing waits for the count of a long queue, which takes longer anyway.
+        """
         await self.get_figures(now)
-        if self._counting is not None:
+        if self._counting is not None and (self._figures is None or not self._delay):
             await asyncio.wait([self._counting], timeout=seconds)
         return self._figures
 

@@ -39,7 +39,10 @@ class Shell:
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     folder = tmp_path_factory.mktemp("demo")
-    with running(*budkavle("dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"), folder=folder) as process:
+    with running(
+        *budkavle("dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0", "--operations-port", "0"),
+        folder=folder,
+    ) as process:
         process.wait_for("Ctrl-C")
         found = dict(re.findall(r"^(\S.*?):\s+(http\S+)$", "".join(process.out), re.MULTILINE))
         yield Shell(

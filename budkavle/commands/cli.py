@@ -171,10 +171,17 @@ def operations() -> None:
     show_default=True,
     help="The port of the event receiver.",
 )
-def dev(port: int, mock_port: int, receiver_port: int) -> None:
+@click.option(
+    "--operations-port",
+    type=click.IntRange(0, 65535),
+    default=8084,
+    show_default=True,
+    help="The port of the operations page.",
+)
+def dev(port: int, mock_port: int, receiver_port: int, operations_port: int) -> None:
     """Run a demo on this machine, and print commands to try.
 
-    It has a service, a mock Open-E and a receiver of events.
+    It has a service, the operations page, a mock Open-E and a receiver of events.
     """
     from budkavle.commands import run
     from openapi.server import serving
@@ -182,7 +189,7 @@ def dev(port: int, mock_port: int, receiver_port: int) -> None:
     # The output is for a person, unless the environment says otherwise.
     log_format = None if "BUDKAVLE_LOG_FORMAT" in os.environ else "console"
     settings = load_command_settings(host="127.0.0.1", port=port, log_format=log_format)
-    serving.run(run.run_dev(settings, mock_port, receiver_port, print_line))
+    serving.run(run.run_dev(settings, mock_port, receiver_port, operations_port, print_line))
 
 
 @main.command(epilog=list_documentation("how-to/upgrade.md"))

@@ -175,8 +175,10 @@ async def _database(settings: Settings) -> AsyncIterator[tuple[Database, Databas
         await database.close()
 
 
-async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_line: PrintLine) -> None:
-    """Run the service, a worker, the mock and a receiver with the demo until a signal."""
+async def run_dev(
+    settings: Settings, mock_port: int, receiver_port: int, operations_port: int, print_line: PrintLine
+) -> None:
+    """Run the service, a worker, the operations page, the mock and a receiver with the demo until a signal."""
     from budkavle.commands.mock_open_e import MISSING
     from budkavle.delivering import Delivering
     from budkavle.demo import issuer as demo_issuer
@@ -185,6 +187,7 @@ async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_
     from budkavle.demo.subscriptions import put_demo_system
     from budkavle.ids import create_id
     from budkavle.receipt_sealing import create_receipt_sealing
+    from handlers.operations_page.routes import OperationsOptions
 
     try:
         from mock_open_e import MockOpenE
@@ -198,9 +201,12 @@ async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_
         listen(settings.host, settings.port) as listener,
         listen(settings.host, mock_port) as mock_listener,
         listen(settings.host, receiver_port) as receiver_listener,
+        listen(settings.host, operations_port) as operations_listener,
         tempfile.TemporaryDirectory(prefix="budkavle-dev-") as folder,
     ):
-        service, mock, receiver = map(build_address, (listener, mock_listener, receiver_listener))
+        service, mock, receiver, page = map(
+            build_address, (listener, mock_listener, receiver_listener, operations_listener)
+        )
         settings = settings.model_copy(
             update={
                 "open_e_external_url": f"{mock}/external/api/callback",
@@ -233,18 +239,29 @@ async def run_dev(settings: Settings, mock_port: int, receiver_port: int, print_
                 clock=clock.now,
                 worker=delivering.worker,
                 issuers=issuers,
-                demo=web_messages.describe_demo(mock, receiver),
+                demo=web_messages.describe_demo(mock, receiver, page),
+            )
+            operations = create_service(
+                settings,
+                database,
+                extra_keys=(web_messages.get_demo_key(),),
+                clock=clock.now,
+                contracts=["operations"],
+                worker=delivering.worker,
+                issuers=issuers,
+                operations=OperationsOptions(allows_changes=True),
             )
             others = issuer.create_application(create_receiver(clock.now, service=service))
             servers = [
                 (QuietServer(build_server_config(settings, application)), listener),
+                (QuietServer(build_server_config(settings, operations)), operations_listener),
                 (mock_server(MockOpenE(), settings.host, mock_port, signals=False), mock_listener),
                 (QuietServer(build_server_config(settings, others, lifespan="off")), receiver_listener),
             ]
             token_url = f"{receiver}{demo_issuer.PATH}"
             await run_servers(
                 servers,
-                lambda: print_line(web_messages.build_commands(service, mock, receiver, token_url)),
+                lambda: print_line(web_messages.build_commands(service, mock, receiver, page, token_url)),
                 issuers,
                 clock,
                 delivering,

@@ -43,7 +43,9 @@ _DELETED = replace(_FETCHED, id="0b1f4c1e-5798-11e9-ae24-57fa13b361e1", attachme
 
 def get_demo_key() -> ApiKey:
     """Return the key `demo` with all scopes."""
-    return ApiKey(key_hash=hash_key(KEY.encode()), name=KEY, scopes=("messages", "publish"), created=_CREATED)
+    return ApiKey(
+        key_hash=hash_key(KEY.encode()), name=KEY, scopes=("messages", "publish", "operations"), created=_CREATED
+    )
 
 
 async def put_demo_rows(database: Database) -> None:
@@ -54,14 +56,18 @@ async def put_demo_rows(database: Database) -> None:
         await stored.store(database, message)
 
 
-def describe_demo(mock: str, receiver: str) -> Demo:
-    """Return what the API pages offer: the credentials of the demo, and the pages of the mock and the receiver."""
+def describe_demo(mock: str, receiver: str, operations: str) -> Demo:
+    """Return what the API pages offer: the credentials of the demo, and the pages of the mock, the receiver and operators."""
     credentials = {"ApiKeyAuth": KEY, "PublishKeyAuth": KEY, "ClientCertificate": CLIENT_CERT}
-    links = [("Messages on cases, in the inbox of the mock Open-E", f"{mock}/"), ("Received events", f"{receiver}/")]
+    links = [
+        ("Messages on cases, in the inbox of the mock Open-E", f"{mock}/"),
+        ("Received events", f"{receiver}/"),
+        (f"Queues and deliveries, for operators (key: {KEY})", f"{operations}/operations"),
+    ]
     return Demo(credentials, links)
 
 
-def build_commands(service: str, mock: str, receiver: str, token_url: str) -> str:
+def build_commands(service: str, mock: str, receiver: str, operations: str, token_url: str) -> str:
     """Return the commands to paste, one per line, and the pages to open."""
     message = '{"message": "This is a message", "externalReferences": [{"key": "flowInstanceId", "value": "1068"}]}'
     return f"""Post a message to case 1068:
@@ -78,6 +84,7 @@ Check that it keeps the contract (one or two minutes):
 {check_command(service, KEY, token_url)}
 
 API pages:          {service}/docs
+Operations page:    {operations}/operations (key: {KEY})
 Receiver of events: {receiver}/
 Inbox of the mock:  {mock}/
 Ctrl-C ends it.

@@ -50,12 +50,13 @@ class HistoryWatch:
         self._found: Histories | None = None
         self._counting: asyncio.Task[None] | None = None
         self._next = 0.0
+        self._is_slow = False
 
     async def find(self, now: datetime) -> Histories | None:
         """Return the latest histories, or None before the first count has ended and after a failed one."""
         if self._counting is None and asyncio.get_running_loop().time() >= self._next:
             self._counting = asyncio.create_task(self._count(now))
-        if self._counting is not None:
+        if self._counting is not None and not self._is_slow:
             await asyncio.wait([self._counting], timeout=WAIT_SECONDS)
         return self._found
 
@@ -69,4 +70,5 @@ class HistoryWatch:
         finally:
             seconds = clock() - begun
             self._next = clock() + max(FRESH_SECONDS, MIN_IDLE * seconds)
+            self._is_slow = seconds > WAIT_SECONDS
             self._counting = None

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from domain.api_keys import hash_key
-from domain.callers import OPERATIONS_CHANGE, OPERATIONS_READ, Caller, CallerKind
-from domain.errors import KeyNeeded, LacksScope, RefusalReason, Unauthenticated
+from domain.callers import OPERATIONS_CHANGE, OPERATIONS_READ, Caller, CallerKind, check_caller_name
+from domain.errors import Invalid, KeyNeeded, LacksScope, RefusalReason, Unauthenticated, Violation
 from handlers.security.authentication import ApiKeys
 from handlers.security.client_certificates import read_certificate
 
@@ -28,6 +28,9 @@ MAX_SESSIONS = 1000
 
 MAX_SESSIONS_OF_KEY = 20
 """Sessions of one key, so that no operator ends those of others. A new one ends the oldest."""
+
+MAX_NAME = 100
+"""Characters of the name of a person."""
 
 _UNKNOWN = "This key is not valid. It may be mistyped or revoked."
 _EXPIRED = "This key has expired. Create another one with budkavle api-key create."
@@ -51,6 +54,7 @@ class Operator:
 @dataclass(slots=True)
 class _Session:
     key_hash: str
+    name: str
     begun: datetime
     used: datetime
 
@@ -66,19 +70,25 @@ class Operators:
         self._secret = secrets.token_bytes(32)
         self._sessions: dict[str, _Session] = {}
 
-    async def sign_in(self, key: str) -> tuple[str, Operator]:
-        """Return the cookie of a new session, and its operator. Raises `Unauthenticated` and `LacksScope`."""
+    async def sign_in(self, key: str, name: str = "") -> tuple[str, Operator]:
+        """Return the cookie of a new session, and its operator.
+
+        `name` is the person who uses the key, for keys of several persons. It is not verified, as that of commands.
+        Raises `Unauthenticated`, `LacksScope`, and `Invalid` for a name that no operator may have.
+        """
+        if name:
+            _check_name(name)
         if not key:
             raise KeyNeeded(RefusalReason.NO_KEY, "Enter your key.")
         key_hash = hash_key(key.encode())
-        operator = await self._find_operator(key_hash, "")
+        operator = await self._find_operator(key_hash, name, "")
         cookie, now = secrets.token_urlsafe(32), self._now()
         of_key = [id_ for id_, session in self._sessions.items() if session.key_hash == key_hash]
         if len(of_key) >= MAX_SESSIONS_OF_KEY:
             del self._sessions[of_key[0]]
         elif len(self._sessions) >= MAX_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
-        self._sessions[_hash(cookie)] = _Session(key_hash, now, now)
+        self._sessions[_hash(cookie)] = _Session(key_hash, name, now, now)
         return cookie, operator
 
     def sign_out(self, cookie: str) -> None:
@@ -112,7 +122,7 @@ class Operators:
         ends = min(session.begun + timedelta(hours=SESSION_HOURS), session.used + timedelta(minutes=IDLE_MINUTES))
         if now < ends:
             try:
-                operator = await self._find_operator(session.key_hash, id_)
+                operator = await self._find_operator(session.key_hash, session.name, id_)
             except (Unauthenticated, LacksScope):
                 pass
             else:
@@ -121,13 +131,14 @@ class Operators:
         self._sessions.pop(id_, None)
         return None
 
-    async def _find_operator(self, key_hash: str, identity: str) -> Operator:
+    async def _find_operator(self, key_hash: str, name: str, identity: str) -> Operator:
         found = await self._keys.find_by_hash(key_hash)
         if isinstance(found, RefusalReason):
             raise KeyNeeded(found, _EXPIRED if found is RefusalReason.EXPIRED_KEY else _UNKNOWN)
         if not found.may(OPERATIONS_READ):
             raise LacksScope(RefusalReason.KEY_LACKS_SCOPE, _LACKS_SCOPE, OPERATIONS_READ)
-        return Operator(found.name, found.may(OPERATIONS_CHANGE), CallerKind.KEY, identity)
+        shown = f"{name} ({found.name})" if name else found.name
+        return Operator(shown, found.may(OPERATIONS_CHANGE), CallerKind.KEY, identity)
 
     def _identify_by_certificate(self, certificate: bytes) -> Operator | None:
         try:
@@ -136,6 +147,15 @@ class Operators:
             return None
         name = self._certificates.get(fingerprint)
         return None if name is None else Operator(name, True, CallerKind.CERTIFICATE, f"sha256:{fingerprint}")
+
+
+def _check_name(name: str) -> None:
+    try:
+        check_caller_name(name)
+    except ValueError as exc:
+        raise Invalid([Violation("Your name", str(exc))]) from exc
+    if len(name) > MAX_NAME:
+        raise Invalid([Violation("Your name", f"must have at most {MAX_NAME} characters")])
 
 
 def _hash(cookie: str) -> str:

@@ -32,7 +32,9 @@ async def sign_in(visit: Visit) -> Response:
     """Begin a session with a key, and go to the page that was wanted."""
     address = _find_next(visit.form.get("next", ""))
     try:
-        cookie, operator = await visit.context.operators.sign_in(visit.form.get("key", "").strip())
+        cookie, operator = await visit.context.operators.sign_in(
+            visit.form.get("key", "").strip(), visit.form.get("name", "").strip()
+        )
     except (Unauthenticated, LacksScope) as exc:
         refused: CallerRefused = exc
         if isinstance(exc, Unauthenticated):

@@ -225,7 +225,9 @@ def test_invalid_files_stop_the_start_with_one_line(
 
 def test_demo_ignores_tls_settings(sqlite_url: str, tls: dict[str, Path]) -> None:
     with running(
-        *budkavle("dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"), database_url=sqlite_url, **tls
+        *budkavle("dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0", "--operations-port", "0"),
+        database_url=sqlite_url,
+        **tls,
     ) as process:
         url = process.wait_for("curl -sS -i -X POST ").split("/webmessages")[0]
         assert url.startswith("http://127.0.0.1:")

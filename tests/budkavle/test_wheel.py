@@ -312,7 +312,7 @@ def test_service_without_the_mock_lists_the_command_and_reports_the_missing_mock
     assert {"dev", "migrate", "mock-open-e", "serve"} <= set(shown.stdout.split())
     for arguments in (
         ("mock-open-e", "--port", "0"),
-        ("dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"),
+        ("dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0", "--operations-port", "0"),
     ):
         result = run_program(program, *arguments, folder=tmp_path)
         # `pip install mock-open-e` would ask an index, which does not have this distribution.
@@ -354,7 +354,17 @@ def test_mock_looks_for_each_package_of_its_server() -> None:
 
 def test_dev_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
     with running(
-        str(programs / "budkavle"), "dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0", folder=tmp_path
+        str(programs / "budkavle"),
+        "dev",
+        "--port",
+        "0",
+        "--mock-port",
+        "0",
+        "--receiver-port",
+        "0",
+        "--operations-port",
+        "0",
+        folder=tmp_path,
     ) as process:
         process.wait_for("Post a message")
         address = process.wait_for("API pages:")

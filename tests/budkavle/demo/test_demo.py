@@ -58,7 +58,9 @@ class Demo:
 @contextmanager
 def demo(folder: Path, **settings: object) -> Iterator[Demo]:
     with running(
-        *budkavle("dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"), folder=folder, **settings
+        *budkavle("dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0", "--operations-port", "0"),
+        folder=folder,
+        **settings,
     ) as process:
         shown = Demo(process)
         with shown.client:
@@ -147,6 +149,17 @@ def test_dev_prints_working_commands_and_a_second_start_finds_the_old_data(tmp_p
         # Restore what an example deleted.
         assert_examples_work(second, {"get", "delete"})
         second.interrupt()
+
+
+def test_dev_serves_the_operations_page_with_its_key(tmp_path: Path) -> None:
+    with demo(tmp_path) as shown:
+        [page] = re.findall(r"^Operations page:\s+(\S+) \(key: demo\)$", "".join(shown.process.out), re.MULTILINE)
+        own = {"sec-fetch-site": "same-origin"}
+        with httpx.Client(trust_env=False, follow_redirects=True) as client:
+            overview = client.post(f"{page}/sign-in", data={"key": "demo"}, headers=own)
+        assert "demo" in overview.text
+        assert "Queue by system" in overview.text
+        assert "read-only" not in overview.text
 
 
 def test_dev_listens_only_on_this_machine_and_stores_no_key(tmp_path: Path) -> None:

@@ -35,6 +35,17 @@ def test_key_begins_a_session_that_scripts_and_other_sites_do_not_get(page: Page
     assert (entry.operation, entry.caller, entry.outcome) == ("operations sign-in", "anna", "answered")
 
 
+def test_name_of_the_person_is_recorded_with_the_key(page: Page) -> None:
+    with page.visiting() as visitor:
+        response = visitor.post(f"{ROOT}/sign-in", {"key": "anna", "name": " \u00c5sa <Ek> "})
+        assert response.status_code == 303
+        assert "\u00c5sa <Ek> (anna)" in visitor.read(ROOT)
+    assert page.list_entries(NO_SYSTEM)[0].caller == "\u00c5sa <Ek> (anna)"
+    with page.visiting() as visitor:
+        for name in ("ip:1", "a#b", "a\nb", "*", "x" * 101):
+            assert visitor.post(f"{ROOT}/sign-in", {"key": "anna", "name": name}).status_code == 400
+
+
 def test_cookie_is_secure_behind_a_proxy_with_tls(page: Page) -> None:
     with page.visiting() as visitor:
         assert "Secure" in visitor.sign_in("anna", x_forwarded_proto="https").headers["set-cookie"]
