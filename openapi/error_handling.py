@@ -32,6 +32,12 @@ for _reason in RefusalReason:
     # Create all series at start, so that rates include the first rejection.
     _REFUSED.labels(_reason)
 
+
+def count_refusal(reason: RefusalReason) -> None:
+    """Count the refusal of a caller, for a page that renders its own errors."""
+    _REFUSED.labels(reason).inc()
+
+
 MANY_ERRORS = 200
 """A response with more errors is encoded in a thread."""
 
@@ -64,7 +70,7 @@ async def _build_response(error: Exception, scope: Scope) -> Response:
         reason = error.reason if isinstance(error, CallerRefused) else None
         if reason is not None:
             fields["reason"] = reason
-            _REFUSED.labels(reason).inc()
+            count_refusal(reason)
         if isinstance(error, TokenRejected):
             fields["token_fault"] = error.fault
         if CALL in scope:

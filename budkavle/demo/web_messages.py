@@ -57,7 +57,7 @@ async def put_demo_rows(database: Database) -> None:
 
 
 def describe_demo(mock: str, receiver: str, operations: str) -> Demo:
-    """Return what the API pages offer: the credentials of the demo, and the pages of the mock, the receiver and operators."""
+    """Return what the API pages offer: the credentials of the demo, and its other pages."""
     credentials = {"ApiKeyAuth": KEY, "PublishKeyAuth": KEY, "ClientCertificate": CLIENT_CERT}
     links = [
         ("Messages on cases, in the inbox of the mock Open-E", f"{mock}/"),

@@ -30,6 +30,7 @@ from handlers.operations_page.operators import Operator, Operators
 from handlers.operations_page.results import Result, Results
 from handlers.requests import Services
 from handlers.security.client_certificates import HEADER
+from openapi.error_handling import count_refusal
 from openapi.errors.problems import get_headers, get_phrase, get_status
 from openapi.observation.peers import PEER, TrustedProxies, compute_source
 from openapi.observation.source_limits import FailureLimit
@@ -221,7 +222,8 @@ async def identify(visit: Visit) -> Operator | None:
 
 
 async def record_refusal(visit: Visit, error: CallerRefused) -> None:
-    """Count a refused sign-in for the audit, as those of API callers."""
+    """Count a refused sign-in in metrics and for the audit, as those of API callers."""
+    count_refusal(error.reason)
     peer = visit.request.scope[PEER]
     entry = AuditEntry(
         chain=NO_SYSTEM,

@@ -1,5 +1,6 @@
 """Who may use the operations page: keys with sessions, and client certificates."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -84,6 +85,9 @@ def test_other_keys_are_refused_and_recorded(page: Page, key: str, status: int, 
         assert (response.status_code, text in to_text(response.text)) == (status, True)
         assert "set-cookie" not in response.headers
         assert visitor.get(ROOT).status_code == 303
+        metrics = visitor.get("/metrics").text
+        reason = {"": "no_key", "sender": "key_lacks_scope"}.get(key, "unknown_key")
+        assert re.search(rf'^budkavle_refused_requests_total{{reason="{reason}"}} [1-9]', metrics, re.MULTILINE)
     refused = [entry for entry in page.list_entries(NO_SYSTEM) if entry.operation == "operationsPage"]
     assert {(entry.caller, entry.outcome) for entry in refused} == {("ip:127.0.0.1", "refused")}
 
