@@ -194,6 +194,7 @@ def test_titles_of_the_pages_are_english(contract: RunningService) -> None:
 def test_demo_names_security_schemes_of_the_contracts() -> None:
     specs: list[Any] = [yaml.safe_load((SPEC / f"{name}.yaml").read_text()) for name in CONTRACTS]
     schemes = {name: scheme for spec in specs for name, scheme in spec["components"].get("securitySchemes", {}).items()}
-    demo = describe_demo("http://mock.test", "http://receiver.test")
+    demo = describe_demo("http://mock.test", "http://receiver.test", "http://operations.test")
     assert {name for name, scheme in schemes.items() if scheme["type"] == "apiKey"} == set(demo.credentials)
-    assert [address for _, address in demo.links] == ["http://mock.test/", "http://receiver.test/"]
+    addresses = ["http://mock.test/", "http://receiver.test/", "http://operations.test/operations"]
+    assert [address for _, address in demo.links] == addresses
