@@ -1,5 +1,6 @@
 """One system: its queue, what is stuck and why, its pauses, its last receipts; pause, resume, replay what is parked."""
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -54,14 +55,16 @@ async def show_system(visit: Visit) -> Response:
     histories = await visit.context.history.find(now)
     history = None if histories is None else histories.systems.get(system.id, build_empty_history(system.id))
     pauses = await delivery_pauses.list_pauses(database, now, system.id)
+    whole = _find_pause(pauses, None)
     values = {
         "current": None,
         "system": system,
         "depth": depth,
-        "verdict": None if depth is None else judge(depth, now),
+        "verdict": ("paused", "warn") if whole is not None else None if depth is None else judge(depth, now),
+        "counted": None if figures is None else asyncio.get_running_loop().time() - figures.counted,
         "charts": None if history is None or histories is None else build_charts(history, histories.start),
         "pauses": pauses,
-        "pause": next((each for each in pauses if each.identity is None), None),
+        "pause": whole,
         "back_offs": await target_pauses.list_pauses(database, system.id, now, FEW),
         "lists": {
             "parked": await list_stuck(visit, system.id, "parked", FEW),

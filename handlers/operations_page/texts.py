@@ -97,8 +97,11 @@ def explain_delivery(  # noqa: PLR0911  # One return for each cause is easiest t
     if back_off is not None and back_off > max(now, item.due or now):
         sentence = f"{failed}The receiver keeps failing, so workers do not call it before {write_time(back_off)}."
         return Explanation("backing off", "warn", [sentence])
-    if item.due is None or item.due > now:
-        moment = "" if item.due is None else f" at {write_time(item.due)}"
+    if item.due is None:
+        sentence = "The earlier delivery that it waited for has left the queue. A worker sends it soon."
+        return Explanation("waiting", "info", [sentence])
+    if item.due > now:
+        moment = f" at {write_time(item.due)}"
         return Explanation("waiting", "warn" if item.attempts else "info", [f"{failed}The next attempt is{moment}."])
     if now - item.due > OVERDUE:
         sentence = f"It was due {describe_age(now, item.due)} ago: no worker runs, or too few. Look at the workers."

@@ -56,6 +56,7 @@ def test_each_reason_and_state_is_explained() -> None:
         ({"due": NOW + SECOND}, [], [], "waiting"),
         ({"due": NOW - 60 * SECOND}, [], [], "due"),
         ({"due": NOW - 61 * SECOND}, [], [], "overdue"),
+        ({"due": None}, [], [], "waiting"),
         # The worker that had claimed it died.
         ({"is_held": True, "due": NOW - 61 * SECOND}, [], [], "overdue"),
     ],
