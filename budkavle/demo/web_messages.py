@@ -37,6 +37,8 @@ _FETCHED = WebMessage(
         ),
     ),
     created=_CREATED,
+    # The one in the examples of the compatibility APIs. The other contracts have none.
+    municipality_id="2281",
 )
 _DELETED = replace(_FETCHED, id="0b1f4c1e-5798-11e9-ae24-57fa13b361e1", attachments=())
 
