@@ -56,7 +56,8 @@ def create_receiver(now: Callable[[], datetime], secret: str = SECRET, *, servic
     """
     received: deque[_Received] = deque(maxlen=_SHOWN)
     numbers = itertools.count(1)
-    pages = Pages(Path(__file__).parent / "receiver_page", name="Demo receiver", files="/files")
+    links = [("Received events", "/"), ("API pages", f"{service}/docs")] if service else []
+    pages = Pages(Path(__file__).parent / "receiver_page", name="Demo receiver", files="/files", links=links)
 
     async def show_page(_: Request) -> Response:
         values = {
@@ -65,6 +66,7 @@ def create_receiver(now: Callable[[], datetime], secret: str = SECRET, *, servic
             "total": received[0].number if received else 0,
             "shown": _SHOWN,
             "service": service,
+            "current": "/",
         }
         return pages.render("receiver.html", values)
 
@@ -134,8 +136,8 @@ def _describe(item: _Received) -> dict[str, object]:
     try:
         event = json.loads(item.body)
         text = json.dumps(event, ensure_ascii=False, indent=2)
-        if isinstance(event, dict) and "entityType" in event:
-            name = f"Event of type {event['entityType']}"
+        if isinstance(event, dict) and "entitetId" in event:
+            name = f"{event.get('entitetNavn')} (type {event['entitetId']})"
     except (ValueError, RecursionError):
         text = item.body.decode(errors="replace")
     # JSON can contain unpaired surrogates, which a page cannot.

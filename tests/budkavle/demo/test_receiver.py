@@ -90,13 +90,13 @@ def test_events_are_listed_after_a_number_as_they_are_shown(run: Callable) -> No
         assert (await client.get("/events")).json() == {"total": 0, "events": []}
         for _ in range(2):
             assert (await client.post("/webhook", content=BODY, headers=sign_headers())).status_code == 204
-        event = b'{"entityType": 202, "x": "\\ud800"}'
+        event = b'{"entitetId": 202, "entitetNavn": "Demo 202", "x": "\\ud800"}'
         await client.post("/webhook", content=event, headers=sign_headers(event))
         listed = (await client.get("/events?after=1")).json()
         assert listed["total"] == 3
         assert [each["number"] for each in listed["events"]] == [3, 2]
         latest, repeated = listed["events"]
-        assert latest["name"] == "Event of type 202"
+        assert latest["name"] == "Demo 202 (type 202)"
         assert '"x": "?"' in latest["text"]
         assert repeated["verdict"] == "Signature verified, received before"
         assert (repeated["id"], repeated["path"], repeated["tone"]) == ("msg_1", "/webhook", "warn")

@@ -15,7 +15,7 @@ from tests.factories import NOW
 
 pytestmark = needs_browser
 
-HOSTILE = b'{"entityType": "<img src=x onerror=harm>", "text": "<script>window.harm = 1</script>"}'
+HOSTILE = b'{"entitetId": "<img src=x onerror=harm>", "text": "<script>window.harm = 1</script>"}'
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_page_shows_events_as_they_come(browser: Any, url: str, width: int, sche
     browser.get(url)
     assert browser.execute_script("return document.querySelector('#empty').innerText").startswith("Nothing has come")
     assert list_violations(browser) == []
-    for body in (b'{"entityType": 202}', HOSTILE):
+    for body in (b'{"entitetId": 202}', HOSTILE):
         httpx.post(f"{url}/webhook", content=body, headers=sign_headers(body), trust_env=False)
         wait(browser, f"document.querySelector('.event pre')?.textContent.includes({body.decode()[1:13]!r})")
     httpx.post(f"{url}/webhook", content=b"forged", trust_env=False)
