@@ -32,7 +32,7 @@ from tests.mariadb import OldService, running_mariadb
 BATCH = 1000
 SAMPLE_SECONDS = 0.2
 GROWTH_MB = 20
-"""Maximum growth of the median resident set from the second to the last fifth of a run."""
+"""Maximum growth of the median resident set from the first to the last fifth of a run."""
 
 LARGE_FILES, LARGE_BYTES = 300, 1024 * 1024
 LARGEST_EVERY, LARGEST_BYTES = 30_000, 10 * 1024 * 1024
@@ -78,8 +78,8 @@ def measure(
     fifths = [
         statistics.median(samples[len(samples) * part // 5 : len(samples) * (part + 1) // 5]) for part in range(5)
     ]
-    if arguments.messages >= LARGEST_EVERY and fifths[4] > fifths[1] + GROWTH_MB:
-        faults.append(f"{kind}: memory grew from {fifths[1]:.0f} to {fifths[4]:.0f} MB")
+    if arguments.messages >= LARGEST_EVERY and fifths[4] > fifths[0] + GROWTH_MB:
+        faults.append(f"{kind}: memory grew from {fifths[0]:.0f} to {fifths[4]:.0f} MB")
     kills = 0
     for number in range(1, arguments.kills + 1):
         process = start(killed, old)
@@ -118,6 +118,9 @@ def fill(old: OldService, count: int, chance: random.Random) -> int:
         for start_number in range(0, count, BATCH):
             numbers = range(start_number, min(start_number + BATCH, count))
             ids = {number: build_id(chance) for number in numbers}
+            if LARGEST_EVERY - 1 in ids:
+                # It is imported first: allocators keep memory after the first large message.
+                ids[LARGEST_EVERY - 1] = f"00000000{ids[LARGEST_EVERY - 1][8:]}"
             cursor.execute("start transaction")
             cursor.executemany(
                 "insert into web_message values (%s, '2281', 'EXTERNAL', %s, 'joe01doe', %s, %s, %s)",
