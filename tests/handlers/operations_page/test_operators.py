@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -13,6 +14,7 @@ from handlers.operations_page.operators import MAX_SESSIONS, MAX_SESSIONS_OF_KEY
 from handlers.security.authentication import ApiKeys
 from persistence import api_keys
 from persistence.database import Database
+from tests.certificates import Authority
 from tests.factories import NOW
 from tests.handlers.callers import DAY, create_certificate
 from tests.handlers.operations_page.operations import ROOT, Page, running_page, to_text
@@ -203,3 +205,19 @@ async def test_sessions_of_all_keys_are_limited(database: Database) -> None:
     found = [(await operators.sign_in(name))[0] for name in names for _ in range(MAX_SESSIONS_OF_KEY)]
     signed_in = [await operators.identify(cookie, None) is not None for cookie in found]
     assert signed_in == [False] * (len(found) - MAX_SESSIONS) + [True] * MAX_SESSIONS
+
+
+def test_certificate_of_a_connection_with_tls_needs_no_proxy(page: Page, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    server, known, other = authority.issue("localhost"), authority.issue("carl"), authority.issue("eve")
+    settings = {"tls_cert": server.file, "tls_key": server.file, "client_ca": authority.file}
+    names = f"carl={known.fingerprint}"
+    with running_page(page.database_url, operations_certificates=names, **settings) as guarded:
+        address = guarded.url.replace("127.0.0.1", "localhost")
+        for certificate, status in ((known, 200), (other, 303)):
+            with authority.client(address, certificate) as client:
+                response = client.get(ROOT)
+                assert response.status_code == status
+                own = {"sec-fetch-site": "same-origin"}
+                signed_in = client.post(f"{ROOT}/sign-in", data={"key": "anna"}, headers=own)
+                assert "Secure" in signed_in.headers["set-cookie"]
