@@ -63,14 +63,16 @@ async def _explain_blocker(
 
 async def show_replay(visit: Visit) -> Response:
     """Ask for the confirmation of a replay."""
-    database = visit.services.database
-    item = await stored.get(database, visit.get_id())
+    database, delivery_id = visit.services.database, visit.get_id()
+    if await receipts.find(database, delivery_id) is not None:
+        return visit.redirect(f"{ROOT}/deliveries/{delivery_id}")
+    item = await stored.get(database, delivery_id)
     system = await systems.find(database, item.system_id)
     name = item.system_id if system is None else system.name
     pauses = await delivery_pauses.list_pauses(database, visit.now, item.system_id)
     sentences = [
         f"This delivery will be sent to {name} at once, whatever back-off its receiver has.",
-        f"It has had {texts.count(item.attempts, 'attempt')}. If the receiver rejects it again, it is parked again.",
+        f"It has had {texts.count(item.attempts, 'attempt')}. If it fails, it is tried again later, or parked.",
     ]
     if item.blocked_by is not None:
         sentences.append("But it is blocked now: it cannot be replayed before the earlier delivery of its key.")
@@ -90,8 +92,13 @@ async def show_replay(visit: Visit) -> Response:
 async def replay(visit: Visit) -> Response:
     """Replay a delivery, and say why if that was not possible."""
     services, delivery_id = visit.services, visit.get_id()
-    item = await stored.get(services.database, delivery_id)
     link = ("Back to the delivery", f"{ROOT}/deliveries/{delivery_id}")
+    try:
+        item = await stored.get(services.database, delivery_id)
+    except NotFound:
+        if await receipts.find(services.database, delivery_id) is None:
+            raise
+        return visit.finish("The delivery has arrived meanwhile", ["There is nothing to replay."], [link])
     if delivery_id in await replay_audited(visit, item.system_id, [delivery_id]):
         return visit.finish("Replayed 1 delivery", ["It will be sent now."], [link])
     obstacles = await stored.list_not_replayed(services.database, [delivery_id], services.now())

@@ -41,8 +41,14 @@ def test_page_of_a_delivered_delivery_shows_its_receipt(page: Page) -> None:
         return claimed.id
 
     delivery_id = page.run(deliver)
-    with page.signed_in("bo") as visitor:
+    with page.signed_in("anna") as visitor:
         text = visitor.read(f"{ROOT}/deliveries/{delivery_id}")
+        # A worker may deliver it while an operator reads the confirmation.
+        path = f"{ROOT}/deliveries/{delivery_id}/replay"
+        assert visitor.get(path).headers["location"] == f"{ROOT}/deliveries/{delivery_id}"
+        token = visitor.get(ROOT).text.split('name="token" value="')[1].split('"')[0]
+        result = visitor.read(visitor.post(path, {"token": token}).headers["location"])
+        assert "The delivery has arrived meanwhile" in result
     assert "It has arrived The receiver answered 200 OK" in text
     assert "503 Service Unavailable" in text
     assert "after 2 attempts" in text

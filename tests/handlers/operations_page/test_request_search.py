@@ -10,6 +10,7 @@ from persistence import deliveries
 from tests.factories import NOW
 from tests.handlers.operations_page.operations import ROOT, Page, put_stuck
 from tests.persistence.catalogues import SYSTEM_IDS
+from tests.persistence.queues import publish
 
 
 def test_search_goes_to_what_has_the_id(page: Page) -> None:
@@ -56,6 +57,14 @@ def test_request_shows_what_it_stored_in_a_range_of_times(page: Page) -> None:
             assert visitor.get(f"{path}?{query}").status_code == 404
         for query in ("near=0", "near=99999999999"):
             assert stuck.message not in visitor.get(f"{path}?{query}").text
+
+
+def test_event_without_a_subscription_says_so(page: Page) -> None:
+    event_id = page.run(lambda database: publish(database, org_code=999)).event_id
+    with page.signed_in("bo") as visitor:
+        text = visitor.read(f"{ROOT}/events/{event_id}")
+    assert "no subscription" in text
+    assert "delivered everywhere" not in text
 
 
 def test_audit_entries_of_a_request_are_found(page: Page) -> None:
