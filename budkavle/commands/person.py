@@ -180,6 +180,7 @@ def _describe(message: WebMessage, state: str, paths: dict[str, str]) -> dict[st
         "state": state,
         "created": message.created and write_moment(message.created),
         "oepInstance": str(message.oep_instance),
+        "municipalityId": message.municipality_id,
         "senderUserId": message.sender_user_id,
         "externalReferences": [{"key": each.key, "value": each.value} for each in message.external_references],
         "message": message.message,

@@ -8,10 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import RunningService
+from conftest import RunningService, running_service
 from mock_open_e import DeclaredCase, Family, MockOpenE, Scenario, User, mock_open_e
+from persistence import audit
+from tests.databases import run_with_database
 from tests.handlers.compatibility.conftest import OPEN_E_OF_COUNTY
 from tests.handlers.compatibility.test_web_messages import list_violations, read_problem
+from tests.handlers.conftest import OPEN_E_URLS
 
 PATH = "/2281/EXTERNAL/webmessages"
 CASE = {"key": "flowInstanceId", "value": "1068"}
@@ -188,6 +191,18 @@ def test_messages_of_a_case_are_those_of_open_e(compatible: RunningService, shar
     assert attachment == {"name": "a b.PDF", "extension": "PDF", "mimeType": "application/pdf"}
     file = compatible.client.get(f"{PATH}/attachments/{attachment_id}")
     assert (file.status_code, file.content, file.headers["content-type"]) == (200, b"%PDF", "application/pdf")
+
+
+def test_reads_of_a_case_are_counted_for_the_audit(sqlite_url: str) -> None:
+    read_through = {"compatibility_apis": "oep-integrator-1.5", "audit_read_minutes": 60}
+    with mock_open_e() as open_e:
+        open_e.plant(1068, "Hej", kind="owner")
+        with running_service(database_url=sqlite_url, **read_through, **OPEN_E_URLS) as service:
+            assert len(service.client.get(f"{PATH}/cases/1068").json()) == 1
+    pages = run_with_database(sqlite_url, lambda database: audit.list_page(database, after=0, limit=10, chain="reads"))
+    [entry] = [each.entry for _, each in pages]
+    assert entry.caller == "tests"
+    assert "getCaseWebMessages" in json.dumps(entry.detail)
 
 
 def test_messages_are_those_of_a_period(compatible: RunningService, shared_open_e: MockOpenE) -> None:

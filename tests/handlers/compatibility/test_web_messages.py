@@ -10,7 +10,10 @@ import pytest
 
 from conftest import RunningService
 from domain.java_uuids import parse_java_uuid
-from mock_open_e import MockOpenE
+from mock_open_e import MockOpenE, mock_open_e
+from persistence import audit
+from tests.databases import run_with_database
+from tests.handlers.compatibility.conftest import OPEN_E_OF_COUNTY
 from tests.handlers.messages import PROBLEM, UNKNOWN_ID
 
 PATH = "/2281/webmessages"
@@ -60,6 +63,15 @@ def list_violations(response: httpx.Response) -> list[tuple[str, str]]:
     found = [(each["field"], each["message"]) for each in problem["violations"]]
     assert found == sorted(found)
     return found
+
+
+def read_deletion(service: RunningService, path: str) -> dict[str, Any]:
+    """Return the detail of the entry of the audit about the deletion of a message."""
+    url = service.settings.database_url.get_secret_value()
+    page = run_with_database(url, lambda database: audit.list_page(database, after=0, limit=1000, chain="web-messages"))
+    details = [each.entry.detail for _, each in page]
+    [detail] = [each for each in details if each.get("messageId") == path.rpartition("/")[2]]
+    return detail
 
 
 def create_party() -> str:
@@ -129,6 +141,19 @@ def test_municipality_with_its_own_open_e_uses_no_other(compatible: RunningServi
     assert problem["detail"] == "The 2260/external Open-E is not configured"
 
 
+def test_message_in_doubt_is_looked_for_in_the_open_e_of_its_municipality(compatible: RunningService) -> None:
+    path, body = "/22/webmessages", build_case_body(message=create_party())
+    key = {"Idempotency-Key": create_party()}
+    with mock_open_e(url_external=OPEN_E_OF_COUNTY) as open_e:
+        open_e.fail("AcceptedAnswerLost")
+        response = compatible.client.post(path, json=body, headers=key)
+        assert "unknown" in read_problem(response, 500, "Internal Server Error")["detail"]
+        response = compatible.client.post(path, json=body, headers=key)
+        assert (response.status_code, response.headers["idempotency-replayed"]) == (201, "true")
+        assert len(open_e.messages) == 1
+    assert get(compatible, response.headers["location"])["message"] == body["message"]
+
+
 def test_lists_have_the_contents_of_files_of_one_municipality_in_order(compatible: RunningService) -> None:
     party_id = create_party()
     reference = {"key": "errand", "value": party_id}
@@ -165,6 +190,11 @@ def test_delete_removes_the_message(compatible: RunningService) -> None:
     assert (response.status_code, response.content) == (204, b"")
     assert compatible.client.get(path).status_code == 404
     assert compatible.client.delete(path).status_code == 404
+    assert read_deletion(compatible, path)["sentBy"] == "joe01doe"
+    for sent_by in (f"{create_party()}; type=partyId", "a person; type=custom", "joe01doe"):
+        path = post(compatible, build_body())
+        compatible.client.delete(path, headers={"X-Sent-By": sent_by})
+        assert "sentBy" not in read_deletion(compatible, path)
 
 
 def test_uuids_have_the_forms_of_java(compatible: RunningService) -> None:
