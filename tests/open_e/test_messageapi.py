@@ -106,6 +106,13 @@ def test_message_of_the_owner_is_no_copy_of_one_of_the_staff():
     assert find_one("equal", messages, is_from_owner=True) == 1
 
 
+def test_owner_is_found_under_another_name_than_the_one_that_was_sent():
+    with mock_open_e() as open_e:
+        open_e.plant(1068, "Hej", user_id="citizen", added="2026-02-19T07:57:06", kind="owner")
+        messages = read_case("http://open-e.test/external/api/callback")
+    assert find_one("Hej", messages, sender="joe01doe", is_from_owner=True) == 1
+
+
 def test_case_without_messages_is_empty():
     assert parse('<?xml version="1.0"?>\n<Messages />') == []
 

@@ -83,11 +83,11 @@ def test_message_of_the_owner_whose_answer_was_lost_is_found_on_its_case(
     compatible: RunningService, shared_open_e: MockOpenE
 ) -> None:
     request, key = build_request(sender={"userId": "joe01doe"}), str(uuid.uuid4())
+    # An earlier equal message of the staff is not taken for it.
+    shared_open_e.plant(1068, request["message"], kind="manager")
     shared_open_e.fail("AcceptedAnswerLost")
     problem = read_problem(send(compatible, request, **{"Idempotency-Key": key}), 500, "Internal Server Error")
     assert "unknown" in problem["detail"]
-    # An equal message of the staff is not taken for it.
-    shared_open_e.plant(1068, request["message"], kind="manager")
     response = send(compatible, request, **{"Idempotency-Key": key})
     assert response.status_code == 201, response.text
     [sent] = [each for each in shared_open_e.list_messages(kind="owner") if each.text == request["message"]]
