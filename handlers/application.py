@@ -11,7 +11,7 @@ from connexion.middleware.lifespan import LifespanMiddleware
 from starlette.types import ASGIApp
 
 from domain.tracing import Tracer
-from handlers.contracts import CONTRACTS, DEFAULT, DESCRIBED
+from handlers.contracts import CONTRACTS, DEFAULT, DESCRIBED, ENGLISH_TITLES
 from handlers.errors.forms import ERROR_LISTS
 from handlers.requests import Services
 from handlers.security.access_tokens import AccessTokens
@@ -90,7 +90,7 @@ def create_application(
         pages = build_operations_routes(services, keys, operations, proxies, failures)
     application = assemble(
         middlewares,
-        Docs(spec_dir, specs | described, described=described, demo=demo),
+        Docs(spec_dir, specs | described, described=described, english_titles=ENGLISH_TITLES, demo=demo),
         pages,
         is_linked=is_linked,
         lifespan=lifespan,

@@ -31,3 +31,6 @@ DEFAULT = tuple(name for name in CONTRACTS if name not in COMPATIBILITY_APIS)
 
 DESCRIBED: Mapping[str, tuple[str, ...]] = {"subscriptions": ("deliveries",), "operations": ("operator-events",)}
 """The contracts that are served as documentation alone, with another one: their requests are sent by the service."""
+
+ENGLISH_TITLES: Mapping[str, str] = {"subscriptions": "Subscriptions"}
+"""The English titles of contracts whose published title is in another language."""

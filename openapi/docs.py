@@ -57,7 +57,7 @@ class _Contract:
     reads: tuple[tuple[str, str], ...]
 
     @classmethod
-    def read(cls, name: str, spec: Mapping[str, Any], *, is_served: bool, has_schema: bool) -> Self:
+    def read(cls, name: str, title: str, spec: Mapping[str, Any], *, is_served: bool, has_schema: bool) -> Self:
         operations = [
             (path, method, operation)
             for path, methods in spec["paths"].items()
@@ -68,7 +68,7 @@ class _Contract:
         sentence = re.split(r"(?<=\.)\s", info.get("description", ""), maxsplit=1)[0]
         return cls(
             name=name,
-            title=build_title(name, info["title"]),
+            title=title,
             version=info["version"],
             summary=tuple(sentence.split("`")),
             operations=len(operations),
@@ -82,16 +82,6 @@ class _Contract:
         )
 
 
-def build_title(name: str, title: str) -> str:
-    """Return the title of a contract in English, followed by the published one if that is in another language.
-
-    >>> build_title("subscriptions", "Abonnementer")
-    'Subscriptions (Abonnementer)'
-    """
-    english = name.replace("-", " ").capitalize()
-    return title if title.replace("-", " ").lower() == english.lower() else f"{english} ({title})"
-
-
 class Docs:
     """The pages of the contracts of one application."""
 
@@ -101,19 +91,25 @@ class Docs:
         specs: Mapping[str, Any],
         *,
         described: Collection[str] = (),
+        english_titles: Mapping[str, str] | None = None,
         name: str = "Budkavle",
         demo: Demo | None = None,
     ) -> None:
-        """`specs` are the contracts by name; those in `described` are of APIs that others provide."""
+        """`specs` are the contracts by name; those in `described` are of APIs that others provide.
+
+        `english_titles` are those of contracts whose published title is in another language, which follows.
+        """
         self._spec_dir = spec_dir
         self._specs = specs
         self._demo = demo
-        contracts = [
-            _Contract.read(
-                each, spec, is_served=each not in described, has_schema=(spec_dir / f"{each}.schema.json").exists()
-            )
-            for each, spec in specs.items()
-        ]
+        contracts = []
+        for each, spec in specs.items():
+            published = spec["info"]["title"]
+            english = (english_titles or {}).get(each)
+            title = f"{english} ({published})" if english else published
+            has_schema = (spec_dir / f"{each}.schema.json").exists()
+            is_served = each not in described
+            contracts.append(_Contract.read(each, title, spec, is_served=is_served, has_schema=has_schema))
         self._contracts = sorted(contracts, key=lambda contract: -contract.operations)
         self._pages = Pages(_FOLDER / "docs", name=name, files=FILES, links=[("Home", "/"), ("API pages", "/docs")])
 

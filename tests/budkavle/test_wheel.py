@@ -158,6 +158,7 @@ def test_wheel_contains_contracts_and_migrations_and_no_tests(wheel: Path) -> No
     for path in (REPOSITORY / "persistence" / "migrations").rglob("*.py"):
         assert f"{PRIVATE}/{path.relative_to(REPOSITORY)}" in names
     assert {f"{PRIVATE}/{name}" for name in list_page_files()} <= names
+    assert {f"budkavle/demo/receiver_page/receiver.{suffix}" for suffix in ("html", "css", "js")} <= names
     folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert folders == {"budkavle"}
     harness = REPOSITORY / "contract_tests"

@@ -11,7 +11,6 @@ import yaml
 from budkavle.demo.web_messages import describe_demo
 from conftest import RunningService
 from handlers.contracts import CONTRACTS
-from openapi.docs import build_title
 from tests.delivery_schema import PATH, build_schema
 
 SPEC = Path(__file__).parents[2] / "spec"
@@ -168,18 +167,6 @@ def test_browser_gets_the_errors_of_a_contract_unchanged(
     assert [response.status_code for response in responses] == [status, status]
     assert responses[0].content == responses[1].content
     assert responses[0].headers["content-type"] == responses[1].headers["content-type"]
-
-
-@pytest.mark.parametrize(
-    ("name", "published", "title"),
-    [
-        ("subscriptions", "Abonnementer", "Subscriptions (Abonnementer)"),
-        ("web-messages", "Web messages", "Web messages"),
-        ("mock-open-e", "Mock Open-E", "Mock Open-E"),
-    ],
-)
-def test_title_is_english_with_the_published_one(name: str, published: str, title: str) -> None:
-    assert build_title(name, published) == title
 
 
 def test_titles_of_the_pages_are_english(contract: RunningService) -> None:

@@ -31,7 +31,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run the demo, and yield the address of the service."""
-    ports = ("--port", "0", "--mock-port", "0", "--receiver-port", "0")
+    ports = ("--port", "0", "--mock-port", "0", "--receiver-port", "0", "--operations-port", "0")
     with running(*budkavle("dev", *ports), folder=tmp_path_factory.mktemp("demo")) as process:
         yield process.wait_for("API pages:").removesuffix("/docs")
 
@@ -233,5 +233,5 @@ def test_front_page_leads_to_the_pages_of_the_contracts_and_the_demo(browser: An
     links = browser.execute_script("return [...document.querySelectorAll('main a')].map((each) => each.href)")
     assert {f"{url}/docs/{name}" for name in SERVED} | {f"{url}/docs", f"{url}/health/ready"} <= set(links)
     others = [link for link in links if not link.startswith(url)]
-    assert len(others) == 2
-    assert all(httpx.get(link, trust_env=False).status_code == 200 for link in links)
+    assert len(others) == 3
+    assert all(httpx.get(link, trust_env=False, follow_redirects=True).status_code == 200 for link in links)

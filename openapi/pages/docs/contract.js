@@ -59,7 +59,7 @@ function nameElements() {
     dialog.setAttribute("role", "dialog");
     dialog.setAttribute("aria-modal", "true");
     dialog.setAttribute("aria-label", "Credentials");
-    dialog.querySelector("input, button").focus();
+    (dialog.querySelector("input") ?? dialog.querySelector("button")).focus();
   }
 }
 new MutationObserver(nameElements).observe(element, { childList: true, subtree: true });
