@@ -123,10 +123,10 @@ def test_multipart_form_sends_files_at_the_first_click(browser: Any, url: str, t
     for sent in ([], files):
         wait(browser, f"""{CREATE} tr[data-property-name="message"] textarea')""")
         for number, file in enumerate(sent):
-            browser.execute_script(f"{CREATE} .json-schema-form-item-add').click()")
-            inputs = "document.querySelectorAll('.opblock input[type=file]')"
-            wait(browser, f"{inputs}.length === {number + 1}")
+            browser.execute_script(f"const add = {CREATE} .json-schema-form-item-add'); add.focus(); add.click()")
+            wait(browser, f"document.activeElement.matches('[type=file][aria-label=\"File {number + 1}\"]')")
             form.find_elements(By.CSS_SELECTOR, "input[type=file]")[number].send_keys(str(file))
+        assert list_violations(browser) == []
         shown = execute(browser, 0)
         assert shown.startswith("201"), shown
         (path,) = re.findall("^ ?location: (.*)$", shown, re.MULTILINE)
@@ -210,6 +210,7 @@ def test_operation_is_called_with_the_keyboard_alone(browser: Any, url: str) -> 
     wait(browser, f"{OPENERS}.length")
     go_to(".skip")
     press(Keys.ENTER)
+    wait(browser, "document.activeElement.matches('main')")
     go_to(".btn.authorize")
     press(Keys.ENTER)
     wait(browser, "document.activeElement.closest('.modal-ux')")
@@ -218,6 +219,8 @@ def test_operation_is_called_with_the_keyboard_alone(browser: Any, url: str) -> 
     wait(browser, "!document.querySelector('.modal-ux')")
     go_to(".opblock-get .opblock-summary-control")
     press(Keys.ENTER)
+    go_to(".opblock-get .copy-to-clipboard button")
+    wait(browser, "document.activeElement.clientWidth >= 20")
     wait(browser, "document.querySelector('.try-out__btn')")
     go_to(".try-out__btn")
     press(Keys.ENTER)
@@ -225,6 +228,8 @@ def test_operation_is_called_with_the_keyboard_alone(browser: Any, url: str) -> 
     go_to(".execute")
     press(Keys.ENTER)
     assert wait(browser, "document.querySelector('.live-responses-table .response')?.innerText").startswith("200")
+    assert wait(browser, "document.querySelector('[role=status]').textContent") == "Response 200"
+    assert browser.execute_script("return document.activeElement.matches('.execute')")
     assert read_errors(browser) == []
 
 

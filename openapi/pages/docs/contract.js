@@ -46,9 +46,16 @@ function nameElements() {
   const name = (selector, find) => {
     for (const found of element.querySelectorAll(selector)) found.setAttribute("aria-label", find(found));
   };
+  const count = (found) => [...found.closest(".json-schema-array").children].indexOf(found.parentElement) + 1;
   name("textarea.body-param__text", () => "Request body");
   name("select.examples-select-element", () => "Example");
   name("tr[data-param-name] :is(input, select, textarea)", (found) => found.closest("tr").dataset.paramName);
+  name("tr[data-property-name] textarea", (found) => found.closest("tr").dataset.propertyName);
+  name(".json-schema-form-item-remove", (found) => `Remove file ${count(found)}`);
+  // The button that adds a file is after the list of files.
+  const added = element.querySelector(".json-schema-form-item:last-of-type input:not([aria-label])");
+  name(".json-schema-form-item input", (found) => `File ${count(found)}`);
+  if (added && document.activeElement.matches(".json-schema-form-item-add")) added.focus();
   name(".close-modal", () => "Close");
   // A table without this role is announced with its columns, and a button without another name by its text.
   for (const found of element.querySelectorAll("table[role=region]")) found.removeAttribute("role");
@@ -62,12 +69,45 @@ function nameElements() {
     (dialog.querySelector("input") ?? dialog.querySelector("button")).focus();
   }
 }
-new MutationObserver(nameElements).observe(element, { childList: true, subtree: true });
+
+// A call disables the button that has the focus: give it back, and announce the response.
+let called = null;
+let isCalling = false;
+function reportResponse() {
+  const button = called?.querySelector(".execute");
+  if (!button) return;
+  if (button.disabled) {
+    isCalling = true;
+  } else if (isCalling) {
+    const status = called.querySelector(".live-responses-table tbody .response-col_status");
+    if (document.activeElement === document.body) button.focus();
+    document.getElementById("announcement").textContent = status ? `Response ${status.innerText.trim()}` : "No response";
+    called = null;
+    isCalling = false;
+  }
+}
+
+new MutationObserver(() => {
+  nameElements();
+  reportResponse();
+}).observe(element, { childList: true, subtree: true, attributeFilter: ["disabled"] });
+element.addEventListener("click", ({ target }) => {
+  if (target.closest(".execute")) called = target.closest(".opblock");
+  const files = target.closest(".json-schema-form-item-remove")?.closest(".json-schema-array");
+  if (files) requestAnimationFrame(() => files.querySelector(".json-schema-form-item-add").focus());
+});
+// The library within Swagger UI that scrolls to links of the page would leave the focus where it is.
+document.querySelector(".skip").classList.add("noZensmooth");
 element.addEventListener("keydown", (event) => {
   if (event.key === "Escape") element.querySelector(".close-modal")?.click();
 });
 
 const plugin = ({ React: { createElement } }) => ({
+  wrapComponents: {
+    // Its text would be "Add string item"; all lists in forms are of files.
+    Button: (Button) => (values) =>
+      createElement(Button, values.className?.includes("json-schema-form-item-add") ? { ...values, children: "Add file" } : values),
+  },
   components: {
     // The path of an operation is within the button that opens it, so it cannot be a link.
     DeepLink: ({ text }) => createElement("span", null, text),
