@@ -83,6 +83,11 @@ def go_to(browser: Any, name: str) -> None:
 def follow(browser: Any, name: str) -> None:
     """Go to a link or button, press Enter, and wait for the next page."""
     go_to(browser, name)
+    open_next(browser)
+
+
+def open_next(browser: Any) -> None:
+    """Press Enter, and wait for the next page."""
     browser.execute_script("window.isOld = true")
     press(browser, Keys.ENTER)
     wait(browser, "window.isOld === undefined && document.readyState === 'complete'")
@@ -128,7 +133,11 @@ def test_replay_a_delivery(signed_in: Any, page: Page, stuck: Stuck) -> None:
     search(signed_in, page, stuck.parked[0])
     follow(signed_in, "Replay this delivery")
     assert "Replay 1 delivery?" in read_main(signed_in)
-    follow(signed_in, "Replay 1 delivery")
+    # The focus is on the question, so that its button is the next element.
+    assert read_focus(signed_in).strip() == "Replay 1 delivery?"
+    press(signed_in, Keys.TAB)
+    assert read_focus(signed_in).strip() == "Replay 1 delivery"
+    open_next(signed_in)
     assert "It will be sent now." in read_main(signed_in)
     follow(signed_in, "Back to the delivery")
     assert "parked" not in read_main(signed_in)
@@ -153,7 +162,7 @@ def test_settle_a_message(signed_in: Any, page: Page, stuck: Stuck) -> None:
     open_first(signed_in, page)
     follow(signed_in, "Messages")
     follow(signed_in, stuck.message)
-    follow(signed_in, "It is not on the case")
+    follow(signed_in, "Settle: it is not on the case")
     follow(signed_in, "It is not on the case: delete it here")
     assert "Settled 1 message" in read_main(signed_in)
     assert page.list_entries(WEB_MESSAGES)[0].caller == "anna"
