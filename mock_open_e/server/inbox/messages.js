@@ -3,7 +3,7 @@
 import {ask, query} from "./api.js";
 import "./copying.js";
 import {badge, byId, count, element, files, keepPosition, setText, showList, time} from "./dom.js";
-import {announce, refresh, stayLive} from "./live.js";
+import {refresh, stayLive} from "./live.js";
 import {change, onSearch, readSearch} from "./search.js";
 import {paragraph} from "./text.js";
 
@@ -180,18 +180,21 @@ async function plant() {
   };
   if (fields.userID.value) body.userID = fields.userID.value;
   const message = await ask(`cases/${instance}/${number}/messages`, {method: "POST", body});
-  const verb = answered ? "answered" : "planted";
-  announce(`${verb === "answered" ? `Message ${answered.messageID} is answered with` : "Planted"} message ${message.messageID} on case ${number}.`);
+  const outcome = answered ? `Message ${answered.messageID} is answered with` : "Planted";
+  setText(byId("plant-outcome"), `${outcome} message ${message.messageID} on case ${number}.`);
   fields.message.value = "";
   fields.files.value = "";
   stopAnswering();
   change({open: name(instance, number)});
   await refresh();
+  // The new message moves the form down.
+  byId("plant-submit").scrollIntoView({block: "nearest"});
 }
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const fault = byId("plant-fault");
+  setText(byId("plant-outcome"), "");
   try {
     await plant();
     setText(fault, "");
