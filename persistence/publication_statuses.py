@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from domain.idempotency_keys import build_first_id
 from domain.publications import PublicationStatus
 from domain.time_ranges import TimeRange
-from domain.web_messages import MessageState, OepInstance
+from domain.web_messages import MessageState, OepInstance, OpenEName
 from persistence.database import Database
 from persistence.publications import IS_IN_DOUBT, OPEN_E
 from persistence.tables import IS_UNSETTLED
@@ -42,8 +42,8 @@ async def list_of_request(
     return await database.read(_list_of_request, request_id, times, before, limit)
 
 
-async def count_failing_cases(database: Database) -> dict[OepInstance, int]:
-    """Return the number of cases with messages in doubt whose last read failed, by Open-E instance."""
+async def count_failing_cases(database: Database) -> dict[OpenEName, int]:
+    """Return the number of cases with messages in doubt whose last read failed, by Open-E."""
     return await database.read(_count_failing_cases)
 
 
@@ -111,10 +111,11 @@ def _list_of_request(
 
 
 @short_read
-def _count_failing_cases(connection: sa.Connection) -> dict[OepInstance, int]:
+def _count_failing_cases(connection: sa.Connection) -> dict[OpenEName, int]:
     # This table has only cases with messages in doubt.
-    select = sa.select(_s.oep_instance, sa.func.count()).where(_s.failures > 0).group_by(_s.oep_instance)
-    return {OepInstance(instance): number for instance, number in connection.execute(select)}
+    cases = sa.func.count().label("cases")
+    select = sa.select(_s.oep_instance, cases).where(_s.failures > 0).group_by(_s.oep_instance)
+    return {row.oep_instance: row.cases for row in connection.execute(select.order_by(_s.oep_instance))}
 
 
 @short_read

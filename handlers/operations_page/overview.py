@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,7 +10,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from domain.deliveries import DeliveryState
-from domain.web_messages import OepInstance
+from domain.web_messages import OepInstance, OpenEName
 from handlers.metrics import QueueFigures, count_in_doubt
 from handlers.operations_page.charts import draw_area, draw_bars, gather
 from handlers.operations_page.history_watch import INTERVALS, Histories
@@ -85,7 +86,7 @@ async def show_overview(visit: Visit) -> Response:
     cards = [
         Card("Database", "up", "good", f"Answers in {max(1, round(milliseconds))} ms."),
         describe_workers(figures, now),
-        *(describe_open_e(visit, instance, failing.get(instance, 0)) for instance in OepInstance),
+        *(describe_open_e(visit, instance, failing) for instance in OepInstance),
         Card(
             "Messages in doubt",
             f"{in_doubt:,}" if in_doubt else "none",
@@ -169,14 +170,19 @@ def describe_workers(figures: QueueFigures | None, now: datetime) -> Card:
     )
 
 
-def describe_open_e(visit: Visit, instance: OepInstance, failing: int) -> Card:
-    """Return what is known about an Open-E: this process calls none, but cases that could not be read are stored."""
+def describe_open_e(visit: Visit, instance: OepInstance, failing: Mapping[OpenEName, int]) -> Card:
+    """Return what is known about an Open-E: this process calls none, but cases that could not be read are stored.
+
+    `failing` has their number by Open-E. Those of municipalities with their own count with the shared one.
+    """
     title = f"Open-E for {'citizens' if instance is OepInstance.EXTERNAL else 'staff'}"
+    of_instance = {name: number for name, number in failing.items() if name.rpartition("/")[2] == instance}
+    if of_instance:
+        what = count(sum(of_instance.values()), "case")
+        text = f"{what} with messages in doubt could not be read, in the Open-E {', '.join(of_instance)}."
+        return Card(title, "failing", "bad", text, "/operations/messages")
     if visit.services.open_e.get_health(instance) == "NOT_CONFIGURED":
         return Card(title, "not configured", "info", "Messages to its cases are refused.")
-    if failing:
-        text = f"{count(failing, 'case')} with messages in doubt could not be read."
-        return Card(title, "failing", "bad", text, "/operations/messages")
     return Card(title, "no failures", "good", "No failed read of a case is known.")
 
 

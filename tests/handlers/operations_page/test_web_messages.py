@@ -1,13 +1,19 @@
 """Messages in doubt on the operations page, and the decision of an operator."""
 
 import re
+from datetime import timedelta
 
 import pytest
 
 from domain.audit import WEB_MESSAGES
+from domain.publications import Case
+from persistence import publications
 from persistence.database import Database
+from tests.factories import NOW
 from tests.handlers.operations_page.operations import ROOT, Page
 from tests.persistence.publication_steps import send, to_case
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -52,6 +58,26 @@ def test_settle_of_a_message_that_was_settled_meanwhile_changes_nothing(page: Pa
         visitor.confirm(path.replace("not-published", "published"), open_e_id="4712")
         response = visitor.post(path, fields)
         assert "Nothing was changed The message is not in doubt any more" in visitor.read(response.headers["location"])
+
+
+def test_pages_name_the_open_e_of_a_municipality_that_has_its_own(page: Page) -> None:
+    case = Case("2260/external", 2068)
+
+    async def put(database: Database) -> str:
+        own = {"municipality_id": "2260", "own_open_e": case.open_e}
+        message = await send(database, to_case(case=case.flow_instance_id, **own))
+        await publications.claim(database, case, NOW, HOUR)
+        await publications.record_failure(database, case, NOW + HOUR)
+        return message.id
+
+    message_id = page.run(put)
+    path = f"{ROOT}/messages/{message_id}"
+    with page.signed_in() as visitor:
+        assert "1 case with messages in doubt could not be read, in the Open-E 2260/external." in visitor.read(ROOT)
+        assert "2068, 2260/external" in visitor.read(f"{ROOT}/messages")
+        assert "Case 2068 in the 2260/external Open-E" in visitor.read(path)
+        assert "Look at case 2068 in the 2260/external Open-E" in visitor.read(f"{path}/settle/not-published")
+        visitor.confirm(f"{path}/settle/not-published")
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", "9" * 19, "9" * 30, "\u0663", "1.5"])
