@@ -162,7 +162,8 @@ def test_every_value_of_a_receipt_and_a_message_has_a_column() -> None:
     receipt |= {"lastAttempt", "status", "milliseconds", "sha256"}
     assert receipt <= {column.value for column in deliveries_receipts._COLUMNS}
     message = {"id", "state", "oepInstance", "flowInstanceId", "sent", "created", "openEMessageId", "caller"}
-    assert message | {"failedReadBacks", "nextReadBack"} <= {column.value for column in web_messages._COLUMNS}
+    message |= {"ownOpenE", "failedReadBacks", "nextReadBack"}
+    assert message <= {column.value for column in web_messages._COLUMNS}
 
 
 def test_config_show_and_doctor_print_tables_on_a_terminal(url: str) -> None:

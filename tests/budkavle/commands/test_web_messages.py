@@ -209,6 +209,13 @@ def test_messages_refuses_unusable_arguments(database_url: str, invoke: Invoke, 
     assert invoke(database_url, "messages", *arguments).exit_code == 2
 
 
+def test_messages_show_names_the_own_open_e_of_a_municipality(database_url: str, invoke: Invoke) -> None:
+    message = to_case(municipality_id="2260", own_open_e="2260/external")
+    put_in_doubt(database_url, message)
+    shown = show(invoke, database_url, message.id)
+    assert (shown["oepInstance"], shown["ownOpenE"]) == ("external", "2260/external")
+
+
 def test_messages_show_prints_no_content_unless_asked(database_url: str, invoke: Invoke) -> None:
     message = to_case("en hemlighet", party_id=str(uuid.UUID(int=5)), sender_user_id="joe01doe")
     message = replace(message, attachments=(build_attachment(b"abc", file_name="hemlig.txt"),))
