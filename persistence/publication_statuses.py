@@ -47,6 +47,11 @@ async def count_failing_cases(database: Database) -> dict[OpenEName, int]:
     return await database.read(_count_failing_cases)
 
 
+async def find_open_e_id(database: Database, message_id: str) -> int | None:
+    """Return the id that Open-E gave a message, also if it was deleted since, or None."""
+    return await database.read(_find_open_e_id, message_id)
+
+
 async def has_trace(database: Database, message_id: str) -> bool:
     """Return whether a message was deleted before or after it was settled, and has left a trace."""
     return await database.read(_has_trace, message_id)
@@ -81,6 +86,12 @@ _LIST = (
 )
 _FIND = _SELECT.where(_m.id == sa.bindparam("message_id"))
 _TRACE = sa.select(traces_table.c.message_id).where(traces_table.c.message_id == sa.bindparam("message_id"))
+_OPEN_E_ID = sa.union_all(
+    *(
+        sa.select(table.c.open_e_message_id).where(id_ == sa.bindparam("message_id"))
+        for table, id_ in ((messages_table, _m.id), (traces_table, traces_table.c.message_id))
+    )
+)
 
 
 @short_read
@@ -116,6 +127,12 @@ def _count_failing_cases(connection: sa.Connection) -> dict[OpenEName, int]:
     cases = sa.func.count().label("cases")
     select = sa.select(_s.oep_instance, cases).where(_s.failures > 0).group_by(_s.oep_instance)
     return {row.oep_instance: row.cases for row in connection.execute(select.order_by(_s.oep_instance))}
+
+
+@short_read
+def _find_open_e_id(connection: sa.Connection, message_id: str) -> int | None:
+    open_e_id: int | None = connection.scalar(_OPEN_E_ID, {"message_id": message_id})
+    return open_e_id
 
 
 @short_read

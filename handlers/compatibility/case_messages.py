@@ -131,12 +131,10 @@ def _build_message(
 
 async def _find_open_e_id(request: Request, message_id: str) -> int:
     """Return the id that Open-E gave a message that was published, maybe by an earlier request."""
-    services = request.services
-    before = services.now() - services.call_times.longest_call
-    status = await publication_statuses.find(services.database, message_id, before)
-    if status is None or status.open_e_message_id is None:
+    open_e_id = await publication_statuses.find_open_e_id(request.services.database, message_id)
+    if open_e_id is None:
         raise OutcomeUnknown("Open-E has the message, but its id there is not known. Do not send it again")
-    return status.open_e_message_id
+    return open_e_id
 
 
 def _read_period(request: Request) -> tuple[str, str]:

@@ -169,6 +169,15 @@ def test_repetition_with_an_idempotency_key_gets_the_first_id(compatible: Runnin
     read_problem(send(compatible, as_owner, ("a", b"a"), **key), 422, "Unprocessable Content")
 
 
+def test_repetition_gets_the_first_id_also_after_the_message_was_deleted(compatible: RunningService) -> None:
+    request, key = build_request(), {"Idempotency-Key": str(uuid.uuid4())}
+    first = post(compatible, request, **key)
+    listed = compatible.client.get("/2281/webmessages/external-references/flowInstanceId/1068").json()
+    [message_id] = [each["id"] for each in listed if each.get("message") == request["message"]]
+    assert compatible.client.delete(f"/2281/webmessages/{message_id}").status_code == 204
+    assert post(compatible, request, **key) == first
+
+
 def test_messages_of_a_case_are_those_of_open_e(compatible: RunningService, shared_open_e: MockOpenE) -> None:
     case, text = 500_000 + uuid.uuid4().int % 100_000, "å <b>\nend"
     shared_open_e.plant(case, text, kind="owner", added="2024-03-25T13:16:59")
