@@ -41,6 +41,9 @@ T = TypeVar("T")
 
 _BINARY = "application/octet-stream"
 
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}( *;[ -~]{0,255})?", re.ASCII)
+"""The media types of files that are passed on. Others would break the response, or a browser would guess."""
+
 _CHUNK = 2**16
 _EARLIER = timedelta(days=1)
 """Begin reading earlier than the oldest message, because the time zone of the response is not known."""
@@ -86,7 +89,8 @@ class MessageApi:
     def read_file(self, open_e: OpenEName, attachment_id: int) -> ShownFile:
         """Return a file of a message. Blocks. Raises `NotFound`, and the errors of `read_case`."""
         response = self._get(open_e, f"getattachment/{attachment_id}", missing="Open-E has no such attachment")
-        return ShownFile(response.content_type or _BINARY, response.body)
+        is_media_type = _MEDIA_TYPE.fullmatch(response.content_type) is not None
+        return ShownFile(response.content_type if is_media_type else _BINARY, response.body)
 
     def _get(self, open_e: OpenEName, path: str, missing: str | None = None) -> _OpenEResponse:
         """Return the response to a read. With `missing`, a 404 is a `NotFound` with this text."""

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from domain.case_messages import ShownFile
 from domain.publications import Case, Publication, fingerprint_sent, settle
 from domain.web_messages import Attachment, OepInstance
 from mock_open_e import MockOpenE, Scenario, User, mock_open_e
@@ -275,6 +276,26 @@ def respond(head, body=b""):
 def test_read_back_fails_with_the_reason(peer, head, body, reason):
     with pytest.raises(ReadBackFailed, match=reason):
         read_case(peer(respond(head, body)).url)
+
+
+@pytest.mark.parametrize(
+    ("sent", "media_type"),
+    [
+        (b"Content-Type: text/plain; charset=utf-8", "text/plain; charset=utf-8"),
+        (b"Content-Type: text/html\r\n X: 1", "application/octet-stream"),
+        (b"Content-Type: a/b\x0bc", "application/octet-stream"),
+        (b"Content-Type: a/b\x00", "application/octet-stream"),
+        (b"Content-Type: \xff", "application/octet-stream"),
+        (b"X: 1", "application/octet-stream"),
+    ],
+)
+def test_file_has_a_media_type_that_a_response_may_have(peer, sent, media_type):
+    url = peer(respond(b"HTTP/1.1 200 OK\r\n%s\r\nContent-Length: 3\r\n" % sent, b"abc")).url
+    api = MessageApi({OepInstance.EXTERNAL: Account(url)}, timeout=2.0, threads=1)
+    try:
+        assert api.read_file(OepInstance.EXTERNAL, 1) == ShownFile(media_type, b"abc")
+    finally:
+        api.close()
 
 
 def test_huge_response_is_not_read_to_its_end(peer, monkeypatch):
