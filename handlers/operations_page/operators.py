@@ -4,6 +4,7 @@ Browsers send cookies and certificates by themselves, so neither is enough for a
 only pages of this origin contain (`build_token`).
 """
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -13,7 +14,7 @@ from datetime import datetime, timedelta
 
 from domain.api_keys import hash_key
 from domain.callers import OPERATIONS_CHANGE, OPERATIONS_READ, Caller, CallerKind, check_caller_name
-from domain.errors import Invalid, KeyNeeded, LacksScope, RefusalReason, Unauthenticated, Violation
+from domain.errors import Invalid, KeyNeeded, LacksScope, RefusalReason, StorageFailed, Unauthenticated, Violation
 from handlers.security.authentication import ApiKeys
 from handlers.security.client_certificates import read_certificate
 
@@ -31,6 +32,9 @@ MAX_SESSIONS_OF_KEY = 20
 
 MAX_NAME = 100
 """Characters of the name of a person."""
+
+LOOK_UP_SECONDS = 5
+"""Seconds for the look-up of a key, so that pages soon say that the database is silent. Its reads are repeated."""
 
 _UNKNOWN = "This key is not valid. It may be mistyped or revoked."
 _EXPIRED = "This key has expired. Create another one with budkavle api-key create."
@@ -132,7 +136,12 @@ class Operators:
         return None
 
     async def _find_operator(self, key_hash: str, name: str, identity: str) -> Operator:
-        found = await self._keys.find_by_hash(key_hash)
+        try:
+            async with asyncio.timeout(LOOK_UP_SECONDS):
+                found = await self._keys.find_by_hash(key_hash)
+        except TimeoutError as exc:
+            explanation = f"it has not found the key within {LOOK_UP_SECONDS} seconds"
+            raise StorageFailed(type(exc).__name__, explanation) from exc
         if isinstance(found, RefusalReason):
             raise KeyNeeded(found, _EXPIRED if found is RefusalReason.EXPIRED_KEY else _UNKNOWN)
         if not found.may(OPERATIONS_READ):

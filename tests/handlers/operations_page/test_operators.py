@@ -1,5 +1,6 @@
 """Who may use the operations page: keys with sessions, and client certificates."""
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,15 +10,20 @@ import pytest
 
 from domain.api_keys import ApiKey, hash_key
 from domain.audit import NO_SYSTEM
-from domain.errors import KeyNeeded, LacksScope
+from domain.errors import KeyNeeded, LacksScope, StorageFailed
+from handlers.operations_page import operators as module
 from handlers.operations_page.operators import MAX_SESSIONS, MAX_SESSIONS_OF_KEY, Operators
 from handlers.security.authentication import ApiKeys
 from persistence import api_keys
 from persistence.database import Database
+from persistence.opening import open_database
+from persistence.waits import Waits
 from tests.certificates import Authority
 from tests.factories import NOW
 from tests.handlers.callers import DAY, create_certificate
 from tests.handlers.operations_page.operations import ROOT, Page, running_page, to_text
+from tests.postgresql import PostgresqlServer
+from tests.tcp_proxy import tcp_proxy
 from tests.waiting import block_until
 
 HOUR = timedelta(hours=1)
@@ -194,6 +200,22 @@ async def test_sessions_are_limited_and_only_for_operators(database: Database) -
         await operators.sign_in("x")
     with pytest.raises(KeyNeeded):
         await operators.sign_in("unknown")
+
+
+@pytest.mark.anyio
+async def test_look_up_of_a_key_in_a_silent_database_has_a_limit(
+    postgresql_server: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_UP_SECONDS", 0.2)
+    with tcp_proxy(postgresql_server.socket) as proxy:
+        proxy.freeze(is_deaf=True)
+        database = open_database(f"postgresql://x@127.0.0.1:{proxy.port}/x", Waits(connect_timeout=1))
+        keys = ApiKeys(database, Clock())
+        with pytest.raises(StorageFailed) as caught:
+            await Operators(keys, {}, Clock()).sign_in("key")
+        assert caught.value.explanation == "it has not found the key within 0.2 seconds"
+        await asyncio.gather(*keys._looking_up.values(), return_exceptions=True)
+        await database.close()
 
 
 @pytest.mark.anyio
