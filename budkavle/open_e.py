@@ -79,7 +79,7 @@ def create_case_reads(settings: Settings) -> CaseReads:
     """Return the reads of messages for callers. Close them after use."""
     timeout = settings.open_e_connect_timeout + settings.open_e_read_timeout
     api = MessageApi(build_accounts(settings), timeout=timeout, threads=CASE_READ_THREADS)
-    return CaseReads(api, threads=CASE_READ_THREADS)
+    return CaseReads(api, threads=CASE_READ_THREADS, queue_timeout=settings.open_e_queue_timeout)
 
 
 def create_read_backs(settings: Settings, *, concurrent_cases: int) -> ReadBacks:
