@@ -1,21 +1,22 @@
-"""Check a target: run the suites one after the other and report the progress."""
+"""Check a target: run the suites, those of each contract concurrently, and report the progress."""
 
 import json
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from contract_tests import cleaning, evidence, preparing, redacting, reproducing
 from contract_tests.api import SYNC
 from contract_tests.preparing import BrokenContractError, CannotCheckError
-from contract_tests.suites import Check, Suite, SuiteProcess, run_record_file, suites, target_file
+from contract_tests.suites import Check, Suite, SuiteProcess, collect_run_records, plan_lanes, target_file
 from contract_tests.target import CheckTarget
 from contract_tests.tokens import TokenError
 from contract_tests.verdict import Failure, SuiteResult, Verdict, read_result
@@ -30,6 +31,11 @@ LONGEST_SECONDS = {"quick": 1800, "full": 7200}
 
 BEFORE = "subscriptions-before.json"
 """The file in the report with the system's original subscriptions, until they are known to be restored."""
+
+CLEANING = "cleaning up"
+"""The name of the last step in the progress."""
+
+_RENEWING = threading.Lock()
 
 Progress = Callable[[str, int, int | None, str], None]
 """Callback for progress: suite, number of finished checks, their total if known, name of the last one."""
@@ -54,20 +60,84 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
     with tempfile.TemporaryDirectory(prefix="contract-check-") as folder:
         work = Path(folder)
         target.write(target_file(work))
+        began = time.monotonic()
         try:
-            for suite in suites(check, work):
-                result = _run_prepared(check, suite, run_record_file(work), progress)
-                _add_result(verdict, result, on_result)
-                if result.is_unanswered or (check.fail_fast and (result.failures or result.error)):
+            for lanes in plan_lanes(check, work):
+                stage = _Stage(check, lanes)
+                with closing(stage.run()) as events:
+                    for event in events:
+                        if isinstance(event, SuiteResult):
+                            _add_result(verdict, event, on_result)
+                        else:
+                            progress(*event)
+                if stage.is_stopped:
                     break
         except KeyboardInterrupt:
             verdict.is_interrupted = True
         finally:
-            progress("cleaning up", 0, None, "")
+            progress(CLEANING, 0, None, "")
             with suppress(TokenError):
                 _renew_token(check)
-            verdict.left = cleaning.clean_up(target, run_record_file(work), current, backup)
+            verdict.left = cleaning.clean_up(target, collect_run_records(work), current, backup)
+            verdict.seconds = time.monotonic() - began
+    # Lanes end in any order.
+    verdict.results.sort(key=lambda result: result.name)
     return verdict
+
+
+class _Stage:
+    """Runs lanes of suites, each in a thread that starts and watches the processes of its suites."""
+
+    def __init__(self, check: Check, lanes: Sequence[Sequence[Suite]]) -> None:
+        self._check = check
+        self._lanes = lanes
+        self._events: SimpleQueue[SuiteResult | tuple[str, int, int | None, str] | None] = SimpleQueue()
+        self._stop = threading.Event()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether no more suites may run: one got no answers, or failed with `fail_fast`."""
+        return self._stop.is_set()
+
+    def run(self) -> Generator[SuiteResult | tuple[str, int, int | None, str]]:
+        """Yield results and progress. If the caller stops or an error is raised, the suites are terminated first."""
+        if not self._lanes:
+            return
+        with ThreadPoolExecutor(len(self._lanes)) as pool:
+            try:
+                running = {pool.submit(self._run_lane, lane) for lane in self._lanes}
+                is_unanswered = False
+                while running:
+                    event = self._events.get()
+                    if isinstance(event, SuiteResult) and event.is_unanswered:
+                        if is_unanswered:
+                            # Each lane may find out that the server does not answer.
+                            continue
+                        is_unanswered = True
+                    if event is not None:
+                        yield event
+                        continue
+                    ended = {lane for lane in running if lane.done()}
+                    running -= ended
+                    for lane in ended:
+                        lane.result()
+            except BaseException:
+                self._stop.set()
+                raise
+
+    def _run_lane(self, suites: Sequence[Suite]) -> None:
+        try:
+            for suite in suites:
+                if self._stop.is_set():
+                    return
+                result = _run_prepared(self._check, suite, lambda *shown: self._events.put(shown), self._stop)
+                if result is None:
+                    return
+                self._events.put(result)
+                if result.is_unanswered or (self._check.fail_fast and (result.failures or result.error)):
+                    self._stop.set()
+        finally:
+            self._events.put(None)
 
 
 def _make_report(folder: Path) -> None:
@@ -88,25 +158,29 @@ def _save_subscriptions(file: Path, target: CheckTarget, current: list[dict[str,
         file.write_text(json.dumps({"systemIdentifier": target.system, "abonnementer": current}), encoding="utf-8")
 
 
-def _run_prepared(check: Check, suite: Suite, run_record: Path, progress: Progress) -> SuiteResult:
+def _run_prepared(check: Check, suite: Suite, progress: Progress, stop: threading.Event) -> SuiteResult | None:
+    """Return the result of a suite, or None if it was stopped."""
+    sent: list[evidence.Sent] = []
     try:
         _renew_token(check)
-        # Restore the same initial state before each suite.
-        with evidence.recording() as sent:
-            preparing.set_up(check.target)
+        if suite.uses_system:
+            # Restore the same initial state before each suite.
+            with evidence.recording() as sent:
+                preparing.set_up(check.target)
     except BrokenContractError as exc:
         return replace(_preparation_failure(check, exc, sent), is_unanswered=True)
     except CannotCheckError as exc:
         return SuiteResult(suite.name, error=str(exc))
     except TokenError as exc:
         return SuiteResult(suite.name, error=str(exc), is_unanswered=True)
-    return _run_suite(suite, check, run_record, progress)
+    return _run_suite(suite, check, progress, stop)
 
 
 def _renew_token(check: Check) -> None:
     """Renew the token if it expires soon. Raises TokenError if it has expired."""
     if check.tokens is not None:
-        check.tokens.renew()
+        with _RENEWING:
+            check.tokens.renew()
 
 
 def _explore(check: Check) -> tuple[CheckTarget, list[dict[str, Any]]]:
@@ -139,11 +213,10 @@ def _preparation_failure(check: Check, exc: BrokenContractError, sent: Sequence[
     return SuiteResult("preparing", checks=1, failures=(failure,))
 
 
-def _run_suite(suite: Suite, check: Check, run_record: Path, progress: Progress) -> SuiteResult:
+def _run_suite(suite: Suite, check: Check, progress: Progress, stop: threading.Event) -> SuiteResult | None:
     target, longest = check.target, LONGEST_SECONDS[check.profile]
     for old in (suite.junit, suite.junit.with_suffix(".json")):
         old.unlink(missing_ok=True)
-    begin = run_record.stat().st_size if run_record.exists() else 0
     started = time.monotonic()
     with (
         suite.log.open("wb") as log,
@@ -156,8 +229,12 @@ def _run_suite(suite: Suite, check: Check, run_record: Path, progress: Progress)
                     code = process.wait(POLL_SECONDS)
                     break
                 except subprocess.TimeoutExpired:
-                    progress(suite.name, *_read_progress(run_record, begin))
+                    progress(suite.name, *_read_progress(suite.run_record))
                     _renew_token(check)
+                if stop.is_set():
+                    _terminate(process)
+                    redacting.redact(suite, target)
+                    return None
                 if time.monotonic() - started > longest:
                     process.kill()
                     code = None
@@ -187,13 +264,11 @@ def _terminate(process: SuiteProcess) -> None:
         process.kill()
 
 
-def _read_progress(run_record: Path, begin: int) -> tuple[int, int | None, str]:
+def _read_progress(run_record: Path) -> tuple[int, int | None, str]:
     """Return the number of finished checks, their total and the name of the last one, from the suite's run record."""
     if not run_record.exists():
         return 0, None, ""
-    with run_record.open(encoding="utf-8", errors="replace") as file:
-        file.seek(begin)
-        lines = file.read().splitlines()
+    lines = run_record.read_text(encoding="utf-8", errors="replace").splitlines()
     done = [line.removeprefix("did ") for line in lines if line.startswith("did ")]
     totals = [int(line.removeprefix("total ")) for line in lines if line.startswith("total ")]
     return len(done), totals[-1] if totals else None, done[-1] if done else ""

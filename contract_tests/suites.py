@@ -34,7 +34,7 @@ EXAMPLES: dict[Profile, int] = {"quick": 20, "full": 400}
 """Cases per operation that Schemathesis generates, in addition to those derived from the schemas."""
 
 _FILES = {
-    "subscriptions": re.compile("test_(subscription|event|delivery)"),
+    "subscriptions": re.compile("test_(subscription|event|delivery|receipt)"),
     "web-messages-3.2": re.compile("test_municipal_message"),
     "oep-integrator-1.5": re.compile("test_case_message"),
 }
@@ -101,32 +101,54 @@ class Suite:
     environment: dict[str, str]
     junit: Path
     log: Path
+    uses_system: bool = False
+    """Whether it uses the subscriptions of the system, so that no other such suite may run at the same time."""
+
+    @property
+    def run_record(self) -> Path:
+        return Path(self.environment[RUN_RECORD])
 
 
-def suites(check: Check, work: Path) -> Iterator[Suite]:
-    """Yield the suites, fastest first. `work` is a temporary folder with the target's file."""
+def plan_lanes(check: Check, work: Path) -> list[list[list[Suite]]]:
+    """Return the stages of a check. Each has lanes that run concurrently; the suites of a lane run one after the other.
+
+    A lane has the suites of one contract, since only those of the subscriptions use the subscriptions of the system.
+    Raw bytes follow alone, because they assert that nothing was stored. `work` is a temporary folder with the target's
+    file.
+    """
+    # Files that are given by name may be those of any contract.
+    specs = (*SPECS, *COMPATIBILITY_SPECS) if check.only else check.specs
+    lanes = [list(_plan_lane(check, work, spec)) for spec in specs]
+    raw = check.profile == "full" and "raw-bytes" in check.kinds
+    last = list(_pytest(check, work, "raw bytes", "raw_bytes", specs)) if raw else []
+    return [[lane for lane in lanes if lane], [last] if last else []]
+
+
+def _plan_lane(check: Check, work: Path, spec: str) -> Iterator[Suite]:
     if "rules" in check.kinds:
-        yield from _pytest(check, work, "rules", "rules")
-    if "schema" in check.kinds:
-        yield from (_schemathesis(check, work, spec) for spec in check.specs)
-    if "raw-bytes" in check.kinds and check.profile == "full":
-        yield from _pytest(check, work, "raw bytes", "raw_bytes")
+        yield from _pytest(check, work, f"rules of {spec}", "rules", (spec,))
+    if "schema" in check.kinds and spec in check.specs:
+        yield _schemathesis(check, work, spec)
 
 
 def target_file(work: Path) -> Path:
     return work / "target.json"
 
 
-def run_record_file(work: Path) -> Path:
-    return work / "run_record"
+def collect_run_records(work: Path) -> Path:
+    """Return a file with the lines that all suites have recorded."""
+    whole = work / "run_record"
+    records = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(work.glob("*.run_record"))]
+    whole.write_text("".join(records), encoding="utf-8")
+    return whole
 
 
 # `-P`: never import modules from the working directory.
-def _pytest(check: Check, work: Path, name: str, folder: str) -> Iterator[Suite]:
-    junit = check.report / f"{folder.replace('_', '-')}.xml"
-    files = [str(HERE / folder / name) for name in check.only] or [
-        str(path) for path in sorted((HERE / folder).glob("test_*.py")) if _spec_of(path) in check.specs
-    ]
+def _pytest(check: Check, work: Path, name: str, folder: str, specs: Sequence[str]) -> Iterator[Suite]:
+    """Yield the suite of the files of these contracts, unless there are none."""
+    junit = check.report / f"{name.replace(' of ', '-').replace(' ', '-')}.xml"
+    chosen = check.only or [path.name for path in sorted((HERE / folder).glob("test_*.py"))]
+    files = [str(HERE / folder / each) for each in chosen if _spec_of(each) in specs]
     if not files:
         return
     command = [
@@ -136,11 +158,13 @@ def _pytest(check: Check, work: Path, name: str, folder: str) -> Iterator[Suite]
         *("-m", "not own and not full" if check.profile == "quick" else "not own"),
         *files,
     ]
-    yield Suite(name, tuple(command), _environment(check, work), junit, junit.with_suffix(".log"))
+    uses_system = "subscriptions" in specs
+    environment = _environment(check, work, junit.stem)
+    yield Suite(name, tuple(command), environment, junit, junit.with_suffix(".log"), uses_system)
 
 
-def _spec_of(path: Path) -> str:
-    return next((spec for spec, names in _FILES.items() if names.match(path.name)), "web-messages")
+def _spec_of(name: str) -> str:
+    return next((spec for spec, names in _FILES.items() if names.match(name)), "web-messages")
 
 
 def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
@@ -177,15 +201,15 @@ def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
         command += ["--request-cert", target.certificate.file]
         command += [] if target.certificate.key is None else ["--request-cert-key", target.certificate.key]
     environment = {
-        **_environment(check, work),
+        **_environment(check, work, name),
         _KEY: key or "none",
         _CERTIFICATE: header,
         WITH_TOKEN: "yes" if uses_token else "",
     }
-    return Suite(f"schema of {spec}", tuple(command), environment, junit, junit.with_suffix(".log"))
+    return Suite(f"schema of {spec}", tuple(command), environment, junit, junit.with_suffix(".log"), is_of_systems)
 
 
-def _environment(check: Check, work: Path) -> dict[str, str]:
+def _environment(check: Check, work: Path, name: str) -> dict[str, str]:
     """Return the environment of a suite, without variables that change the checks or set a proxy."""
     inherited = {
         name: value
@@ -194,7 +218,7 @@ def _environment(check: Check, work: Path) -> dict[str, str]:
     }
     return inherited | {
         VARIABLE: str(target_file(work)),
-        RUN_RECORD: str(run_record_file(work)),
+        RUN_RECORD: str(work / f"{name}.run_record"),
         FOLDER: str(check.report),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         # In a wheel, only the command itself has this package on its import path.
@@ -203,5 +227,7 @@ def _environment(check: Check, work: Path) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         # Keep the database of Hypothesis out of the working directory.
         "HYPOTHESIS_STORAGE_DIRECTORY": str(work / "hypothesis"),
+        # A plugin of trio imports all of trio, half a second, to seed what no check uses.
+        "HYPOTHESIS_NO_PLUGINS": "1",
         "NO_PROXY": "*",
     }

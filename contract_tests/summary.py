@@ -105,7 +105,7 @@ def _list_leftovers(verdict: Verdict) -> list[str]:
 
 def _headline(verdict: Verdict, heading: Heading) -> str:
     checks = sum(result.checks for result in verdict.results)
-    seconds = sum(result.seconds for result in verdict.results)
+    seconds = sum(result.seconds for result in verdict.results) if verdict.seconds is None else verdict.seconds
     how = f"{heading.profile}, seed {heading.seed}, {seconds:.0f} s"
     if verdict.is_interrupted:
         return f"the check of {heading.url} was interrupted ({how})"

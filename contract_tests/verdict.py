@@ -9,6 +9,7 @@ from contract_tests.reproducing import TITLE
 from contract_tests.suites import Suite
 
 _OF_PYTEST = ("rules", "raw bytes")
+"""Beginnings of the names of suites that pytest runs."""
 _FAULT = "contract_tests.plugin.CheckFaultError"
 _INTERRUPTED = 2
 """The exit code of pytest when the target no longer responds."""
@@ -46,6 +47,8 @@ class Verdict:
     results: list[SuiteResult] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     is_interrupted: bool = False
+    seconds: float | None = None
+    """How long the check took, None for the sum of its suites."""
 
     @property
     def failures(self) -> list[Failure]:
@@ -77,7 +80,7 @@ def read_result(suite: Suite, exit_code: int, seconds: float) -> SuiteResult:
     left_out = tuple(node.get("message", "") for case in cases for node in case.findall("skipped"))
     # Exit codes: pytest 1 means failed checks, 5 no checks; Schemathesis uses 1 for warnings too.
     is_explained = exit_code == 0 or (exit_code == 1 and found) or (exit_code == 5 and not cases)
-    is_unanswered = exit_code == _INTERRUPTED and suite.name in _OF_PYTEST
+    is_unanswered = exit_code == _INTERRUPTED and suite.name.startswith(_OF_PYTEST)
     words = "ended before all was checked" if is_unanswered else f"ended with {exit_code}"
     error = None if is_explained else f"{words}; see {suite.log}"
     if faults:

@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import IO, Any, NoReturn, Self
 TOOLS = ("pytest", "_pytest.junitxml", "requests", "schemathesis.cli")
 PYTHON = (sys.executable, "-P")
 LARGEST_REQUEST = 100_000
+_STARTING = threading.Lock()
 
 
 class WarmSuite:
@@ -34,7 +36,8 @@ class WarmSuite:
         self.returncode: int | None = None
         self._answers, theirs = socket.socketpair()
         request = json.dumps([command[3:], dict(env), str(Path.cwd())]).encode()
-        with theirs:
+        # Lanes of a check start suites in several threads.
+        with theirs, _STARTING:
             socket.send_fds(start_server(), [request], [log.fileno(), theirs.fileno()])
         self.pid = self._read_number()
 

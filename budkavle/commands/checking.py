@@ -78,16 +78,9 @@ def run_and_report(
     from contract_tests import summary
     from contract_tests.preparing import CannotCheckError
 
-    # All output, and all files written after a suite, pass through the redactor.
-    def print_text(text: str) -> None:
-        _clear()
-        click.echo(redactor.text(text), nl=False)
-
-    def print_progress(suite: str, done: int, total: int | None, last: str) -> None:
-        _print_progress(suite, done, total, redactor.text(last))
-
+    screen = _Screen(redactor)
     try:
-        verdict = run(print_progress, lambda result: print_text(summary.format_result(result) + "\n"))
+        verdict = run(screen.show_progress, screen.print_result)
         text = summary.format_screen(verdict, heading)
         written = {summary.REPORT_FILE: summary.format_report(verdict, heading), summary.VARIABLES_FILE: variables}
         for name, content in written.items():
@@ -102,7 +95,7 @@ def run_and_report(
     finally:
         if heading.report.is_dir():
             redactor.folder(heading.report, *unchanged)
-    print_text("\n" + text)
+    screen.print("\n" + text)
     if verdict.is_interrupted:
         return 128 + signal.SIGINT
     if verdict.failures:
@@ -116,13 +109,33 @@ def _locate_exception(exc: Exception) -> str:
     return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
-def _print_progress(suite: str, done: int, total: int | None, last: str) -> None:
-    """Overwrite the progress line, on a terminal only."""
-    if sys.stderr.isatty():
-        of_all = "" if total is None else f" of {total}"
-        count = f" {done}{of_all}" if done else ""
-        text = f"{suite}:{count}  {last}"[: shutil.get_terminal_size().columns - 1]
-        click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+class _Screen:
+    """Prints without secrets, and shows the suites that run on one line that is overwritten, on a terminal only."""
+
+    def __init__(self, redactor: "Redactor") -> None:
+        self._redactor = redactor
+        self._running: dict[str, str] = {}
+
+    def print(self, text: str) -> None:
+        """Print a text."""
+        _clear()
+        # All output, and all files written after a suite, pass through the redactor.
+        click.echo(self._redactor.text(text), nl=False)
+
+    def print_result(self, result: "SuiteResult") -> None:
+        """Print the line of a suite that has ended."""
+        from contract_tests import summary
+
+        self._running.pop(result.name, None)
+        self.print(summary.format_result(result) + "\n")
+
+    def show_progress(self, suite: str, done: int, total: int | None, last: str) -> None:
+        """Show the progress of a suite next to that of others."""
+        of_all = "" if total is None else f"/{total}"
+        self._running[suite] = f"{suite} {done}{of_all}" if done else suite
+        if sys.stderr.isatty():
+            text = f"{', '.join(self._running.values())}  {self._redactor.text(last)}"
+            click.echo(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}", nl=False, err=True)
 
 
 def _clear() -> None:

@@ -28,7 +28,7 @@ BEFORE = [
 ]
 
 
-KIND_OF_FILES = {"rules", "schema-web-messages", "schema-subscriptions"}
+KIND_OF_FILES = {"rules-web-messages", "rules-subscriptions", "schema-web-messages", "schema-subscriptions"}
 SCREEN = 25
 
 

@@ -38,9 +38,8 @@ class OnATerminal:
         self.shown += os.read(self._ours, 65536)
 
     def suite(self) -> psutil.Process:
-        """Return the process of the running suite."""
-        (child,) = psutil.Process(self.process.pid).children()
-        return child
+        """Return the process of a running suite."""
+        return psutil.Process(self.process.pid).children()[0]
 
     def end(self) -> tuple[int, str]:
         """Return its exit code and its standard output."""
@@ -78,7 +77,9 @@ def test_interrupted_check_cleans_up(number: signal.Signals, server: Server, tmp
     assert not (tmp_path / "report" / "subscriptions-before.json").exists()
 
 
-@pytest.mark.parametrize("how", [["--suite", "rules"], ["--suite", "schema", "--spec", "subscriptions"]])
+@pytest.mark.parametrize(
+    "how", [["--suite", "rules", "--spec", "subscriptions"], ["--suite", "schema", "--spec", "subscriptions"]]
+)
 def test_killed_suite_is_reported_and_cleaned_up(how: list[str], server: Server, tmp_path: Path) -> None:
     with server.api() as api:
         api.subscribe(BEFORE)

@@ -43,6 +43,7 @@ def test_invalid_responses_are_findings_and_never_errors_of_the_check(server: Se
         result.stdout,
         result.stderr,
         (report / "summary.txt").read_text(),
-        (report / "rules.xml").read_text(),
+        (report / "rules-web-messages.xml").read_text(),
+        (report / "rules-subscriptions.xml").read_text(),
     ):
         assert OWN_FAULTS.search(text) is None, OWN_FAULTS.search(text)

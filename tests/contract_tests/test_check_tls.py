@@ -35,7 +35,7 @@ def test_recipe_for_our_service_works(tmp_path: Path) -> None:
     assert_clean(result["Check"])
     assert parse_skip_reasons(result["Check"].stdout) == ONLY_WITHOUT_TLS
     assert "keeps the contract" in shown.read_text()
-    assert_reported(tmp_path, "rules", "schema-subscriptions")
+    assert_reported(tmp_path, "rules-subscriptions", "schema-subscriptions")
 
 
 def test_two_services_below_a_base_path_that_nginx_adds_to_locations_have_no_findings(

@@ -181,7 +181,7 @@ def test_check_ends_when_there_is_no_valid_token(
     printed = capsys.readouterr().out
     assert code == 2, printed
     assert "was NOT CHECKED to the end" in printed
-    assert printed.count("rules: the token endpoint https://issuer.example/token answered 503") == 1
+    assert printed.count("checks, none failed, the token endpoint https://issuer.example/token answered 503") == 1
     assert "schema of" not in printed
 
 
