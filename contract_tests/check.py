@@ -46,7 +46,7 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
 
     Raises CannotCheckError if the target cannot be checked with these options, before anything is changed.
     """
-    verdict = Verdict()
+    verdict = Verdict(baseline=check.baseline)
     try:
         with evidence.recording() as sent:
             target, current = _explore(check)

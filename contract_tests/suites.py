@@ -87,6 +87,10 @@ class Check:
     fail_fast: bool = False
     only: tuple[str, ...] = ()
     """Checks instead of a suite: `FILE` or `FILE::FUNCTION` of rules or raw bytes, patterns of operationIds."""
+    baseline: frozenset[tuple[str, str, str]] | None = None
+    """Known findings: suite, check and kind of error."""
+    new_baseline: Path | None = None
+    """The file to which the findings are written."""
     tokens: Tokens | None = None
     """The tokens in the target's file, to renew them."""
     start: StartSuite = start_suite

@@ -9,6 +9,7 @@ from contract_tests.suites import Check
 from contract_tests.verdict import Failure, SuiteResult, Verdict
 
 VARIABLES_FILE = "variables.sh"
+PAGE_FILE = "report.html"
 REPORT_FILE = "summary.txt"
 
 _SHOWN = 5
@@ -42,8 +43,8 @@ def format_result(result: SuiteResult) -> str:
 
 def format_screen(verdict: Verdict, heading: Heading) -> str:
     """Return the failures with commands for the first of them, and the location of the complete report."""
-    groups = _groups(verdict.failures)
-    parts = [_headline(verdict, heading)]
+    groups = group_failures(verdict.failures)
+    parts = [format_headline(verdict, heading)]
     parts += [_group(number, group) for number, group in enumerate(groups[:_SHOWN], 1)]
     more = sum(len(group) for group in groups[_SHOWN:])
     if more:
@@ -51,6 +52,7 @@ def format_screen(verdict: Verdict, heading: Heading) -> str:
     if any(failure.lines for failure in verdict.failures):
         parts.append(heading.variables)
     parts += verdict.errors
+    parts += _describe_baseline(verdict)
     left_out = Counter(reason for result in verdict.results for reason in result.left_out)
     if left_out:
         parts.append("left out: " + "; ".join(f"{count} checks ({why})" for why, count in sorted(left_out.items())))
@@ -59,7 +61,7 @@ def format_screen(verdict: Verdict, heading: Heading) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _groups(failures: list[Failure]) -> list[list[Failure]]:
+def group_failures(failures: list[Failure]) -> list[list[Failure]]:
     """Group failures of the same check with other values, and failures with the same message."""
     groups: list[list[Failure]] = []
     by_key: dict[tuple[str, str], list[Failure]] = {}
@@ -87,10 +89,11 @@ def format_report(verdict: Verdict, heading: Heading) -> str:
     return (
         "\n\n".join(
             [
-                _headline(verdict, heading),
+                format_headline(verdict, heading),
                 "\n".join(lines),
                 *failures,
                 *verdict.errors,
+                *_describe_baseline(verdict),
                 *_list_leftovers(verdict),
                 heading.variables,
             ]
@@ -99,20 +102,34 @@ def format_report(verdict: Verdict, heading: Heading) -> str:
     )
 
 
+def _describe_baseline(verdict: Verdict) -> list[str]:
+    """Return paragraphs about known findings that were found, and those that were not."""
+    known = sorted({failure.finding for failure in verdict.known})
+    parts = [
+        ("known, from the baseline:", known),
+        ("no longer found; remove from the baseline if fixed:", verdict.gone),
+    ]
+    return ["\n".join([title, *(f"   {finding}"[:_WIDTH] for finding in found)]) for title, found in parts if found]
+
+
 def _list_leftovers(verdict: Verdict) -> list[str]:
     return [f"not cleaned up: {text}" for text in verdict.left]
 
 
-def _headline(verdict: Verdict, heading: Heading) -> str:
+def format_headline(verdict: Verdict, heading: Heading) -> str:
+    """Return the result of a check in one line."""
     checks = sum(result.checks for result in verdict.results)
     seconds = sum(result.seconds for result in verdict.results) if verdict.seconds is None else verdict.seconds
     how = f"{heading.profile}, seed {heading.seed}, {seconds:.0f} s"
     if verdict.is_interrupted:
         return f"the check of {heading.url} was interrupted ({how})"
     if verdict.failures:
-        return f"{heading.url} BREAKS the contract: {len(verdict.failures)} failures in {checks} checks ({how})"
+        number = f"{len(verdict.failures)}{'' if verdict.baseline is None else ' new'} failures"
+        return f"{heading.url} BREAKS the contract: {number} in {checks} checks ({how})"
     if verdict.errors:
         return f"{heading.url} was NOT CHECKED to the end ({how})"
+    if verdict.known:
+        return f"{heading.url} has {len(verdict.known)} known failures, and no new ones, in {checks} checks ({how})"
     return f"{heading.url} keeps the contract: {checks} checks ({how})"
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from contract_tests.reproducing import TITLE
@@ -15,6 +16,18 @@ _INTERRUPTED = 2
 """The exit code of pytest when the target no longer responds."""
 
 
+class Finding(NamedTuple):
+    """What a failure is in every run: a rule, or an operation and a kind of error of generated requests."""
+
+    suite: str
+    check: str
+    kind: str = ""
+
+    def __str__(self) -> str:
+        kind = f" ({self.kind})" if self.kind else ""
+        return f"{self.suite}: {self.check}{kind}"
+
+
 @dataclass(frozen=True)
 class Failure:
     """A failed check: its name, the error, and the shell commands that reproduce it."""
@@ -23,6 +36,12 @@ class Failure:
     name: str
     words: str
     lines: tuple[str, ...]
+
+    @property
+    def finding(self) -> Finding:
+        """Return the finding that this failure is. Texts of rules have generated values, so their name alone counts."""
+        kind = self.words.partition("\n")[0].strip("- ") if self.suite.startswith("schema") else ""
+        return Finding(self.suite, self.name, kind)
 
 
 @dataclass(frozen=True)
@@ -49,10 +68,29 @@ class Verdict:
     is_interrupted: bool = False
     seconds: float | None = None
     """How long the check took, None for the sum of its suites."""
+    baseline: frozenset[tuple[str, str, str]] | None = None
+    """Known findings, which do not count as failures."""
+
+    @property
+    def all_failures(self) -> list[Failure]:
+        return [failure for result in self.results for failure in result.failures]
 
     @property
     def failures(self) -> list[Failure]:
-        return [failure for result in self.results for failure in result.failures]
+        """The failures that are not known."""
+        return [failure for failure in self.all_failures if failure.finding not in (self.baseline or ())]
+
+    @property
+    def known(self) -> list[Failure]:
+        return [failure for failure in self.all_failures if failure.finding in (self.baseline or ())]
+
+    @property
+    def gone(self) -> list[Finding]:
+        """Known findings that suites which ran to their end did not find."""
+        ended = set() if self.is_interrupted else {result.name for result in self.results if result.error is None}
+        found = {failure.finding for failure in self.all_failures}
+        baseline = (Finding(*each) for each in self.baseline or ())
+        return sorted(finding for finding in baseline if finding.suite in ended and finding not in found)
 
     @property
     def errors(self) -> list[str]:

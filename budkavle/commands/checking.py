@@ -75,6 +75,7 @@ def run_and_report(
     `variables` is the content of the file that sets the variables of the commands. The files in the report that are
     named in `unchanged` keep their secrets. Raises CannotCheck if the target cannot be checked.
     """
+    from budkavle.commands.check_reports import render_page
     from contract_tests import summary
     from contract_tests.preparing import CannotCheckError
 
@@ -82,12 +83,18 @@ def run_and_report(
     try:
         verdict = run(screen.show_progress, screen.print_result)
         text = summary.format_screen(verdict, heading)
-        written = {summary.REPORT_FILE: summary.format_report(verdict, heading), summary.VARIABLES_FILE: variables}
+        written = {
+            summary.REPORT_FILE: summary.format_report(verdict, heading),
+            summary.PAGE_FILE: render_page(verdict, heading),
+            summary.VARIABLES_FILE: variables,
+        }
         for name, content in written.items():
             if content is not None:
                 (heading.report / name).write_text(content, encoding="utf-8", errors="backslashreplace")
     except CannotCheckError as exc:
         raise CannotCheck(redactor.text(str(exc))) from None
+    except CannotCheck:
+        raise
     except Exception as exc:  # noqa: BLE001  # The outermost place: nothing may print what it has not cleaned.
         # Print no traceback, which could contain a secret.
         text = f"the check failed by a fault of its own, {type(exc).__name__}: {exc} ({_locate_exception(exc)})"

@@ -16,8 +16,13 @@ from budkavle.documentation import list_documentation
 from budkavle.specs import find_spec_dir
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from contract_tests.check import Progress
+    from contract_tests.redacting import Redactor
     from contract_tests.suites import Check
     from contract_tests.tokens import TokenSource
+    from contract_tests.verdict import SuiteResult, Verdict
 
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 """The system in the examples of the contract."""
@@ -80,6 +85,13 @@ SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
     metavar="DIR",
     help="The folder for JUnit XML, all failures and logs.",
 )
+@click.option(
+    "--baseline",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Known findings, which do not fail the check; new ones do.",
+)
+@click.option("--write-baseline", is_flag=True, help="Write what is found to the file of --baseline, and do not fail.")
 @click.option("--allow-host", metavar="NAME", help="Required for a server that is not on this machine.")
 @click.pass_context
 def contract_check(  # Each argument is an option of the command.
@@ -104,9 +116,11 @@ def contract_check(  # Each argument is an option of the command.
     suites: tuple[str, ...],
     seed: int,
     report: Path,
+    baseline: Path | None,
     allow_host: str | None,
     *,
     fail_fast: bool,
+    write_baseline: bool,
 ) -> None:
     """Check whether the server at BASE_URL keeps the contract.
 
@@ -119,6 +133,13 @@ def contract_check(  # Each argument is an option of the command.
         raise CannotCheck("this command needs more packages: pip install 'budkavle[contract]'")
     if client_key is not None and client_cert is None:
         raise click.BadParameter("is the key of --client-cert, which is missing", param_hint="--client-key")
+    if write_baseline and baseline is None:
+        raise click.UsageError("--write-baseline needs --baseline")
+    if fail_fast and baseline is not None:
+        raise click.UsageError(
+            "--fail-fast cannot be combined with --baseline, since a known finding would end the check"
+        )
+    known = None if baseline is None or write_baseline else _read_known(baseline)
     from contract_tests.suites import KINDS, SPECS, Check
     from contract_tests.target import CheckTarget, read_certificate
 
@@ -150,6 +171,7 @@ def contract_check(  # Each argument is an option of the command.
     specs = SPECS if spec == "all" else (spec,)
     chosen_profile: Literal["quick", "full"] = "full" if profile == "full" else "quick"
     check = Check(target, find_spec_dir(), report, specs, chosen_profile, suites or KINDS, fail_fast=fail_fast)
+    check = replace(check, baseline=known, new_baseline=baseline if write_baseline else None)
     source = read_token_source(
         token, token_url, client_id, client_secret_file, client_authentication, token_parameters, trust
     )
@@ -162,6 +184,27 @@ def contract_check(  # Each argument is an option of the command.
         click.echo("interrupted", err=True)
         code = 128 + signal.SIGINT
     context.exit(code)
+
+
+def _read_known(file: Path) -> "frozenset[tuple[str, str, str]]":
+    from contract_tests.baseline import BaselineError, read_baseline
+
+    try:
+        return read_baseline(file)
+    except BaselineError as exc:
+        raise click.BadParameter(str(exc), param_hint="--baseline") from exc
+
+
+def _write_known(file: Path, verdict: "Verdict", redactor: "Redactor") -> None:
+    """Write the findings of a check that ran to its end to a file, and count them as known."""
+    from contract_tests.baseline import BaselineError, write_baseline
+
+    if verdict.is_interrupted or verdict.errors:
+        return
+    try:
+        verdict.baseline = write_baseline(file, verdict.all_failures, redactor.text)
+    except BaselineError as exc:
+        raise CannotCheck(str(exc)) from None
 
 
 def run_check(check: "Check", source: "TokenSource | None" = None) -> int:
@@ -187,10 +230,18 @@ def _run_check(check: "Check") -> int:
     from contract_tests import summary
     from contract_tests.redacting import create_redactor
 
+    redactor = create_redactor(check.target, None if check.tokens is None else check.tokens.secret)
+
+    def run(progress: "Progress", on_result: "Callable[[SuiteResult], None]") -> "Verdict":
+        verdict = checking.run(check, progress, on_result)
+        if check.new_baseline is not None:
+            _write_known(check.new_baseline, verdict, redactor)
+        return verdict
+
     return run_and_report(
-        lambda progress, on_result: checking.run(check, progress, on_result),
+        run,
         summary.describe_check(check),
-        create_redactor(check.target, None if check.tokens is None else check.tokens.secret),
+        redactor,
         variables=summary.format_variables(check),
         # The file with the original subscriptions must stay unchanged.
         unchanged=(checking.BEFORE,),

@@ -32,7 +32,8 @@ class RecordingProxy:
         """
         own, made = set[bytes](), dict[bytes, bytes]()
         ends = dict[tuple[int, bool], bytes]()
-        for number, is_sent, piece in self.pieces:
+        pieces = self._sort_by_contract()
+        for number, is_sent, piece in pieces:
             # An id may be split into two chunks.
             data = ends.get((number, is_sent), b"") + piece
             ends[number, is_sent] = data[-35:]
@@ -46,7 +47,7 @@ class RecordingProxy:
                     # Some checks send an id in upper case.
                     made |= {id_.upper(): b"<GREAT %s>" % name, followed.upper(): b"<OF %s>" % name}
         streams = dict[int, bytes]()
-        for number, is_sent, piece in self.pieces:
+        for number, is_sent, piece in pieces:
             if is_sent:
                 # Concurrent requests are distinguished by their connections.
                 streams[number] = streams.get(number, b"") + piece
@@ -56,6 +57,14 @@ class RecordingProxy:
         sent = re.sub(rb"after=[0-9a-f]{46}\b", b"after=", sent)
         sent = re.sub(rb"(boundary=|--)[0-9a-f]{32}", rb"\1", sent)
         return [request.strip() for request in re.split(rb"(?<![A-Z])(?=[A-Z]{3,} [^ ]+ HTTP/1\.1\r\nHost\r\n)", sent)]
+
+    def _sort_by_contract(self) -> list[tuple[int, bool, bytes]]:
+        """Return the pieces of connections to web messages first: suites of the two contracts run concurrently."""
+        begins = dict[int, bytes]()
+        for number, is_sent, piece in self.pieces:
+            if is_sent:
+                begins.setdefault(number, piece)
+        return sorted(self.pieces, key=lambda piece: b" /webmessages" not in begins.get(piece[0], b"")[:20])
 
     def serve(self) -> None:
         number = 0
