@@ -66,7 +66,7 @@ class CheckTarget:
     system: str | None = None
     """The system whose set of subscriptions is replaced while checks run."""
     attacked_system: str | None = None
-    """A system whose set must stay unchanged. It may be the same system, because the suites run one after the other."""
+    """A system whose set must stay unchanged. It may be the same system: suites that use it run one after the other."""
     queued_system: str | None = None
     """The system with the permanent subscriptions `queued` and `attacked`."""
     queued: SubscriptionIdentity | None = None

@@ -122,10 +122,12 @@ class _Screen:
     def __init__(self, redactor: "Redactor") -> None:
         self._redactor = redactor
         self._running: dict[str, str] = {}
+        self._shown = ""
 
     def print(self, text: str) -> None:
         """Print a text."""
         _clear()
+        self._shown = ""
         # All output, and all files written after a suite, pass through the redactor.
         click.echo(self._redactor.text(text), nl=False)
 
@@ -142,7 +144,10 @@ class _Screen:
         self._running[suite] = f"{suite} {done}{of_all}" if done else suite
         if sys.stderr.isatty():
             text = f"{', '.join(self._running.values())}  {self._redactor.text(last)}"
-            click.echo(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}", nl=False, err=True)
+            text = text[: shutil.get_terminal_size().columns - 1]
+            if text != self._shown:
+                click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+            self._shown = text
 
 
 def _clear() -> None:

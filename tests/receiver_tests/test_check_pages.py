@@ -30,7 +30,7 @@ def test_shown_command_works(page: str, beginning: str, tmp_path: Path, monkeypa
     assert len(shown) == len(SUITES)
     assert all(line in TEXT for line in shown)
     files = {path.name for path in (tmp_path / "receiver-report").iterdir()}
-    assert files == set(re.findall(r"[a-z]+\.(?:xml|txt|sh)", TEXT.rsplit("| file in ", 1)[1]))
+    assert files == set(re.findall(r"[a-z]+\.(?:html|xml|txt|sh)", TEXT.rsplit("| file in ", 1)[1]))
 
 
 def test_page_names_every_option_and_suite() -> None:
