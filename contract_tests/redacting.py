@@ -32,8 +32,8 @@ _ENCODED = re.compile(
     r"|\\+x([0-9a-fA-F]{2})"
     r"|(&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos);)"
     r"""|\\+(["'/\\])"""
-    # Printers wrap long lines, and pytest prefixes each of them.
-    r"|((?:[ \t]*\r?\n(?:E(?=[ \t]))?[ \t]*)+)"
+    # Printers wrap long lines, and pytest prefixes each of them. A run of blanks is read once: bodies have many.
+    r"|((?<![ \t])(?:[ \t]*+\r?\n(?:E(?=[ \t]))?[ \t]*+)+)"
 )
 
 _ESCAPES = {".xml": escape, ".json": lambda text: json.dumps(text)[1:-1]}

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from contract_tests.redacting import create_redactor, redact
+from contract_tests.redacting import Redactor, create_redactor, redact
 from contract_tests.suites import Suite
 from contract_tests.target import Certificate, CheckTarget
 
@@ -80,3 +80,10 @@ def test_word_that_equals_a_short_key_is_unchanged(tmp_path: Path) -> None:
     (file, *_) = list_files(suite, "a demo of demo")
     redact(suite, CheckTarget("http://127.0.0.1", "demo", "demo"))
     assert file.read_text() == "a demo of demo"
+
+
+def test_body_of_blanks_is_read_in_linear_time() -> None:
+    """The largest event that a rule sends consists of blanks. Reading them again from each one took minutes."""
+    redactor = Redactor([("0123456789abcdefghijklmn", "$API_KEY")])
+    text = f"0123456789abcdefghijklmn{' ' * 1_000_000}0123456789ab \t\r\n  cdefghijklmn"
+    assert redactor.text(text) == f"$API_KEY{' ' * 1_000_000}$API_KEY"
