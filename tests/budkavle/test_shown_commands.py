@@ -113,6 +113,10 @@ BLOCKS = {
     ("docs/how-to/traces.md", "pip install"): INSTALL,
     ("docs/reference/contract-check.md", "pip install"): INSTALL,
     ("docs/reference/contract-check.md", "API_KEY="): "tests/contract_tests/test_check.py",
+    (
+        "docs/reference/contract-check.md",
+        "budkavle contract-check http://127.0.0.1:8080 --client-cert",
+    ): "tests/contract_tests/test_baseline.py",
     ("docs/reference/contract-check.md", "export"): "tests/contract_tests/test_check_tokens.py",
     ("docs/reference/receiver-check.md", "WEBHOOK_SECRET="): "tests/receiver_tests/test_check_pages.py",
     ("docs/reference/receiver-check.md", "budkavle receiver-check"): "tests/receiver_tests/test_check_gateways.py",

@@ -1,13 +1,22 @@
 """Known findings do not fail a check, new ones do, and those that are gone are named."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from budkavle.commands.contract_check import contract_check, run_check
+from budkavle.specs import find_spec_dir
 from contract_tests import summary
 from contract_tests.baseline import BaselineError, read_baseline, write_baseline
+from contract_tests.suites import Check
 from contract_tests.summary import Heading
 from contract_tests.verdict import Failure, Finding, SuiteResult, Verdict
+from tests.contract_tests.breakages import Case
+from tests.contract_tests.breakages_of_receipts import OF_RECEIPTS
+from tests.contract_tests.checking import Server
+from tests.warm_suites import WarmSuite
 
 RULES, SCHEMA = "rules of web-messages", "schema of web-messages"
 HEADING = Heading("http://127.0.0.1:8080", "quick", 0, Path("report"), "")
@@ -78,3 +87,35 @@ def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
         read_baseline(tmp_path / "missing.json")
     with pytest.raises(BaselineError, match="cannot be written"):
         write_baseline(tmp_path / "missing" / "x.json", [], str)
+
+
+@pytest.mark.parametrize("case", [OF_RECEIPTS["a receipt without a hash"]])
+def test_check_with_a_baseline_fails_on_new_findings_only(
+    case: Case, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert case.check is not None
+    file = tmp_path / "known.json"
+    check = Check(
+        server.target(), find_spec_dir(), tmp_path / "report", (case.spec,), kinds=("rules",), start=WarmSuite
+    )
+    check = replace(check, only=(case.check,))
+    assert run_check(replace(check, new_baseline=file)) == 0
+    assert run_check(replace(check, baseline=read_baseline(file))) == 0
+    assert capsys.readouterr().out.count("known failures, and no new ones") == 2
+    assert run_check(replace(check, baseline=frozenset())) == 1
+    assert "new failures" in capsys.readouterr().out
+    assert "BREAKS the contract" in (tmp_path / "report" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--write-baseline"], "--write-baseline needs --baseline"),
+        (["--baseline", "missing.json"], "missing.json cannot be read"),
+        (["--baseline", "x.json", "--fail-fast"], "--fail-fast cannot be combined with --baseline"),
+    ],
+)
+def test_options_of_the_baseline_are_checked_before_anything_is_sent(options: list[str], words: str) -> None:
+    result = CliRunner().invoke(contract_check, ["http://127.0.0.1:1", "--api-key", "k", *options])
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.split())
