@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from contract_tests.verdict import Failure, Finding
+from contract_tests.verdict import CheckFinding, Failure
 
 _HEAD = "Known findings of `budkavle contract-check`. Remove those that are fixed."
 
@@ -17,20 +17,22 @@ def read_baseline(file: Path) -> frozenset[tuple[str, str, str]]:
     """Return the findings in a file. Raises `BaselineError`."""
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-        return frozenset(Finding(each["suite"], each["check"], each.get("kind", "")) for each in document["findings"])
+        return frozenset(
+            CheckFinding(each["suite"], each["check"], each.get("kind", "")) for each in document["findings"]
+        )
     except OSError as exc:
         raise BaselineError(f"{file} cannot be read: {exc.strerror}") from exc
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise BaselineError(f"{file} is no baseline, which --write-baseline writes") from exc
 
 
-def write_baseline(file: Path, failures: Iterable[Failure], clean: Callable[[str], str]) -> frozenset[Finding]:
+def write_baseline(file: Path, failures: Iterable[Failure], clean: Callable[[str], str]) -> frozenset[CheckFinding]:
     """Write the findings of these failures to a file, sorted, and return them. `clean` removes secrets from a text.
 
     Raises `BaselineError`.
     """
     found = {failure.finding for failure in failures}
-    findings = sorted(Finding(*map(clean, each)) for each in found)
+    findings = sorted(CheckFinding(*map(clean, each)) for each in found)
     items = [{name: value for name, value in each._asdict().items() if value} for each in findings]
     try:
         file.write_text(

@@ -16,7 +16,7 @@ _INTERRUPTED = 2
 """The exit code of pytest when the target no longer responds."""
 
 
-class Finding(NamedTuple):
+class CheckFinding(NamedTuple):
     """What a failure is in every run: a rule, or an operation and a kind of error of generated requests."""
 
     suite: str
@@ -38,10 +38,10 @@ class Failure:
     lines: tuple[str, ...]
 
     @property
-    def finding(self) -> Finding:
+    def finding(self) -> CheckFinding:
         """Return the finding that this failure is. Texts of rules have generated values, so their name alone counts."""
         kind = self.words.partition("\n")[0].strip("- ") if self.suite.startswith("schema") else ""
-        return Finding(self.suite, self.name, kind)
+        return CheckFinding(self.suite, self.name, kind)
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ class Verdict:
         return [failure for failure in self.all_failures if failure.finding in (self.baseline or ())]
 
     @property
-    def gone(self) -> list[Finding]:
+    def gone(self) -> list[CheckFinding]:
         """Known findings that suites which ran to their end did not find."""
         ended = set() if self.is_interrupted else {result.name for result in self.results if result.error is None}
         found = {failure.finding for failure in self.all_failures}
-        baseline = (Finding(*each) for each in self.baseline or ())
+        baseline = (CheckFinding(*each) for each in self.baseline or ())
         return sorted(finding for finding in baseline if finding.suite in ended and finding not in found)
 
     @property

@@ -12,7 +12,7 @@ from contract_tests import summary
 from contract_tests.baseline import BaselineError, read_baseline, write_baseline
 from contract_tests.suites import Check
 from contract_tests.summary import Heading
-from contract_tests.verdict import Failure, Finding, SuiteResult, Verdict
+from contract_tests.verdict import CheckFinding, Failure, SuiteResult, Verdict
 from tests.contract_tests.breakages import Case
 from tests.contract_tests.breakages_of_receipts import OF_RECEIPTS
 from tests.contract_tests.checking import Server
@@ -60,11 +60,11 @@ def test_findings_that_are_gone_are_named_if_their_suite_ran_to_its_end(tmp_path
     file = tmp_path / "baseline.json"
     write_baseline(file, [fail("a"), fail("GET /webmessages", "- Timeout", SCHEMA), fail("b", suite="raw bytes")], str)
     verdict = build_verdict(baseline=read_baseline(file))
-    assert verdict.gone == [Finding(RULES, "a"), Finding(SCHEMA, "GET /webmessages", "Timeout")]
+    assert verdict.gone == [CheckFinding(RULES, "a"), CheckFinding(SCHEMA, "GET /webmessages", "Timeout")]
     text = summary.format_screen(verdict, HEADING)
     assert "no longer found; remove from the baseline if fixed:\n   rules of web-messages: a\n   schema of web" in text
     verdict.results[0] = SuiteResult(RULES, error="ended with -9")
-    assert verdict.gone == [Finding(SCHEMA, "GET /webmessages", "Timeout")]
+    assert verdict.gone == [CheckFinding(SCHEMA, "GET /webmessages", "Timeout")]
     verdict.is_interrupted = True
     assert verdict.gone == []
 
