@@ -71,6 +71,10 @@ function nameElements() {
 }
 
 // A call disables the button that has the focus: give it back, and announce the response.
+const announcement = document.createElement("p");
+announcement.className = "visually-hidden";
+announcement.setAttribute("role", "status");
+element.after(announcement);
 let called = null;
 let isCalling = false;
 function reportResponse() {
@@ -81,7 +85,7 @@ function reportResponse() {
   } else if (isCalling) {
     const status = called.querySelector(".live-responses-table tbody .response-col_status");
     if (document.activeElement === document.body) button.focus();
-    document.getElementById("announcement").textContent = status ? `Response ${status.innerText.trim()}` : "No response";
+    announcement.textContent = status ? `Response ${status.innerText.trim()}` : "No response";
     called = null;
     isCalling = false;
   }

@@ -376,6 +376,7 @@ def test_docs_page_calls_the_control_api(page, url, width):
     type_keys(page, Keys.ENTER)
     response = f"""document.querySelector("{block} .live-responses-table .response")"""
     assert wait(page, f"{response}?.innerText").startswith("201")
+    assert wait(page, "document.querySelector('[role=status]').textContent") == "Response 201"
     assert not is_too_wide(page)
     orders = requests.get(f"{url}/control/faults", timeout=5).json()
     assert [(order["fault"], order["times"]) for order in orders] == [("Http500", 2)]
