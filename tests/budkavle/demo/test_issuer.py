@@ -116,5 +116,5 @@ def test_endpoint_refuses_large_bodies_and_other_methods(client: httpx.Client) -
 
 
 def test_other_paths_are_those_of_the_receiver(client: httpx.Client) -> None:
-    assert "Receiver" in client.get("/").text
+    assert "Demo receiver" in client.get("/").text
     assert client.post("/webhook", content=b"{}").status_code == 401
