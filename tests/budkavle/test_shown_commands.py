@@ -148,7 +148,7 @@ LINES = {
 }
 """The same for commands in the text that are not those of `budkavle`, `make` and `python -m MODULE`."""
 
-ENDLESS = {"contract-check", "dev", "import", "mock-open-e", "receiver-check", "operations", "serve", "worker"}
+ENDLESS = {"contract-check", "dev", "import", "mock-open-e", "operations", "receiver-check", "serve", "worker"}
 """Commands that run until they are stopped or for half a minute, or need another database.
 
 Tests of their own start them with every option.
