@@ -187,8 +187,8 @@ async function plant() {
   stopAnswering();
   change({open: name(instance, number)});
   await refresh();
-  // The new message moves the form down.
-  byId("plant-submit").scrollIntoView({block: "nearest"});
+  // The new message moves the form down: show the outcome, and the button above it.
+  byId("plant-outcome").scrollIntoView({block: "nearest"});
 }
 
 form.addEventListener("submit", async (event) => {

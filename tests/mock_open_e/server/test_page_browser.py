@@ -161,7 +161,7 @@ def test_keyboard_plants_and_answers_a_message(page, url, width, tmp_path):
     assert wait(page, "document.querySelector('article.manager')")
     assert read_text(page, "#plant-title") == "Plant a message"
     assert read_text(page, "#plant-outcome") == "Message 1 is answered with message 2 on case 1068."
-    box = page.execute_script("return document.activeElement.getBoundingClientRect().toJSON()")
+    box = page.execute_script("return document.querySelector('#plant-outcome').getBoundingClientRect().toJSON()")
     assert is_focused(page, "#plant-submit")
     assert 0 <= box["top"] < box["bottom"] <= 800
     assert "<postedByManager>true</postedByManager>" in read_back(url, 1068)
