@@ -36,6 +36,9 @@ FIRST = "78015e67453e5ce27d4a0ad8244e558122b77d06"
 """The release before the first one."""
 
 PROGRAM = """
+import sys, types
+# This package was a requirement of the release, and is no longer installed.
+sys.modules.setdefault("swagger_ui_bundle", types.SimpleNamespace(swagger_ui_path="."))
 import budkavle.program, pathlib
 print("Code of", pathlib.Path(budkavle.__file__).parents[1])
 budkavle.program.main()

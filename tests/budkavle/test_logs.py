@@ -280,14 +280,14 @@ def test_failure_of_open_e_is_one_warning_without_request_data(sqlite_url: str) 
     assert log[1]["reason"] == calls[0]["reason"]
     assert [entry["error"] for entry in log if entry["event"] == "request_failed"] == [
         "OutcomeUnknown",
-        "BackendRefused",
+        "AccessDenied",
     ]
     requests = [entry["request_id"] for entry in log if entry["event"] == "request" and entry["status"] >= 500]
     assert [entry["request_id"] for entry in log if entry["event"] == "request_failed"] == requests
     assert all("exception" not in entry for entry in log)
     assert [entry["error"] for entry in log if entry["event"] == "request"] == [
         "OutcomeUnknown",
-        "BackendRefused",
+        "AccessDenied",
         "NotFound",
     ]
 

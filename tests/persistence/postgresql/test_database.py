@@ -7,7 +7,7 @@ import pytest
 
 from domain.errors import StorageFailed
 from domain.web_messages import ExternalReference, MessageState
-from persistence import api_keys
+from persistence import api_keys, web_message_lists
 from persistence import web_messages as stored
 from persistence.database import Database, DatabaseUnusable
 from persistence.opening import open_database
@@ -23,8 +23,10 @@ CALLS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "check_health": lambda database: database.check_health(),
     "get": lambda database: stored.get(database, PARTY_ID),
     "read_attachment": lambda database: read_content(database, build_attachment()),
-    "list_by_party": lambda database: stored.list_by_party(database, PARTY_ID, 1, None),
-    "list_by_reference": lambda database: stored.list_by_reference(database, ExternalReference("abc", "1"), 1, None),
+    "list_by_party": lambda database: web_message_lists.list_by_party(database, PARTY_ID, 1, None),
+    "list_by_reference": lambda database: web_message_lists.list_by_reference(
+        database, ExternalReference("abc", "1"), 1, None
+    ),
     "list_unsettled": lambda database: stored.list_unsettled(database, (MessageState.SENDING,), 1),
     "store": lambda database: stored.store(database, build_web_message()),
     "store_large": lambda database: stored.store(database, build_web_message(message="x" * 1_000_000)),
