@@ -47,6 +47,7 @@ OUTCOMES: dict[str, tuple[int, int, str]] = {
     "getHealthReady": (200, 400, "getHealthReady.verbose"),
     "getMetrics": (200, 400, "getMetrics.verbose"),
     "getProtectedResource": (200, 400, "getProtectedResource.verbose"),
+    "getHealth": (200, 400, "unknown parameter 'colour'"),
     "plantMessage": (201, 404, "the external instance has no case 7"),
     "getCase": (200, 404, "the case 7 of the external instance is not declared and has no data"),
     "listCases": (200, 400, "unknown parameter 'colour'"),
@@ -57,11 +58,15 @@ OUTCOMES: dict[str, tuple[int, int, str]] = {
     "setConditions": (200, 400, "timeZone must be an IANA time zone that this machine knows"),
     "getConditions": (200, 400, "unknown parameter 'colour'"),
     "orderFault": (201, 400, "times must be a positive integer"),
+    "listFaults": (200, 400, "unknown parameter 'colour'"),
+    "removeFault": (204, 404, "there is no ordered fault 1, or it is used up"),
+    "listFaultKinds": (200, 400, "unknown parameter 'colour'"),
     "clearFaults": (204, 400, "unknown parameter 'colour'"),
     "listCalls": (200, 400, "limit must be at least 1"),
     "getCall": (200, 404, "there is no call 3 in the journal, or it is no longer stored"),
     "clearCalls": (204, 400, "unknown parameter 'colour'"),
     "getOverview": (200, 400, "timeout must be at most 300"),
+    "listNames": (200, 400, "unknown parameter 'colour'"),
     "resetWorld": (204, 400, "unknown parameter 'colour'"),
 }
 """For each operation: the status of a valid call, the status of an invalid one, and the error that the program read."""

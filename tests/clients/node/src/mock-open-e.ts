@@ -31,7 +31,8 @@ function outcome(
 }
 
 export function mock(given: Given): Record<keyof operations, () => Promise<Outcome>> {
-  const world = `${given.mock}/s/${crypto.randomUUID()}`;
+  const name = crypto.randomUUID();
+  const world = `${given.mock}/s/${name}`;
   const client = createClient<paths>({ baseUrl: world });
 
   // A call of Open-E's own contract.
@@ -41,6 +42,11 @@ export function mock(given: Given): Record<keyof operations, () => Promise<Outco
   }
 
   return {
+    async getHealth() {
+      const good = await client.GET("/healthz");
+      check(good.data?.status === "ok", "it answers");
+      return outcome(good, await client.GET("/healthz", wrong));
+    },
     async plantMessage() {
       const path = "/control/cases/{instance}/{flowInstanceID}/messages";
       const good = await client.POST(path, {
@@ -90,6 +96,22 @@ export function mock(given: Given): Record<keyof operations, () => Promise<Outco
       check(good.data?.times === null, "for all calls");
       return outcome(good, await client.POST("/control/faults", { body: { fault: "Slow", times: 0 } }));
     },
+    async listFaults() {
+      const good = await client.GET("/control/faults");
+      check(good.data?.[0]?.number === 1 && good.data[0].fault === "Slow", "the order");
+      return outcome(good, await client.GET("/control/faults", wrong));
+    },
+    async removeFault() {
+      const path = "/control/faults/{number}";
+      const params = { path: { number: 1 } };
+      const good = await client.DELETE(path, { params });
+      return outcome(good, await client.DELETE(path, { params }));
+    },
+    async listFaultKinds() {
+      const good = await client.GET("/control/fault-kinds");
+      check(good.data?.some((kind) => kind.fault === "Slow" && kind.usesSeconds) ?? false, "the explanation of a fault");
+      return outcome(good, await client.GET("/control/fault-kinds", wrong));
+    },
     async clearFaults() {
       const good = await client.DELETE("/control/faults");
       return outcome(good, await client.DELETE("/control/faults", wrong));
@@ -128,6 +150,11 @@ export function mock(given: Given): Record<keyof operations, () => Promise<Outco
       const good = await client.GET("/control/overview", { params: { query: { since: 0, timeout: 0 } } });
       check(good.data?.strict === false, "how things stand");
       return outcome(good, await client.GET("/control/overview", { params: { query: { timeout: 301 } } }));
+    },
+    async listNames() {
+      const good = await client.GET("/control/names");
+      check(good.data?.includes(name) ?? false, "the name of this world");
+      return outcome(good, await client.GET("/control/names", wrong));
     },
     async resetWorld() {
       const good = await client.POST("/control/reset");
