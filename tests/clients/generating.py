@@ -17,19 +17,25 @@ import inflection
 import yaml
 
 from tests.processes import REPOSITORY
-from tests.shown_commands import PATH, read_block
+from tests.shown_commands import PATH, read_block, read_block_in
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 SECONDS = 120
+GUIDE = "docs/how-to/generate-a-client.md"
 
 
 def run_generator(spec: Path, project: Path) -> str:
     """Create a project from a contract, as the guide says, and return the generator's output. Warnings are errors."""
     places = {"spec/web-messages.yaml": str(spec), "web-messages-client": str(project)}
-    guide = shlex.split(read_block("docs/how-to/generate-a-client.md", "openapi-python-client"))
+    guide = shlex.split(read_block(GUIDE, "openapi-python-client"))
     assert set(places) < set(guide)
+    options = ["--fail-on-warning"]
+    if "application/yaml" in spec.read_text():
+        config = project.with_name(f"{project.name}-generator.yaml")
+        config.write_text(read_block_in(GUIDE, "yaml"))
+        options += ["--config", str(config)]
     result = subprocess.run(
-        [*(places.get(word, word) for word in guide), "--fail-on-warning"],
+        [*(places.get(word, word) for word in guide), *options],
         capture_output=True,
         text=True,
         timeout=SECONDS,
