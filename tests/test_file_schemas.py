@@ -93,7 +93,7 @@ OF_OTHERS: list[Any] = [1.5, 2**31, "external", [{}], {"X": "env:A"}]
 def mutate(document: Any) -> Iterator[Any]:
     """Yield the document with one value replaced, one key left out, or one key added, for each value and key.
 
-    The first entry of a list with a key stands for all.
+    The first entry of a list with a key represents all entries.
     """
     kinds = {
         tuple(0 if isinstance(key, int) else key for key in path): path for path in reversed([*list_paths(document)])

@@ -27,7 +27,7 @@ def check(tmp_path: Path) -> Check:
 
 
 class Process:
-    """A suite that ends when it is told to, or terminated."""
+    """A suite that ends when the test releases it, or when it is terminated."""
 
     def __init__(self, code: int | None) -> None:
         self._ended = threading.Event()

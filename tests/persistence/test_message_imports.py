@@ -1,4 +1,4 @@
-"""Imported messages are stored once, whoever stores them first."""
+"""Imported messages are stored once, also if two runs store them at the same time."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The first page: which systems need somebody, and whether workers keep up."""
+"""The first page shows which systems need attention, and whether workers keep up."""
 
 import asyncio
 from datetime import timedelta
