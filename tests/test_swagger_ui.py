@@ -1,5 +1,8 @@
 """The files of Swagger UI are those of its release.
 
+The notices in `swagger-ui-bundle.js.LICENSE.txt` lack one address, that of the licence of regenerator-runtime, because
+no file of this repository names the address of a package. Its copyright and the MIT licence are in the same file.
+
 To update: `npm pack swagger-ui-dist@VERSION`, copy the files that `HASHES` lists, and change the hashes and version
 here, and the version in docs/decisions/0006-libraries.md.
 """
@@ -15,7 +18,7 @@ HASHES = {
     "LICENSE": "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30",
     "NOTICE": "0d20d1adef18aee3f40dd258172155521ce702ac445cb5f7b7d60ed32dad2fb2",
     "swagger-ui-bundle.js": "e6a898692f2d768e807c3ba4626068a69a2c5dd960dd6c76f3e4d3a3de180af2",
-    "swagger-ui-bundle.js.LICENSE.txt": "37eb6e7e59aed57b2c1acf076574b818ea07b74265717e0bd67b59e0baf9abbb",
+    "swagger-ui-bundle.js.LICENSE.txt": "8ef9813305cbf684ba7bcd2704e4d1d238f2d095d536f4f30a809d6396fa1bee",
     "swagger-ui.css": "5ed08757e53da3e026d6cbecc61fe5d43585c9560b302d534ad56692519a273d",
 }
 
