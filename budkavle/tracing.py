@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry import trace
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 log = structlog.get_logger("budkavle.tracing")
 
@@ -64,18 +65,19 @@ def find_obstacle(environment: Mapping[str, str]) -> str | None:
 @asynccontextmanager
 async def record_traces() -> AsyncIterator[Tracer | None]:
     """Yield a tracer, or None if traces are not configured or cannot be recorded, which is logged."""
-    provider = _create_provider() if is_configured(os.environ) else None
-    if provider is None:
+    created = _create_provider() if is_configured(os.environ) else None
+    if created is None:
         yield None
         return
+    provider, exporter = created
     try:
         yield OpenTelemetryTracer(provider)
     finally:
-        await _shut_down(provider)
+        await _shut_down(provider, exporter)
 
 
-def _create_provider() -> "TracerProvider | None":
-    """Return a provider with an exporter of OTLP over HTTP. A program must start although traces cannot be recorded."""
+def _create_provider() -> "tuple[TracerProvider, SpanExporter] | None":
+    """Return a provider and its exporter of OTLP over HTTP. A program must start although traces cannot be recorded."""
     obstacle = find_obstacle(os.environ)
     if obstacle is not None:
         log.warning("tracing_unavailable", reason=obstacle)
@@ -90,12 +92,13 @@ def _create_provider() -> "TracerProvider | None":
         if str(resource.attributes.get("service.name", "unknown_service")).startswith("unknown_service"):
             resource = resource.merge(Resource({"service.name": SERVICE_NAME}))
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        exporter = OTLPSpanExporter()
+        provider.add_span_processor(BatchSpanProcessor(exporter))
         _report_rarely()
     except Exception:
         log.exception("tracing_unavailable")
         return None
-    return provider
+    return provider, exporter
 
 
 def _report_rarely() -> None:
@@ -118,12 +121,14 @@ class _RareReports(logging.Handler):
             log.warning("span_export_failed", detail=redact_for_log(record.getMessage()))
 
 
-async def _shut_down(provider: "TracerProvider") -> None:
+async def _shut_down(provider: "TracerProvider", exporter: "SpanExporter") -> None:
     try:
         async with asyncio.timeout(SHUTDOWN_SECONDS):
             await run_in_daemon_thread(provider.shutdown)
     except TimeoutError:
         log.warning("spans_lost", reason="the exporter did not finish in time")
+        # It ends the exporter's thread, which would repeat its call.
+        exporter.shutdown()
 
 
 class OpenTelemetryTracer:

@@ -3,6 +3,7 @@
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ from tests.held_open_e import HeldOpenE, held_open_e
 from tests.held_receiver import HeldReceiver, held_receiver
 from tests.otlp_collector import otlp_collector
 from tests.processes import budkavle, python, run_program, running
+from tests.waiting import wait_until
 
 TRACE_ID, CALLER_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACE_PARENT = f"00-{TRACE_ID}-{CALLER_ID}-01"
@@ -300,6 +302,8 @@ async def test_exporter_that_is_down_delays_neither_work_nor_a_stop(
         # One export alone takes 10 seconds.
         assert worked - began < 3
         assert time.monotonic() - worked < 3
+    # A thread that lives on repeats its calls, and changes the random state of later tests.
+    await wait_until(lambda: not any(thread.name.startswith("OtelBatch") for thread in threading.enumerate()))
 
 
 @pytest.fixture
