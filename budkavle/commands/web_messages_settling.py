@@ -358,7 +358,7 @@ def _describe_outcome(desk: Desk, status: PublicationStatus) -> str:
 
 def _check_configured(desk: Desk, open_e: OpenEName) -> None:
     if open_e not in desk.settings.build_accounts():
-        name = "BUDKAVLE_OPEN_E_FILE" if "/" in open_e else f"BUDKAVLE_OPEN_E_{open_e.upper()}_URL"
+        name = "BUDKAVLE_OPEN_E_MUNICIPALITIES" if "/" in open_e else f"BUDKAVLE_OPEN_E_{open_e.upper()}_URL"
         raise BudkavleError(f"the {open_e} Open-E is not configured here: set {name} as for the service")
 
 

@@ -388,6 +388,14 @@ def test_messages_settle_resend_needs_the_address_of_open_e(database_url: str, i
     assert "1 of 1 cases could not be read (external): The external Open-E is not configured" in result.stderr
 
 
+def test_messages_settle_resend_needs_the_own_open_e_of_a_municipality(database_url: str, invoke: Invoke) -> None:
+    message_id = put_in_doubt(database_url, to_case(municipality_id="2260", own_open_e="2260/external"))
+    result = invoke(database_url, "messages", "settle", message_id, "--resend")
+    assert_fails(
+        result, "the 2260/external Open-E is not configured here: set BUDKAVLE_OPEN_E_MUNICIPALITIES as for the service"
+    )
+
+
 @pytest.mark.parametrize("fault", ["AcceptedAnswerLost", "Http500", "Reset"])
 def test_messages_settle_resend_leaves_the_message_in_doubt_after_a_failure(
     database_url: str, invoke: Invoke, mock: MockOpenE, settings: dict[str, str], fault: Any
