@@ -95,9 +95,9 @@ def load_command_settings(**overrides: object) -> "Settings":
 
 async def read_system_names(database: "Database") -> dict[str, str]:
     """Return the names of systems in the catalogue, by id."""
-    from persistence import catalogue
+    from persistence import systems
 
-    return {id_: system.name for id_, system in (await catalogue.read(database)).systems.items()}
+    return {system.id: system.name for system in await systems.list_all(database)}
 
 
 def print_line(text: str) -> None:
