@@ -4,7 +4,6 @@ Source: the register "Län och kommuner i kodnummerordning" of Statistics Sweden
 municipality begins with that of its county.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from domain.errors import MunicipalityNotServed
@@ -69,8 +68,3 @@ ALL_MUNICIPALITIES = ServedMunicipalities()
 def name_own_open_e(municipality_id: str, instance: OepInstance) -> OpenEName:
     """Return the name of the Open-E of a municipality that has its own."""
     return f"{municipality_id}/{instance}"
-
-
-def find_unknown_ids(ids: Collection[str]) -> list[str]:
-    """Return those ids that neither a municipality nor a county has."""
-    return [each for each in ids if each not in VALID_IDS]
