@@ -257,13 +257,8 @@ def _record_all(connection: sa.Connection, chain: str, entries: list[AuditEntry]
 def _list_page(
     connection: sa.Connection, after: int, limit: int, chain: str | None, since: datetime | None
 ) -> list[tuple[int, ChainedEntry]]:
-    return [
-        (
-            row["id"],
-            _build_chained(row),
-        )
-        for row in connection.execute(_select_page(connection, after, limit, chain, since)).mappings()
-    ]
+    rows = connection.execute(_select_page(connection, after, limit, chain, since)).mappings()
+    return [(row["id"], _build_chained(row)) for row in rows]
 
 
 @large_read

@@ -196,12 +196,12 @@ def verify(
         lines = await _verify_receipts(database, settings.receipt_days)
         if stored:
             lines.append(await _verify_seals(database, stored, age))
-        lines.append(f"ok: {sum(end.length for end in ends.values())} entries in {len(ends)} chains")
-        lines[-1:-1] = await verify_checkpoint(database, settings, keys)
+        lines += await verify_checkpoint(database, settings, keys)
         if signatures:
-            lines.insert(-1, await verify_signatures(database, settings))
+            lines.append(await verify_signatures(database, settings))
         if state:
             await verify_state(database)
+        lines.append(f"ok: {sum(end.length for end in ends.values())} entries in {len(ends)} chains")
         return ends, await read_system_names(database), lines
 
     with show_progress("Verifying the audit, entries:") as report:
@@ -301,7 +301,7 @@ async def verify_checkpoint(
 
 
 async def verify_state(database: Database) -> None:
-    """Raise an error with the differences between what is stored and what the audit says, unless there are none."""
+    """Raise an error with the differences between the stored state and the audit, if there are any."""
     from budkavle.clock import measure_clock
     from persistence import audit_state
 
@@ -336,7 +336,7 @@ async def verify_signatures(database: Database, settings: Settings) -> str:
 
 
 async def _verify_receipts(database: Database, days: float) -> list[str]:
-    """Return a line about receipts, if there are any, and none that differs from what was sealed."""
+    """Return a line about the receipts, if there are any. Raises an error if one differs from its seal."""
     from budkavle.clock import measure_clock
     from persistence import receipt_rounds
 
@@ -351,7 +351,7 @@ async def _verify_receipts(database: Database, days: float) -> list[str]:
 
 
 async def _verify_seals(database: Database, seals: Sequence[StoredSeal], max_age: timedelta | None) -> str:
-    """Return a line about seals that the audit has recorded, and whose last one is recent enough."""
+    """Return a line about the seals. Raises an error if the audit has not recorded them, or the last one is too old."""
     from budkavle.clock import measure_clock
     from budkavle.sealing import check_recorded
     from persistence import audit_seals

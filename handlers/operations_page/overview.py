@@ -4,21 +4,21 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from markupsafe import Markup
 from starlette.responses import Response
 
 from domain.deliveries import DeliveryState
 from domain.web_messages import OepInstance, OpenEName
-from handlers.metrics import QueueFigures, count_in_doubt
+from handlers.metrics import DoubtFigures, QueueFigures, count_in_doubt
 from handlers.operations_page.charts import draw_area, draw_bars, gather
 from handlers.operations_page.history_watch import INTERVALS, Histories
 from handlers.operations_page.page import Visit
 from handlers.operations_page.texts import count, describe_age
 from persistence import delivery_pauses, publication_statuses, systems
 from persistence.queue.depth import Depth
-from persistence.queue.history import INTERVAL, QueueHistory
+from persistence.queue.history import QueueHistory
 
 SHOWN = 50
 """Systems on the first page, those with trouble first."""
@@ -71,7 +71,7 @@ async def show_overview(visit: Visit) -> Response:
     started = time.perf_counter()
     await services.database.check_health()
     milliseconds = (time.perf_counter() - started) * 1000
-    figures, histories, names, doubt, failing, pauses = await asyncio.gather(
+    figures, histories, listed, doubt, failing, pauses = await asyncio.gather(
         services.queue_watch.wait_for_figures(now, QUEUE_SECONDS),
         visit.context.history.find(now),
         systems.list_all(services.database),
@@ -79,36 +79,27 @@ async def show_overview(visit: Visit) -> Response:
         publication_statuses.count_failing_cases(services.database),
         delivery_pauses.list_pauses(services.database, now),
     )
-    rows = build_rows({each.id: each.name for each in names}, figures, histories, now)
+    names = {each.id: each.name for each in listed}
+    rows = build_rows(names, figures, histories, now)
     is_all = "all" in visit.query
-    trouble = sum(row.tone in {"bad", "warn"} for row in rows)
-    in_doubt = 0 if doubt is None else sum(doubt.messages.values())
     cards = [
         Card("Database", "up", "good", f"Answers in {max(1, round(milliseconds))} ms."),
         describe_workers(figures, now),
         *(describe_open_e(visit, instance, failing) for instance in OepInstance),
-        Card(
-            "Messages in doubt",
-            f"{in_doubt:,}" if in_doubt else "none",
-            "bad" if in_doubt else "good",
-            f"The oldest was sent {describe_age(now, _ago(now, doubt.oldest_seconds))} ago."
-            if doubt is not None and in_doubt
-            else "Open-E has answered about every message.",
-            "/operations/messages",
-        ),
+        describe_doubt(doubt, now),
     ]
     values = {
         "current": "/operations",
         "cards": cards,
         "rows": rows if is_all else rows[:SHOWN],
         "left_out": 0 if is_all else max(0, len(rows) - SHOWN),
-        "trouble": trouble,
+        "trouble": sum(row.tone in {"bad", "warn"} for row in rows),
         "has_bad_card": any(card.tone == "bad" for card in cards),
         "charts": None if histories is None else build_charts(histories.sum_up(), histories.start),
-        "counted": None if figures is None else figures,
+        "counted": figures,
         "counted_seconds": 0 if figures is None else asyncio.get_running_loop().time() - figures.counted,
         "pauses": pauses,
-        "names": {each.id: each.name for each in names},
+        "names": names,
     }
     return visit.render("overview.html", values)
 
@@ -186,6 +177,16 @@ def describe_open_e(visit: Visit, instance: OepInstance, failing: Mapping[OpenEN
     return Card(title, "no failures", "good", "No failed read of a case is known.")
 
 
+def describe_doubt(doubt: DoubtFigures | None, now: datetime) -> Card:
+    """Return how many messages are in doubt, and for how long."""
+    number = 0 if doubt is None else sum(doubt.messages.values())
+    if doubt is None or not number:
+        return Card("Messages in doubt", "none", "good", "Open-E has answered about every message.")
+    age = describe_age(now, now - timedelta(seconds=doubt.oldest_seconds))
+    text = f"The oldest was sent {age} ago."
+    return Card("Messages in doubt", f"{number:,}", "bad", text, "/operations/messages")
+
+
 @dataclass(frozen=True, slots=True)
 class Charts:
     """Two charts over the same time, with what they show in words."""
@@ -230,7 +231,3 @@ def _draw_spark(history: QueueHistory | None) -> Markup | None:
     numbers = gather(history.undelivered, 6)
     label = f"Not delivered, over 24 hours: at most {max(numbers):,}"
     return draw_area(numbers, label, width=SPARK[0], height=SPARK[1])
-
-
-def _ago(now: datetime, seconds: float) -> datetime:
-    return now - seconds / INTERVAL.total_seconds() * INTERVAL

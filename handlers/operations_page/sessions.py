@@ -77,7 +77,7 @@ async def sign_out(visit: Visit) -> Response:
 def _render(visit: Visit, address: str, *, error: str = "", status: HTTPStatus = HTTPStatus.OK) -> Response:
     # The browser sends no cookie with a link from another page, so a session may exist all the same.
     is_from_elsewhere = visit.request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}
-    values = {"next": address, "error": error, "is_from_elsewhere": is_from_elsewhere, "has_certificates": False}
+    values = {"next": address, "error": error, "is_from_elsewhere": is_from_elsewhere}
     return visit.render("sign-in.html", values, status)
 
 
