@@ -10,7 +10,7 @@ import requests
 from contract_tests.api import FORM, Api
 from contract_tests.rules.answers import BLANK, REFERENCES, describe_response, expect
 from contract_tests.rules.messages import file_part, part
-from contract_tests.rules.test_municipal_messages import NO_MUNICIPALITY, expect_problem, expect_violations
+from contract_tests.rules.municipal_answers import NO_MUNICIPALITY, expect_problem, expect_violations
 
 pytestmark = pytest.mark.needs("sender")
 

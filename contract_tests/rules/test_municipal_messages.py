@@ -1,20 +1,18 @@
 """Web messages of WebMessageSender 3.2: its forms, texts and headers."""
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
-import requests
 
 from contract_tests.api import MAX_LEFT, Api
 from contract_tests.rules.answers import BLANK, NO_CASE, NO_UUID, REFERENCES, SIZE, describe_response, expect
 from contract_tests.rules.messages import file
+from contract_tests.rules.municipal_answers import NO_MUNICIPALITY, expect_problem, expect_violations
 
 pytestmark = pytest.mark.needs("sender")
 
 INSTANCE = "instance can only be 'internal' or 'external'"
-NO_MUNICIPALITY = "not a valid municipality ID"
 CREATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?(Z|[+-]\d\d:\d\d)")
 
 
@@ -49,23 +47,6 @@ def find_unused_reference(api: Api) -> dict[str, str]:
 
 def read(api: Api, path: str) -> Any:
     return expect(api.call("GET", path), 200).json()
-
-
-def expect_problem(response: requests.Response, status: int, title: str) -> dict[str, Any]:
-    """Return the problem in a response, after asserting its form: `status` is an integer."""
-    expect(response, status)
-    media_type = response.headers.get("Content-Type", "").partition(";")[0]
-    assert media_type == "application/problem+json", f"an error must be a problem, but {describe_response(response)}"
-    value: dict[str, Any] = response.json()
-    assert value.get("status") == status, f"status must be the integer {status}, but {describe_response(response)}"
-    assert value.get("title") == title, f"the title must be {title!r}, but {describe_response(response)}"
-    return value
-
-
-def expect_violations(response: requests.Response, wanted: Iterable[tuple[str, str]]) -> None:
-    violations = expect_problem(response, 400, "Constraint Violation").get("violations", [])
-    found = [(each["field"], each["message"]) for each in violations]
-    assert found == sorted(wanted), f"expected {sorted(wanted)}, but {describe_response(response)}"
 
 
 def test_message_is_returned_with_its_files_as_the_caller_wrote_it(api: Api) -> None:
