@@ -1,4 +1,4 @@
-"""Known findings of a check, in a file: they do not fail it, others do."""
+"""Baselines: files with known findings. A check fails only if it finds others."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -10,10 +10,10 @@ _HEAD = "Known findings of `budkavle contract-check`. Remove those that are fixe
 
 
 class BaselineError(Exception):
-    """The file cannot be read or written, or is no baseline."""
+    """The file cannot be read or written, or is not a baseline."""
 
 
-def read_baseline(file: Path) -> frozenset[tuple[str, str, str]]:
+def read_baseline(file: Path) -> frozenset[CheckFinding]:
     """Return the findings in a file. Raises `BaselineError`."""
     try:
         document = json.loads(file.read_text(encoding="utf-8"))

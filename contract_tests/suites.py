@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Literal, Protocol
 
 from contract_tests.evidence import FOLDER, RUN_RECORD
 from contract_tests.target import VARIABLE, CheckTarget
 from contract_tests.tokens import Tokens
+
+if TYPE_CHECKING:
+    from contract_tests.verdict import CheckFinding
 
 Profile = Literal["quick", "full"]
 SPECS = ("web-messages", "subscriptions")
@@ -87,8 +90,8 @@ class Check:
     fail_fast: bool = False
     only: tuple[str, ...] = ()
     """Checks instead of a suite: `FILE` or `FILE::FUNCTION` of rules or raw bytes, patterns of operationIds."""
-    baseline: frozenset[tuple[str, str, str]] | None = None
-    """Known findings: suite, check and kind of error."""
+    baseline: "frozenset[CheckFinding] | None" = None
+    """Known findings."""
     new_baseline: Path | None = None
     """The file to which the findings are written."""
     tokens: Tokens | None = None

@@ -26,6 +26,7 @@ class Heading:
     seed: int
     report: Path
     variables: str
+    title: str = "Contract check"
 
 
 def describe_check(check: Check) -> Heading:

@@ -17,7 +17,7 @@ _INTERRUPTED = 2
 
 
 class CheckFinding(NamedTuple):
-    """What a failure is in every run: a rule, or an operation and a kind of error of generated requests."""
+    """The identity of a failure in all runs: a rule, or an operation and a kind of error of generated requests."""
 
     suite: str
     check: str
@@ -39,7 +39,7 @@ class Failure:
 
     @property
     def finding(self) -> CheckFinding:
-        """Return the finding that this failure is. Texts of rules have generated values, so their name alone counts."""
+        """Return the identity of this failure. Texts of rules have generated values, so their name alone counts."""
         kind = self.words.partition("\n")[0].strip("- ") if self.suite.startswith("schema") else ""
         return CheckFinding(self.suite, self.name, kind)
 
@@ -68,8 +68,8 @@ class Verdict:
     is_interrupted: bool = False
     seconds: float | None = None
     """How long the check took, None for the sum of its suites."""
-    baseline: frozenset[tuple[str, str, str]] | None = None
-    """Known findings, which do not count as failures."""
+    baseline: frozenset[CheckFinding] | None = None
+    """Known findings, which do not count as failures; None without a baseline."""
 
     @property
     def all_failures(self) -> list[Failure]:
@@ -89,8 +89,7 @@ class Verdict:
         """Known findings that suites which ran to their end did not find."""
         ended = set() if self.is_interrupted else {result.name for result in self.results if result.error is None}
         found = {failure.finding for failure in self.all_failures}
-        baseline = (CheckFinding(*each) for each in self.baseline or ())
-        return sorted(finding for finding in baseline if finding.suite in ended and finding not in found)
+        return sorted(each for each in self.baseline or () if each.suite in ended and each not in found)
 
     @property
     def errors(self) -> list[str]:

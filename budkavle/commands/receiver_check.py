@@ -162,7 +162,12 @@ def _run_check(check: "ReceiverCheck") -> int:
     return run_and_report(
         lambda progress, on_result: checking.run(check, progress, on_result),
         Heading(
-            target.url, check.profile, check.seed, check.report, reproducing.describe_variables(target, check.report)
+            target.url,
+            check.profile,
+            check.seed,
+            check.report,
+            reproducing.describe_variables(target, check.report),
+            "Receiver check",
         ),
         _create_redactor(target, None if target.tokens is None else target.tokens.secret),
         variables=None if target.key is None else reproducing.VARIABLES,

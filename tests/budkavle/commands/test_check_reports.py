@@ -1,13 +1,14 @@
 """The report of a check as a page."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from budkavle.commands.check_reports import render_page
 from contract_tests.summary import Heading
-from contract_tests.verdict import Failure, SuiteResult, Verdict
+from contract_tests.verdict import CheckFinding, Failure, SuiteResult, Verdict
 from tests.browser import is_too_wide, list_violations, needs_browser, read_errors, running_browser, show_as
 
 HEADING = Heading("http://127.0.0.1:8080", "quick", 7, Path("report"), "Before you paste a line, set API_KEY.")
@@ -23,7 +24,7 @@ def verdict() -> Verdict:
         SuiteResult("rules of web-messages", 553, 12.4, failures, ("needs --case", "needs --case")),
         SuiteResult("schema of web-messages", 0, 1.0, error="ended with -9; see schema.log"),
     ]
-    known = frozenset({("rules of web-messages", "known one", ""), ("rules of web-messages", "fixed one", "")})
+    known = frozenset(CheckFinding("rules of web-messages", name) for name in ("known one", "fixed one"))
     return Verdict(results, ["something stayed"], baseline=known)
 
 
@@ -40,7 +41,13 @@ def test_page_has_everything_escaped_and_loads_nothing(verdict: Verdict) -> None
 def test_page_of_an_intact_server_says_so() -> None:
     page = render_page(Verdict([SuiteResult("rules of web-messages", 10, 1.0)]), HEADING)
     assert 'data-tone="good"><strong>http://127.0.0.1:8080 keeps the contract: 10 checks' in page
+    assert "<h1>Contract check</h1>" in page
     assert "<h2>" not in page
+
+
+def test_page_of_a_receiver_has_the_title_of_its_check() -> None:
+    page = render_page(Verdict([SuiteResult("deliveries", 10, 1.0)]), replace(HEADING, title="Receiver check"))
+    assert "<h1>Receiver check</h1>" in page
 
 
 @needs_browser
