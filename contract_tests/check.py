@@ -36,9 +36,13 @@ CLEANING = "cleaning up"
 """The name of the last step in the progress."""
 
 _RENEWING = threading.Lock()
+"""Lanes share the token, and one of them renews it."""
+
+ProgressStep = tuple[str, int, int | None, str]
+"""A suite, the number of its finished checks, their total if known, and the name of the last one."""
 
 Progress = Callable[[str, int, int | None, str], None]
-"""Callback for progress: suite, number of finished checks, their total if known, name of the last one."""
+"""Callback for the values of a `ProgressStep`."""
 
 
 def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], None]) -> Verdict:
@@ -91,7 +95,7 @@ class _Stage:
     def __init__(self, check: Check, lanes: Sequence[Sequence[Suite]]) -> None:
         self._check = check
         self._lanes = lanes
-        self._events: SimpleQueue[SuiteResult | tuple[str, int, int | None, str] | None] = SimpleQueue()
+        self._events: SimpleQueue[SuiteResult | ProgressStep | None] = SimpleQueue()
         self._stop = threading.Event()
 
     @property
@@ -99,7 +103,7 @@ class _Stage:
         """Whether no more suites may run: one got no answers, or failed with `fail_fast`."""
         return self._stop.is_set()
 
-    def run(self) -> Generator[SuiteResult | tuple[str, int, int | None, str]]:
+    def run(self) -> Generator[SuiteResult | ProgressStep]:
         """Yield results and progress. If the caller stops or an error is raised, the suites are terminated first."""
         if not self._lanes:
             return

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contract_tests.redacting import Redactor
     from contract_tests.suites import Check
     from contract_tests.tokens import TokenSource
-    from contract_tests.verdict import SuiteResult, Verdict
+    from contract_tests.verdict import CheckFinding, SuiteResult, Verdict
 
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 """The system in the examples of the contract."""
@@ -147,16 +147,7 @@ def contract_check(  # Each argument is an option of the command.
         certificate = None if client_cert is None else read_certificate(client_cert, client_key)
     except (OSError, ValueError) as exc:
         raise click.BadParameter(f"{client_cert}: {exc}", param_hint="--client-cert") from exc
-    try:
-        trust = ssl.create_default_context(cafile=ca)
-    except (OSError, ValueError) as exc:
-        raise click.BadParameter(f"{ca} contains no certificate in PEM format", param_hint="--ca") from exc
-    try:
-        if client_cert is not None and base_url.lower().startswith("https:"):
-            # Without a password, OpenSSL would prompt for one.
-            trust.load_cert_chain(client_cert, client_key, password="")
-    except (OSError, ValueError) as exc:
-        raise click.BadParameter(f"cannot be used as a client certificate: {exc}", param_hint="--client-cert") from exc
+    trust = _create_tls_context(ca, client_cert if base_url.lower().startswith("https:") else None, client_key)
     target = CheckTarget(
         base_url.rstrip("/"),
         api_key=api_key,
@@ -170,8 +161,17 @@ def contract_check(  # Each argument is an option of the command.
     )
     specs = SPECS if spec == "all" else (spec,)
     chosen_profile: Literal["quick", "full"] = "full" if profile == "full" else "quick"
-    check = Check(target, find_spec_dir(), report, specs, chosen_profile, suites or KINDS, fail_fast=fail_fast)
-    check = replace(check, baseline=known, new_baseline=baseline if write_baseline else None)
+    check = Check(
+        target,
+        find_spec_dir(),
+        report,
+        specs,
+        chosen_profile,
+        suites or KINDS,
+        fail_fast=fail_fast,
+        baseline=known,
+        new_baseline=baseline if write_baseline else None,
+    )
     source = read_token_source(
         token, token_url, client_id, client_secret_file, client_authentication, token_parameters, trust
     )
@@ -186,7 +186,22 @@ def contract_check(  # Each argument is an option of the command.
     context.exit(code)
 
 
-def _read_known(file: Path) -> "frozenset[tuple[str, str, str]]":
+def _create_tls_context(ca: Path | None, client_cert: Path | None, client_key: Path | None) -> ssl.SSLContext:
+    """Return the TLS context for the token endpoint. Raises `BadParameter` for an unusable file."""
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except (OSError, ValueError) as exc:
+        raise click.BadParameter(f"{ca} contains no certificate in PEM format", param_hint="--ca") from exc
+    try:
+        if client_cert is not None:
+            # Without a password, OpenSSL would prompt for one.
+            context.load_cert_chain(client_cert, client_key, password="")
+    except (OSError, ValueError) as exc:
+        raise click.BadParameter(f"cannot be used as a client certificate: {exc}", param_hint="--client-cert") from exc
+    return context
+
+
+def _read_known(file: Path) -> "frozenset[CheckFinding]":
     from contract_tests.baseline import BaselineError, read_baseline
 
     try:
@@ -196,7 +211,7 @@ def _read_known(file: Path) -> "frozenset[tuple[str, str, str]]":
 
 
 def _write_known(file: Path, verdict: "Verdict", redactor: "Redactor") -> None:
-    """Write the findings of a check that ran to its end to a file, and count them as known."""
+    """Write the findings of a check that ran to its end as a baseline, and treat them as known."""
     from contract_tests.baseline import BaselineError, write_baseline
 
     if verdict.is_interrupted or verdict.errors:
