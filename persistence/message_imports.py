@@ -70,8 +70,10 @@ _LIST_PRESENT = (
 @large_read
 def _find_known(connection: sa.Connection, message_ids: list[str]) -> KnownIds:
     parameters = {"message_ids": message_ids}
+    # In this order: another import may store some of them meanwhile.
+    present = frozenset(connection.execute(_FIND_MESSAGES, parameters).scalars())
     imported = frozenset(connection.execute(_FIND_IMPORTED, parameters).scalars())
-    return KnownIds(imported, frozenset(connection.execute(_FIND_MESSAGES, parameters).scalars()) - imported)
+    return KnownIds(imported, present - imported)
 
 
 @large_write

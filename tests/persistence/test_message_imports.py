@@ -37,3 +37,12 @@ async def test_list_present_has_the_messages_of_a_source_that_are_still_here(dat
     assert await imports.list_present(database, "wms", present[0], 10) == present[1:]
     known = await imports.find_known(database, [messages[1].message.id])
     assert known.imported == {messages[1].message.id}
+
+
+async def test_messages_that_another_run_stores_meanwhile_are_no_others(database: Database) -> None:
+    for _ in range(50):
+        messages = [ImportedMessage(build_web_message(), None)]
+        ids = [each.message.id for each in messages]
+        looks = (imports.find_known(database, ids) for _ in range(5))
+        _, *found = await asyncio.gather(imports.store(database, "wms", messages), *looks)
+        assert {known.others for known in found} == {frozenset()}
