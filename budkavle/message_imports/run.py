@@ -104,6 +104,7 @@ class MessageImport:
         self._report = report
         self._show_progress = show_progress
         self._summary = ImportSummary()
+        self._repeated: dict[str, str] = {}
 
     async def run(self, operator: str, now: Callable[[], datetime]) -> ImportSummary:
         """Import all messages that are new, and return the summary."""
@@ -111,7 +112,9 @@ class MessageImport:
         summary.found = await asyncio.to_thread(self._source.count)
         request_id = create_id()
         await self._record(operator, now(), "begun", request_id, {"found": summary.found})
-        after, considered = "", 0
+        self._repeated = await asyncio.to_thread(self._source.find_repeated_ids)
+        after: str | None = None
+        considered = 0
         while ids := await asyncio.to_thread(self._source.list_ids, after, PAGE):
             after = ids[-1]
             await self._import_page(ids)
@@ -126,13 +129,16 @@ class MessageImport:
 
     async def _import_page(self, ids: Sequence[str]) -> None:
         known = await imports.find_known(self._database, [id_ for each in ids if (id_ := read_id(each))])
-        new = [id_ for id_ in ids if id_.lower() not in known.imported]
+        new = [id_ for id_ in ids if id_.lower() not in known.imported or self._is_repeated(id_)]
         self._summary.imported_before += len(ids) - len(new)
         planned: list[PlannedMessage] = []
         remarks: list[Remark] = []
         for source in await asyncio.to_thread(self._source.read_messages, new):
             plan, found = plan_import(source, self._options.rules)
-            if source.id.lower() in known.others:
+            if self._is_repeated(source.id):
+                plan = None
+                found.append(Remark(source.id, "id", RemarkKind.REJECTED, "is the id of another message in other case"))
+            elif source.id.lower() in known.others:
                 plan = None
                 found.append(Remark(source.id, "id", RemarkKind.REJECTED, "is the id of another message here"))
             remarks += found
@@ -143,6 +149,10 @@ class MessageImport:
         self._add_remarks(remarks)
         for group in split_by_bytes(planned, GROUP_MESSAGES, GROUP_BYTES):
             await self._import_group(group)
+
+    def _is_repeated(self, source_id: str) -> bool:
+        """Return whether another message there has the id in another case, and is imported."""
+        return self._repeated.get(source_id.lower(), source_id) != source_id
 
     async def _import_group(self, group: Sequence[PlannedMessage]) -> None:
         ids = {each.message.id for each in group}
@@ -164,10 +174,8 @@ class MessageImport:
         after = imports.FIRST_ID
         while ids := await imports.list_present(self._database, self._options.name, after, PAGE):
             after = ids[-1]
-            existing = await asyncio.to_thread(self._source.find_existing, ids)
-            for message_id in ids:
-                if message_id not in existing:
-                    await self._follow_deletion(message_id, operator, now(), request_id)
+            for message_id in sorted(await asyncio.to_thread(self._source.find_deleted, ids)):
+                await self._follow_deletion(message_id, operator, now(), request_id)
 
     async def _follow_deletion(self, message_id: str, operator: str, now: datetime, request_id: str) -> None:
         kind = RemarkKind.DELETED if self._options.deletes else RemarkKind.KEPT

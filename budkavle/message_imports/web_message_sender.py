@@ -125,29 +125,44 @@ class WebMessageSender:
         [[number]] = self._query("select count(*) from web_message")
         return int(number)
 
-    def list_ids(self, after: str, limit: int) -> list[str]:
-        """Return the ids of at most `limit` messages after an id, in the order of the database."""
-        rows = self._query("select id from web_message where id > %s order by id limit %s", after, limit)
+    def list_ids(self, after: str | None, limit: int) -> list[str]:
+        """Return the ids of at most `limit` messages after an id, or the first ones, in the order of the database."""
+        if after is None:
+            rows = self._query("select id from web_message order by id limit %s", limit)
+        else:
+            rows = self._query("select id from web_message where id > %s order by id limit %s", after, limit)
         return [row[0] for row in rows]
 
-    def find_existing(self, message_ids: Collection[str]) -> set[str]:
-        """Return which of the ids exist, in lower case."""
-        if not message_ids:
-            return set()
-        # The collation of the column may be exact.
-        spelled = [*message_ids, *map(str.upper, message_ids)]
-        return {row[0].lower() for row in self._query("select id from web_message where id in %s", spelled)}
+    def find_repeated_ids(self) -> dict[str, str]:
+        """Return ids that several messages have in different case: the spelling of one of them by that in lower case.
+
+        Exact collations alone allow them. The spelling is the one that the API of the old service finds, if it exists.
+        """
+        return {id_.lower(): id_ for (id_,) in self._query(_REPEATED_IDS)}
+
+    def find_deleted(self, message_ids: Collection[str]) -> set[str]:
+        """Return which of the ids, in lower case, do not exist now. Begins a new snapshot before it returns any."""
+        missing = set(message_ids)
+        if missing:
+            missing -= {id_.lower() for (id_,) in self._query("select id from web_message where id in %s", message_ids)}
+        if missing:
+            # Another import may have stored messages that are newer than the snapshot. The collation may be exact.
+            _begin_snapshot(self._connection)
+            missing -= {
+                id_ for (id_,) in self._query("select lower(id) from web_message where lower(id) in %s", missing)
+            }
+        return missing
 
     def read_messages(self, message_ids: Sequence[str]) -> list[SourceMessage]:
         """Return messages without their texts and the contents of their files."""
         if not message_ids:
             return []
         references: dict[str, list[tuple[str | None, str | None]]] = defaultdict(list)
-        for parent_id, key, value in self._query(_REFERENCES, list(message_ids)):
-            references[parent_id].append((key, value))
+        for message_id, key, value in self._query(_REFERENCES, list(message_ids)):
+            references[message_id].append((key, value))
         files: dict[str, list[SourceFile]] = defaultdict(list)
-        for parent_id, id_, file_name, mime_type, size in self._query(_FILES, list(message_ids)):
-            files[parent_id].append(SourceFile(str(id_), file_name, mime_type, size))
+        for message_id, id_, file_name, mime_type, size in self._query(_FILES, list(message_ids)):
+            files[message_id].append(SourceFile(str(id_), file_name, mime_type, size))
         messages = (SourceMessage(*row) for row in self._query(_MESSAGES, list(message_ids)))
         return [replace(each, references=tuple(references[each.id]), files=tuple(files[each.id])) for each in messages]
 
@@ -183,12 +198,19 @@ _MESSAGES = """
         length(message), instr(cast(message as binary), char(0 using binary)) > 0
     from web_message where id in %s order by id
 """
-_REFERENCES = (
-    "select parent_id, ref_key, ref_value from external_reference where parent_id in %s order by parent_id, id"
-)
+# Most collations find a `parent_id` in another case than the id of its message.
+_REFERENCES = """
+    select message.id, ref_key, ref_value
+    from web_message as message join external_reference as reference on reference.parent_id = message.id
+    where message.id in %s order by message.id, reference.id
+"""
 _FILES = """
-    select parent_id, id, file_name, mime_type, length(file) from attachment where parent_id in %s
-    order by parent_id, id
+    select message.id, file.id, file_name, mime_type, length(file.file)
+    from web_message as message join attachment as file on file.parent_id = message.id
+    where message.id in %s order by message.id, file.id
+"""
+_REPEATED_IDS = """
+    select convert(max(binary id) using utf8mb4) from web_message group by lower(id) having count(*) > 1
 """
 _KEY_SPELLINGS = """
     select convert(min(binary ref_key) using utf8mb4), count(distinct binary ref_key) as spellings
