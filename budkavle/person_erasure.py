@@ -9,7 +9,7 @@ from typing import Any
 from budkavle.ids import create_id
 from budkavle.retention import BYTES_AT_ONCE
 from domain.audit import RETENTION, AuditEntry
-from domain.retention import split_by_size
+from domain.grouping import split_by_size
 from domain.web_messages import READABLE_STATES
 from persistence import persons
 from persistence.database import Database

@@ -14,8 +14,9 @@ from budkavle.background import BackgroundWork
 from budkavle.ids import create_id
 from budkavle.settings import Settings, SettingsUnusable
 from domain.errors import BudkavleError, StorageFailed
+from domain.grouping import split_by_size
 from domain.idempotency_keys import build_first_id
-from domain.retention import DataKind, RetentionRule, split_by_size
+from domain.retention import DataKind, RetentionRule
 from persistence import idempotency_keys, message_reads
 from persistence import retention as stored
 from persistence.database import Database

@@ -5,7 +5,7 @@ The rules need only the metadata of a message, so that a dry run reads neither t
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -154,20 +154,6 @@ def complete(planned: PlannedMessage, text: str, contents: Mapping[str, bytes]) 
 def read_id(text: str) -> str | None:
     """Return an id of a message in lower case, None if it is not a UUID in 8-4-4-4-12 form."""
     return text.lower() if _UUID.fullmatch(text) else None
-
-
-def split_by_bytes(planned: Iterable[PlannedMessage], messages: int, size: int) -> Iterator[list[PlannedMessage]]:
-    """Yield groups of at most `messages` messages and `size` bytes. A larger message is a group of its own."""
-    group: list[PlannedMessage] = []
-    total = 0
-    for each in planned:
-        if group and (len(group) == messages or total + each.size > size):
-            yield group
-            group, total = [], 0
-        group.append(each)
-        total += each.size
-    if group:
-        yield group
 
 
 def _build_attachment(message_id: str, file: SourceFile, data: bytes) -> Attachment:

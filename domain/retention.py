@@ -1,6 +1,6 @@
 """How long data is kept. What is in doubt, under way or waiting is kept in any case (decision 0036)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -52,16 +52,3 @@ def build_purge_entries(
         for rule, number in removed.items()
         if number and rule.kind is not DataKind.AUDIT_ENTRIES
     ]
-
-
-def split_by_size(sizes: Iterable[tuple[str, int]], most: int, most_bytes: int) -> list[list[str]]:
-    """Return the ids in groups of at most `most` ids and `most_bytes`; a larger one is a group of its own."""
-    groups: list[list[str]] = []
-    total = 0
-    for id_, size in sizes:
-        if not groups or len(groups[-1]) == most or total + size > most_bytes:
-            groups.append([])
-            total = 0
-        groups[-1].append(id_)
-        total += size
-    return groups

@@ -14,6 +14,7 @@ from budkavle.ids import create_id
 from budkavle.message_imports.web_message_sender import WebMessageSender
 from domain.audit import WEB_MESSAGES, AuditEntry
 from domain.errors import NotFound
+from domain.grouping import split_by_size
 from domain.message_imports import (
     ImportedMessage,
     ImportRules,
@@ -23,7 +24,6 @@ from domain.message_imports import (
     complete,
     plan_import,
     read_id,
-    split_by_bytes,
 )
 from persistence import audit
 from persistence import message_imports as imports
@@ -147,7 +147,7 @@ class MessageImport:
             else:
                 planned.append(plan)
         self._add_remarks(remarks)
-        for group in split_by_bytes(planned, GROUP_MESSAGES, GROUP_BYTES):
+        for group in split_by_size(((each, each.size) for each in planned), GROUP_MESSAGES, GROUP_BYTES):
             await self._import_group(group)
 
     def _is_repeated(self, source_id: str) -> bool:

@@ -13,11 +13,9 @@ from domain.message_imports import (
     SourceMessage,
     complete,
     plan_import,
-    split_by_bytes,
 )
 from domain.municipalities import ServedMunicipalities
 from domain.web_messages import OepInstance
-from tests.factories import build_web_message
 
 RULES = ImportRules(ZoneInfo("Europe/Stockholm"))
 SOURCE = SourceMessage(
@@ -100,13 +98,3 @@ def test_all_remarks_about_a_message_are_reported_together() -> None:
     assert planned is None
     rejected = {remark.field for remark in remarks if remark.kind is RemarkKind.REJECTED}
     assert rejected == {"id", "municipality_id", "oep_instance", "party_id", "created", "external_reference"}
-
-
-def test_groups_are_bounded_by_messages_and_bytes() -> None:
-    def build(size: int) -> PlannedMessage:
-        return PlannedMessage("", build_web_message(), None, (), size)
-
-    sizes = [1, 1, 1, 9, 20, 1, 5, 5, 1]
-    groups = split_by_bytes(map(build, sizes), messages=2, size=10)
-    assert [[each.size for each in group] for group in groups] == [[1, 1], [1, 9], [20], [1, 5], [5, 1]]
-    assert list(split_by_bytes((), 2, 10)) == []

@@ -8,7 +8,6 @@ import pytest
 import sqlalchemy as sa
 
 from domain.deliveries import AttemptOutcome, DeliveryState
-from domain.retention import split_by_size
 from domain.web_messages import ExternalReference, MessageState, OepInstance, WebMessage
 from persistence import audit, deliveries, publication_statuses, retention
 from persistence import web_messages as stored
@@ -165,9 +164,3 @@ async def test_count_events_counts_those_whose_deliveries_are_removed_too(databa
 async def test_record_has_no_entry_for_nothing(database: Database) -> None:
     await retention.record(database, {}, NOW)
     assert await audit.list_page(database, after=0, limit=10) == []
-
-
-def test_split_by_size_limits_numbers_and_bytes() -> None:
-    sizes = [("a", 1), ("b", 1), ("c", 1), ("d", 100), ("e", 5), ("f", 5), ("g", 1)]
-    assert split_by_size(sizes, 2, 10) == [["a", "b"], ["c"], ["d"], ["e", "f"], ["g"]]
-    assert split_by_size([], 2, 10) == []
