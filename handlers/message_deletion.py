@@ -10,7 +10,7 @@ from persistence import web_messages as stored
 
 
 async def delete(request: Request, message_id: str, **detail: object) -> None:
-    """Delete a message, and record who did it, with this detail for the audit. Raises `NotFound`."""
+    """Delete a message, and record its caller in the audit, with this detail. Raises `NotFound`."""
     entry = _build_entry(request, "deleted", detail)
     try:
         await stored.delete(request.services.database, message_id, entry)
@@ -27,7 +27,7 @@ async def explain_not_found(request: Request, message_id: str, error: NotFound) 
 
 
 async def _delete_unreadable(request: Request, message_id: str, detail: dict[str, object]) -> bool:
-    """Delete a message in doubt, and record who did it, or one that was settled since. Return whether there was one."""
+    """Delete a message that is in doubt, or was until a moment ago. Return False if there is none."""
     services = request.services
     if await publications.is_unsettled(services.database, message_id):
         remark = {"remark": "the case in Open-E may have the message"}

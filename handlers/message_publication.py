@@ -22,11 +22,14 @@ RACES = 3
 """Maximum attempts to use an idempotency key that others use and free at the same time."""
 
 
-async def create(request: Request, message: WebMessage, key: IdempotencyKey | None) -> str:
-    """Store a message and, if it has a case, publish it first. Return its id, or that of the first message of the key.
+async def create(request: Request, message: WebMessage) -> str:
+    """Store a message and, if it has a case, publish it first. Return its id.
 
-    In the latter case the log of the request says `is_replayed`.
+    If an earlier request had the same `Idempotency-Key`, return the id of its message instead; the log of the request
+    then has `is_replayed`. Raises `KeyReused` and `KeyInUse`, and the errors of `OpenE.add_message`.
     """
+    request.log["message_id"] = message.id
+    key = await idempotency_keys.read_key(request, message)
     # A repetition for a case needs no slot for a call to Open-E, so look for the first message before. Others are rare,
     # so look only after the key has been found to be used.
     is_created = (key is None or message.flow_instance_id is None) and await _create(request, message, key)

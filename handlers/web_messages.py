@@ -29,9 +29,7 @@ async def create_web_message(request: Request) -> Response:
     request.raise_violations()
 
     message = _build_message(request, references, await build_attachments(request, contents))
-    request.log["message_id"] = message.id
-    key = await idempotency_keys.read_key(request, message)
-    message_id = await message_publication.create(request, message, key)
+    message_id = await message_publication.create(request, message)
     replayed = idempotency_keys.REPLAYED if message_id != message.id else None
     return replies.created(f"/webmessages/{message_id}", replayed)
 

@@ -43,9 +43,7 @@ async def create_case_web_message(request: Request) -> Response:
     message = _build_message(request, place, senders, references, attachments)
     if message.flow_instance_id is None:
         raise CaseMissing(CASE_REQUIRED)
-    request.log["message_id"] = message.id
-    key = await idempotency_keys.read_key(request, message)
-    message_id = await message_publication.create(request, message, key)
+    message_id = await message_publication.create(request, message)
     replayed = idempotency_keys.REPLAYED if message_id != message.id else None
     open_e_id = await _find_open_e_id(request, message_id)
     return replies.created(f"/{municipality_id}/webmessages/{open_e_id}", replayed)

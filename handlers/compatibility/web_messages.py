@@ -35,9 +35,7 @@ async def create_municipal_web_message(request: Request) -> Response:
     read_sent_by(request)
     attachments = await build_attachments(request, contents)
     message = _build_message(request, municipality_id, references, attachments)
-    request.log["message_id"] = message.id
-    key = await idempotency_keys.read_key(request, message)
-    message_id = await message_publication.create(request, message, key)
+    message_id = await message_publication.create(request, message)
     replayed = idempotency_keys.REPLAYED if message_id != message.id else None
     return replies.created(f"/{municipality_id}/webmessages/{message_id}", replayed)
 
