@@ -1,4 +1,4 @@
-"""One request of a browser: sign in, check the form, call the view, and answer errors as pages."""
+"""One request of a browser: identify the operator, check the form, call the view, and show its result or error."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -263,3 +263,16 @@ async def render_error(visit: Visit, error: BudkavleError) -> Response:
     response = visit.render("error.html", {"title": get_phrase(status), "sentences": sentences}, status)
     response.headers.update(get_headers(error))
     return response
+
+
+async def show_result(visit: Visit) -> Response:
+    """Show what an action of this operator did."""
+    result = visit.context.results.find(visit.caller, visit.get_parameter("id"))
+    if result is None:
+        raise NotFound("The result of this action is no longer known. The audit has what was changed.")
+    return visit.render("result.html", {"current": None, "result": result, "request_id": visit.get_parameter("id")})
+
+
+async def show_missing(_visit: Visit) -> Response:
+    """Raise `NotFound` for an address that does not exist."""
+    raise NotFound("There is no such page.")

@@ -1,4 +1,4 @@
-"""Find anything by its id: a delivery, an event, a message, a system, or all that one request stored."""
+"""Search by id: for a delivery, an event, a message or a system, or for everything that one request stored."""
 
 import re
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ AROUND = timedelta(hours=1)
 """The times before and after a known moment that are searched."""
 
 NO_REQUEST = "-"
-"""The request id of what no request caused."""
+"""The request id of entries without a request."""
 
 _SECONDS = re.compile("[0-9]{1,11}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,14 +55,14 @@ class RequestTrace:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One thing that has the id of a search."""
+    """A result of a search: its kind and the address of its page."""
 
     kind: str
     address: str
 
 
 async def search(visit: Visit) -> Response:
-    """Go to what has an id; without any such thing, look for a request."""
+    """Redirect to the page of an id, or of a request. If several things have the id, list them."""
     given = visit.query.get("id", "").strip()
     wanted = given.lower() if texts.is_uuid(given.lower()) else given
     hits = await _find_by_uuid(visit, wanted) if texts.is_uuid(wanted) else []
@@ -139,19 +139,6 @@ def _list_wider(visit: Visit, request_id: str) -> list[tuple[str, str]]:
         (f"Search {RANGES[name][1]}", texts.build_address(f"{ROOT}/requests/{request_id}", since=name))
         for name in names[start:]
     ]
-
-
-async def show_result(visit: Visit) -> Response:
-    """Show what an action of this operator did."""
-    result = visit.context.results.find(visit.caller, visit.get_parameter("id"))
-    if result is None:
-        raise NotFound("The result of this action is no longer known. The audit has what was changed.")
-    return visit.render("result.html", {"current": None, "result": result, "request_id": visit.get_parameter("id")})
-
-
-async def show_missing(_visit: Visit) -> Response:
-    """Answer an address that does not exist."""
-    raise NotFound("There is no such page.")
 
 
 async def _trace(visit: Visit, request_id: str, times: TimeRange) -> RequestTrace:

@@ -6,10 +6,19 @@ from pathlib import Path
 
 from starlette.routing import BaseRoute, Route
 
-from handlers.operations_page import deliveries, events, overview, request_search, sessions, systems, web_messages
+from handlers.operations_page import (
+    deliveries,
+    delivery_pauses,
+    events,
+    overview,
+    request_search,
+    sessions,
+    systems,
+    web_messages,
+)
 from handlers.operations_page.history_watch import HistoryWatch
 from handlers.operations_page.operators import Operators
-from handlers.operations_page.page import ROOT, SIGN_IN, Context, Endpoint, View
+from handlers.operations_page.page import ROOT, SIGN_IN, Context, Endpoint, View, show_missing, show_result
 from handlers.requests import Services
 from handlers.security.authentication import ApiKeys
 from openapi.observation.peers import TrustedProxies
@@ -48,17 +57,17 @@ def build_operations_routes(
         add("", "overview", overview.show_overview),
         add("/search", "search", request_search.search),
         add("/requests/{id}", "request", request_search.show_request),
-        add("/results/{id}", "result", request_search.show_result),
+        add("/results/{id}", "result", show_result),
         add("/systems/{id}", "system", systems.show_system),
         add("/systems/{id}/deliveries/{kind}", "list", systems.show_deliveries),
         add("/systems/{id}/replay", "replay-parked", systems.show_replay, systems.replay),
-        add("/systems/{id}/pause", "pause", systems.show_pause, systems.pause),
-        add("/systems/{id}/resume", "resume", systems.show_resume, systems.resume),
+        add("/systems/{id}/pause", "pause", delivery_pauses.show_pause, delivery_pauses.pause),
+        add("/systems/{id}/resume", "resume", delivery_pauses.show_resume, delivery_pauses.resume),
         add("/deliveries/{id}", "delivery", deliveries.show_delivery),
         add("/deliveries/{id}/replay", "replay", deliveries.show_replay, deliveries.replay),
         add("/events/{id}", "event", events.show_event),
         add("/messages", "messages", web_messages.show_messages),
         add("/messages/{id}", "message", web_messages.show_message),
         add("/messages/{id}/settle/{decision}", "settle", web_messages.show_settle, web_messages.settle),
-        add("/{rest:path}", "missing", request_search.show_missing),
+        add("/{rest:path}", "missing", show_missing),
     ]

@@ -1,8 +1,8 @@
-"""One system: its queue, what is stuck and why, its pauses, its last receipts; pause, resume, replay what is parked."""
+"""One system: its queue, stuck deliveries and why, pauses and last receipts; and a replay of parked deliveries."""
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from starlette.responses import Response
@@ -11,13 +11,13 @@ from domain.audit import AuditEntry
 from domain.deliveries import QueuedDelivery
 from domain.delivery_pauses import DeliveryPause
 from domain.errors import Invalid, NotFound, Violation
-from domain.subscriptions import Identity
+from handlers.metrics import QueueFigures
 from handlers.operations_page import texts
 from handlers.operations_page.overview import QUEUE_SECONDS, build_charts, build_empty_history, judge
 from handlers.operations_page.page import ROOT, Visit
 from persistence import audit, deliveries, delivery_pauses, receipts, systems
-from persistence.delivery_pauses import Command
 from persistence.queue import target_pauses
+from persistence.queue.depth import Depth
 from persistence.systems import SystemSummary
 
 PAGE = 50
@@ -35,27 +35,17 @@ BATCH = 500
 MAX_REPLAYED = 20_000
 """Deliveries that one form replays, so that the browser gets its answer in time."""
 
-DURATIONS = {
-    "": None,
-    "30m": timedelta(minutes=30),
-    "1h": timedelta(hours=1),
-    "4h": timedelta(hours=4),
-    "1d": timedelta(days=1),
-    "7d": timedelta(days=7),
-}
-"""The choices for the end of a pause, by the value of the form."""
-
 
 async def show_system(visit: Visit) -> Response:
     """Show one system, and what is stuck in its queue."""
     database, now = visit.services.database, visit.now
     system = await find_system(visit, visit.get_id())
     figures = await visit.services.queue_watch.wait_for_figures(now, QUEUE_SECONDS)
-    depth = None if figures is None else next((each for each in figures.depths if each.system_id == system.id), None)
+    depth = find_depth(figures, system.id)
     histories = await visit.context.history.find(now)
     history = None if histories is None else histories.systems.get(system.id, build_empty_history(system.id))
-    pauses = await delivery_pauses.list_pauses(database, now, system.id)
-    whole = _find_pause(pauses, None)
+    pauses = await list_pauses(visit, system.id)
+    whole = next((each for each in pauses if each.identity is None), None)
     values = {
         "current": None,
         "system": system,
@@ -95,7 +85,7 @@ async def show_deliveries(visit: Visit) -> Response:
         "items": items,
         "next": None if is_last else write_position(items[-1], kind),
         "is_first": not after,
-        "pauses": await delivery_pauses.list_pauses(visit.services.database, visit.now, system.id),
+        "pauses": await list_pauses(visit, system.id),
         "back_offs": await target_pauses.list_pauses(visit.services.database, system.id, visit.now, FEW),
     }
     return visit.render("deliveries.html", values)
@@ -134,8 +124,6 @@ _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=
 _POSITION = re.compile(r"(?:(?P<moment>[0-9]{1,17})\.)?(?P<number>[0-9]{1,18})", re.ASCII)
 """The text of `write_position`. Larger numbers are no 64-bit integers, or later than the year 5000."""
 
-_INTEGER = re.compile(r"-?[0-9]{1,9}", re.ASCII)
-
 
 async def find_system(visit: Visit, system_id: str) -> SystemSummary:
     """Return a system. Raises `NotFound`."""
@@ -158,7 +146,7 @@ async def show_replay(visit: Visit) -> Response:
     ]
     if summary.count > MAX_REPLAYED:
         sentences.append(f"At most {MAX_REPLAYED:,} are replayed at once. Repeat this for the others.")
-    sentences += [f"But: {texts.describe_pause(each)}" for each in await _list_pauses(visit, system.id)]
+    sentences += [f"But: {texts.describe_pause(each)}" for each in await list_pauses(visit, system.id)]
     shown = min(summary.count, MAX_REPLAYED)
     values = {
         "current": None,
@@ -219,101 +207,11 @@ async def replay_audited(visit: Visit, system_id: str, ids: Sequence[str]) -> se
     return replayed
 
 
-async def show_pause(visit: Visit) -> Response:
-    """Ask for the confirmation of a pause, and for its end."""
-    system, identity = await _find_subject(visit, visit.query)
-    depth = None
-    if identity is None:
-        figures = await visit.services.queue_watch.wait_for_figures(visit.now, QUEUE_SECONDS)
-        depth = (
-            None if figures is None else next((each for each in figures.depths if each.system_id == system.id), None)
-        )
-    pause = _find_pause(await _list_pauses(visit, system.id), identity)
-    values = {"current": None, "system": system, "identity": identity, "depth": depth, "pause": pause}
-    return visit.render("pause.html", values)
+def find_depth(figures: QueueFigures | None, system_id: str) -> Depth | None:
+    """Return the figures of one system, or None before the first count."""
+    return None if figures is None else next((each for each in figures.depths if each.system_id == system_id), None)
 
 
-async def pause(visit: Visit) -> Response:
-    """Pause deliveries to a system or one of its subscriptions."""
-    system, identity = await _find_subject(visit, visit.form)
-    duration = visit.form.get("duration", "")
-    if duration not in DURATIONS:
-        raise Invalid([Violation("duration", f"must be one of {', '.join(DURATIONS)}")])
-    command, length = _build_command(visit, system.id, identity), DURATIONS[duration]
-    ordered = await delivery_pauses.pause(
-        visit.services.database, command, None if length is None else command.now + length
-    )
-    links = [(f"Back to {system.name}", f"{ROOT}/systems/{system.id}")]
-    sentences = [
-        texts.describe_pause(ordered),
-        "Workers notice it within a second or two. Attempts that have begun may still end. Nothing is lost.",
-    ]
-    return visit.finish(f"Paused {_name_subject(system, identity)}", sentences, links)
-
-
-async def show_resume(visit: Visit) -> Response:
-    """Ask for the confirmation of the end of a pause."""
-    system, identity = await _find_subject(visit, visit.query)
-    pauses = await _list_pauses(visit, system.id)
-    found = _find_pause(pauses, identity)
-    if found is None:
-        raise NotFound(f"{_name_subject(system, identity)} is not paused.")
-    others = [each for each in pauses if each != found]
-    sentences = [texts.describe_pause(found), "After this, workers send what waits, the oldest first."]
-    sentences += [f"This remains: {texts.describe_pause(each)}" for each in others]
-    values = {
-        "current": None,
-        "title": f"Resume deliveries to {_name_subject(system, identity)}?",
-        "sentences": sentences,
-        "hidden": _write_subject(identity),
-        "button": "Resume deliveries",
-        "tone": "primary",
-        "cancel": f"{ROOT}/systems/{system.id}",
-    }
-    return visit.render("confirm.html", values)
-
-
-async def resume(visit: Visit) -> Response:
-    """End a pause, and wake the workers."""
-    system, identity = await _find_subject(visit, visit.form)
-    remaining = await delivery_pauses.resume(visit.services.database, _build_command(visit, system.id, identity))
-    await visit.services.database.wake_workers()
-    links = [(f"Back to {system.name}", f"{ROOT}/systems/{system.id}")]
-    sentences = ["Workers send now what was held back."] if not remaining else []
-    sentences += [f"This remains: {texts.describe_pause(each)}" for each in remaining]
-    return visit.finish(
-        f"Resumed {_name_subject(system, identity)}", sentences, links, tone="warn" if remaining else "good"
-    )
-
-
-async def _list_pauses(visit: Visit, system_id: str) -> list[DeliveryPause]:
+async def list_pauses(visit: Visit, system_id: str) -> list[DeliveryPause]:
+    """Return the pauses of a system and its subscriptions that are in force."""
     return await delivery_pauses.list_pauses(visit.services.database, visit.now, system_id)
-
-
-def _find_pause(pauses: list[DeliveryPause], identity: Identity | None) -> DeliveryPause | None:
-    return next((each for each in pauses if each.identity == identity), None)
-
-
-def _build_command(visit: Visit, system_id: str, identity: Identity | None) -> Command:
-    services = visit.services
-    return Command(system_id, identity, visit.caller, services.now(), visit.request_id, services.new_id())
-
-
-async def _find_subject(visit: Visit, fields: Mapping[str, str]) -> tuple[SystemSummary, Identity | None]:
-    """Return the system of the path and the subscription in the fields, None for the whole system."""
-    system = await find_system(visit, visit.get_id())
-    given = fields.get("subscription", "")
-    if not given:
-        return system, None
-    parts = given.split("/")
-    if len(parts) != len(Identity._fields) or not all(map(_INTEGER.fullmatch, parts)):
-        raise Invalid([Violation("subscription", "must be ORGTYPE/ORGCODE/ENTITYTYPE")])
-    return system, Identity(*map(int, parts))
-
-
-def _write_subject(identity: Identity | None) -> dict[str, str]:
-    return {} if identity is None else {"subscription": texts.write_identity(identity)}
-
-
-def _name_subject(system: SystemSummary, identity: Identity | None) -> str:
-    return system.name if identity is None else f"subscription {texts.write_identity(identity)} of {system.name}"
