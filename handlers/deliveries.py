@@ -5,6 +5,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from domain.audit import AuditEntry
 from domain.deliveries import DeliveryState, NotReplayed, QueuedDelivery
 from domain.delivery_pauses import DeliveryPause, find_pause
 from domain.events import NO_OBJECT, Event
@@ -55,13 +56,24 @@ async def genfremsend_beskeder(request: Request) -> Response:
     body = request.body if isinstance(request.body, dict) else {}
     system_id = authorise_system(request, body.get(SYSTEM))
     request.raise_violations()
+    assert system_id is not None  # noqa: S101  # The property is required, so it is present without violations.
     services = request.services
     ids = list(dict.fromkeys(id_.lower() for id_ in body["leveringIds"]))
-    now = services.now()
-    replayed = await queued.replay(services.database, ids, now, system_id)
+    entry = AuditEntry(
+        chain=system_id,
+        kind="call",
+        time=services.now(),
+        operation=request.operation_id,
+        caller=request.caller.name,
+        outcome="changed",
+        request_id=request.request_id,
+        detail={},
+    )
+    replayed = await queued.replay(services.database, ids, entry)
+    request.call.is_recorded = bool(replayed)
     services.wake_worker()
     others = [id_ for id_ in ids if id_ not in replayed]
-    reasons = await queued.list_not_replayed(services.database, others, now, system_id)
+    reasons = await queued.list_not_replayed(services.database, others, entry.time, system_id)
     not_replayed = [_write_not_replayed(reasons[id_]) for id_ in others]
     return replies.ok({"genfremsendt": len(replayed), "ikkeParkerede": others, "ikkeGenfremsendte": not_replayed})
 

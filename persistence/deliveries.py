@@ -5,14 +5,14 @@ change, so it is skipped.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from domain.audit import AuditEntry
+from domain.audit import AuditEntry, ChainHead
 from domain.deliveries import Attempt, DeliveryState, NotReplayed, Obstacle, QueuedDelivery, Reason, Urgency
 from domain.errors import NotFound
 from domain.events import build_order_key, write_content
@@ -22,7 +22,7 @@ from persistence.database import Database, to_json
 from persistence.outbox import Publication
 from persistence.queue.claims import let_next_go
 from persistence.tables import attempts, deliveries, events, subscriptions
-from persistence.work import Cost, large_read, read_with_cost, short_read, short_write, write_with_cost
+from persistence.work import Cost, Write, large_read, read_with_cost, short_read, short_write, write_with_cost
 
 FEW = 20
 """Maximum deliveries that are changed as short work: each may block callers for about 30 µs on SQLite."""
@@ -101,25 +101,14 @@ async def list_attempts(database: Database, number: int) -> list[Attempt]:
     return await database.read(_list_attempts, number)
 
 
-async def replay(database: Database, ids: Collection[str], now: datetime, system_id: str | None = None) -> set[str]:
-    """Make parked and waiting deliveries due now, without changing their order. `system_id` selects one system.
+async def replay(database: Database, ids: Collection[str], entry: AuditEntry) -> set[str]:
+    """Make parked and waiting deliveries of the system whose chain `entry` is for due, without changing their order.
 
-    Replayed deliveries ignore the back-off of their target. Returns the ids of the deliveries that were replayed;
-    `list_not_replayed` returns the reasons for the others.
+    They are due at the time of the entry, and ignore the back-off of their target. The entry, to which their number is
+    added, is recorded in the same transaction, and only if a delivery was replayed. Returns the ids of the deliveries
+    that were replayed; `list_not_replayed` returns the reasons for the others.
     """
-    return await database.write(_replay, ids, now, system_id)
-
-
-async def replay_audited(database: Database, ids: Collection[str], entry: AuditEntry) -> set[str]:
-    """Do what `replay` does for deliveries of the system that is the chain of `entry`, at the time of the entry.
-
-    The entry gets their number. It is recorded in the same transaction, and only if a delivery was replayed.
-    """
-    async with database.locks.hold(entry.chain):
-        try:
-            return await database.write(_replay_audited, ids, entry)
-        except _NothingReplayed:
-            return set()
+    return await _change_audited(database, _replay, ids, entry)
 
 
 async def list_not_replayed(
@@ -129,13 +118,13 @@ async def list_not_replayed(
     return await database.read(_list_not_replayed, ids, now, system_id)
 
 
-async def drop(database: Database, ids: Collection[str], now: datetime) -> set[str]:
-    """Delete deliveries in any state, and make the next ones of their keys due.
+async def drop(database: Database, ids: Collection[str], entry: AuditEntry) -> set[str]:
+    """Delete deliveries of a system in any state, and make the next ones of their keys due. `entry` is as in `replay`.
 
     Returns the ids of the deleted deliveries. Deliveries that another transaction has locked are skipped. An attempt
     that is running may still arrive.
     """
-    return await database.write(drop_stored, ids, now)
+    return await _change_audited(database, _drop, ids, entry)
 
 
 async def publish_test(database: Database, trial: TrialEvent) -> None:
@@ -223,7 +212,7 @@ def _build_for_each_dialect(text: str) -> dict[str, sa.TextualSelect]:
 _REPLAY_TEXT = """
 update deliveries set state = 'waiting', due = :now, urgency = {urgency:d}
 where number in (
-    select d.number from deliveries d where d.id in {{ids}} {of_system}
+    select d.number from deliveries d where d.id in {{ids}} and d.system_id = :system_id
     and (d.state = 'parked' or ((d.lease is null or d.due <= :now) and not exists (
         select 1 from deliveries o
         where o.subscription_id = d.subscription_id and o.key = d.key and o.state = 'waiting' and o.number < d.number
@@ -232,17 +221,16 @@ where number in (
 )
 returning id, subscription_id, key
 """
-_REPLAY = _build_for_each_dialect(_REPLAY_TEXT.format(of_system="", urgency=Urgency.REPLAY))
-_REPLAY_OF_SYSTEM = _build_for_each_dialect(
-    _REPLAY_TEXT.format(of_system="and d.system_id = :system_id", urgency=Urgency.REPLAY)
-)
-_DROP = _build_for_each_dialect("""
+_REPLAY = _build_for_each_dialect(_REPLAY_TEXT.format(urgency=Urgency.REPLAY))
+_DROP_TEXT = """
 delete from deliveries where number in (
     select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
-    where d.id in {ids} {skip_locked_lanes}
+    where d.id in {{ids}} {of_system} {{skip_locked_lanes}}
 )
 returning id, subscription_id, key
-""")
+"""
+_DROP = _build_for_each_dialect(_DROP_TEXT.format(of_system=""))
+_DROP_OF_SYSTEM = _build_for_each_dialect(_DROP_TEXT.format(of_system="and d.system_id = :system_id"))
 
 
 @large_read
@@ -334,30 +322,49 @@ def _list_attempts(connection: sa.Connection, number: int) -> list[Attempt]:
     ]
 
 
-@write_with_cost(_estimate_cost_of_ids)
-def _replay(connection: sa.Connection, ids: Collection[str], now: datetime, system_id: str | None) -> set[str]:
-    parameters: dict[str, Any] = {"ids": to_json(list(ids)), "now": now}
-    if system_id is None:
-        statement = _REPLAY[connection.dialect.name]
-    else:
-        statement = _REPLAY_OF_SYSTEM[connection.dialect.name]
-        parameters["system_id"] = system_id
-    return {row.id for row in connection.execute(statement, parameters)}
-
-
-class _NothingReplayed(Exception):
+class _NothingChanged(Exception):
     """Rolls back: a chain without entries would be invalid."""
 
 
+async def _change_audited(
+    database: Database,
+    change: Write[[Collection[str], AuditEntry], set[str]],
+    ids: Collection[str],
+    entry: AuditEntry,
+) -> set[str]:
+    async with database.locks.hold(entry.chain):
+        try:
+            return await database.write(change, ids, entry)
+        except _NothingChanged:
+            return set()
+
+
 @write_with_cost(_estimate_cost_of_ids)
-def _replay_audited(connection: sa.Connection, ids: Collection[str], entry: AuditEntry) -> set[str]:
+def _replay(connection: sa.Connection, ids: Collection[str], entry: AuditEntry) -> set[str]:
     # The catalogue's changes of a system lock its chain before its deliveries, too.
     head = audit.lock_chain(connection, entry.chain)
-    replayed = _replay(connection, ids, entry.time, entry.chain)
-    if not replayed:
-        raise _NothingReplayed
-    audit.append(connection, entry.chain, head, [replace(entry, detail={"deliveries": len(replayed)})])
-    return replayed
+    parameters = {"ids": to_json(list(ids)), "now": entry.time, "system_id": entry.chain}
+    replayed = connection.execute(_REPLAY[connection.dialect.name], parameters).all()
+    return _record_changed(connection, head, entry, replayed)
+
+
+@write_with_cost(_estimate_cost_of_ids)
+def _drop(connection: sa.Connection, ids: Collection[str], entry: AuditEntry) -> set[str]:
+    head = audit.lock_chain(connection, entry.chain)
+    parameters = {"ids": to_json(list(ids)), "system_id": entry.chain}
+    dropped = connection.execute(_DROP_OF_SYSTEM[connection.dialect.name], parameters).all()
+    let_next_go(connection, dropped, entry.time)
+    return _record_changed(connection, head, entry, dropped)
+
+
+def _record_changed(
+    connection: sa.Connection, head: ChainHead, entry: AuditEntry, changed: Sequence[sa.Row[Any]]
+) -> set[str]:
+    """Append the entry with the number of changed deliveries, and return their ids."""
+    if not changed:
+        raise _NothingChanged
+    audit.append(connection, entry.chain, head, [replace(entry, detail={"deliveries": len(changed)})])
+    return {row.id for row in changed}
 
 
 @read_with_cost(_estimate_cost_of_ids)
@@ -388,7 +395,7 @@ def _select_given_ids(connection: sa.Connection, ids: Collection[str]) -> sa.Tex
 
 @write_with_cost(_estimate_cost_of_ids)
 def drop_stored(connection: sa.Connection, ids: Collection[str], now: datetime) -> set[str]:
-    """Do the work of `drop`, within other work."""
+    """Do the work of `drop` for all systems, within other work that records it."""
     deleted = connection.execute(_DROP[connection.dialect.name], {"ids": to_json(list(ids))}).all()
     let_next_go(connection, deleted, now)
     return {row.id for row in deleted}

@@ -1,9 +1,8 @@
-"""Bulk operations on deliveries: in pages, with progress, and audited for each system."""
+"""Bulk operations on deliveries: by system, in pages that are audited with their changes, with progress."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from budkavle.commands.progress import show_progress
@@ -11,14 +10,17 @@ from domain.audit import AuditEntry
 from domain.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
     from datetime import datetime
 
     from domain.deliveries import DeliveryState, QueuedDelivery, Reason
     from persistence.database import Database
 
-    ChangeDeliveries = Callable[[Database, list[str], datetime], Awaitable[set[str]]]
-    """A function that changes deliveries with these ids, and returns the ids of those that were changed."""
+    ChangeDeliveries = Callable[[Database, Collection[str], AuditEntry], Awaitable[set[str]]]
+    """A function that changes deliveries of the system whose chain the entry is for, and records the entry.
+
+    It does both in one transaction, and returns the ids of the changed deliveries.
+    """
 
 PAGE = 500
 """Deliveries that are read and changed together: few enough not to delay workers."""
@@ -73,50 +75,55 @@ async def select(database: Database, selection: Selection) -> AsyncIterator[list
 
 
 async def run_action(database: Database, action: Action, chosen: Selection | Sequence[str]) -> tuple[int, list[str]]:
-    """Run the operation on deliveries, chosen by properties or ids. Return the number changed, and the other ids.
-
-    The audit log of each system records the operation, even if it was interrupted.
-    """
-    done, left = Counter[str](), list[str]()
-    pages = select(database, chosen) if isinstance(chosen, Selection) else _read_by_ids(database, chosen, left)
-    try:
-        with show_progress(f"Deliveries {action.participle}:") as report:
-            async for page in pages:
-                changed = await action.change(database, [item.id for item in page], action.now()) if page else set()
-                done.update(item.system_id for item in page if item.id in changed)
-                left += [item.id for item in page if item.id not in changed]
-                report(done.total())
-    finally:
-        await _record(database, action, done)
-    return done.total(), left
+    """Run the operation on deliveries, chosen by properties or ids. Return the number changed, and the other ids."""
+    done, left = 0, list[str]()
+    pages = _select_by_system(database, chosen) if isinstance(chosen, Selection) else _read(database, chosen, left)
+    with show_progress(f"Deliveries {action.participle}:") as report:
+        async for page in pages:
+            ids = [item.id for item in page]
+            changed = await action.change(database, ids, _build_entry(action, page[0].system_id))
+            done += len(changed)
+            left += [id_ for id_ in ids if id_ not in changed]
+            report(done)
+    return done, left
 
 
-async def _read_by_ids(database: Database, ids: Sequence[str], left: list[str]) -> AsyncIterator[list[QueuedDelivery]]:
-    """Yield the deliveries with these ids in pages, and add unknown ids to `left`."""
+async def _select_by_system(database: Database, selection: Selection) -> AsyncIterator[list[QueuedDelivery]]:
+    """Yield the selected deliveries in pages, each of one system, oldest first."""
+    from persistence import systems
+
+    given = selection.system_id
+    for system_id in [system.id for system in await systems.list_all(database)] if given is None else [given]:
+        async for page in select(database, replace(selection, system_id=system_id)):
+            if page:
+                yield page
+
+
+async def _read(database: Database, ids: Sequence[str], left: list[str]) -> AsyncIterator[list[QueuedDelivery]]:
+    """Yield the deliveries with these ids in pages, each of one system, and add unknown ids to `left`."""
     from persistence import deliveries as stored
 
-    for place in range(0, len(ids), PAGE):
-        found = []
-        for id_ in ids[place : place + PAGE]:
-            try:
-                found.append(await stored.get(database, id_))
-            except NotFound:
-                left.append(id_)
-        yield found
+    found: dict[str, list[QueuedDelivery]] = {}
+    for id_ in ids:
+        try:
+            item = await stored.get(database, id_)
+        except NotFound:
+            left.append(id_)
+        else:
+            found.setdefault(item.system_id, []).append(item)
+    for system_id in sorted(found):
+        for place in range(0, len(found[system_id]), PAGE):
+            yield found[system_id][place : place + PAGE]
 
 
-async def _record(database: Database, action: Action, done: Counter[str]) -> None:
-    from persistence import audit
-
-    for system_id, number in sorted(done.items()):
-        entry = AuditEntry(
-            chain=system_id,
-            kind="call",
-            time=action.now(),
-            operation=f"deliveries {action.name}",
-            caller=action.operator,
-            outcome="changed",
-            request_id=action.request_id,
-            detail={"deliveries": number},
-        )
-        await audit.record(database, entry)
+def _build_entry(action: Action, system_id: str) -> AuditEntry:
+    return AuditEntry(
+        chain=system_id,
+        kind="call",
+        time=action.now(),
+        operation=f"deliveries {action.name}",
+        caller=action.operator,
+        outcome="changed",
+        request_id=action.request_id,
+        detail={},
+    )

@@ -201,7 +201,7 @@ async def replay_audited(visit: Visit, system_id: str, ids: Sequence[str]) -> se
         request_id=visit.request_id,
         detail={},
     )
-    replayed = await deliveries.replay_audited(visit.services.database, ids, entry)
+    replayed = await deliveries.replay(visit.services.database, ids, entry)
     if replayed:
         visit.services.wake_worker()
     return replayed

@@ -15,6 +15,7 @@ from tests.handlers.waiting_deliveries import (
     get,
     list_deliveries,
     post,
+    replay,
     subscribe,
 )
 from tests.test_guards import SPECS
@@ -78,6 +79,13 @@ def test_each_call_is_audited(caller: Caller) -> None:
         assert call(request_id).status_code in {200, 202}
         (recorded,) = read_audit(caller.database_url, request_id)
         assert (recorded.operation, recorded.chain, recorded.outcome) == (operation, caller.system_id, "answered")
+    request_id, [item] = f"audited-{create_id()}", list_deliveries(caller)
+    assert replay(caller, item["leveringId"], UNKNOWN_DELIVERY, x_requestId=request_id)["genfremsendt"] == 1
+    (recorded,) = read_audit(caller.database_url, request_id)
+    assert (recorded.operation, recorded.chain, recorded.outcome, recorded.detail) == (
+        *("genfremsendBeskeder", caller.system_id, "changed"),
+        {"deliveries": 1},
+    )
     request_id = f"audited-{create_id()}"
     assert post(caller, TEST, build_test_message(caller, orgCode=7), x_requestId=request_id).status_code == 404
     (recorded,) = read_audit(caller.database_url, request_id)

@@ -71,8 +71,8 @@ def post(caller: Caller, path: str, body: Any, **headers: str) -> httpx.Response
     return caller.service.client.post(path, json=body, headers=caller.headers(**headers))
 
 
-def replay(caller: Caller, *ids: str) -> dict[str, Any]:
-    response = post(caller, REPLAY, {"systemIdentifier": caller.system_id, "leveringIds": ids})
+def replay(caller: Caller, *ids: str, **headers: str) -> dict[str, Any]:
+    response = post(caller, REPLAY, {"systemIdentifier": caller.system_id, "leveringIds": ids}, **headers)
     assert response.status_code == 200, response.text
     value: dict[str, Any] = response.json()
     return value

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
+from domain.audit import AuditEntry
 from domain.deliveries import (
     Attempt,
     AttemptOutcome,
@@ -44,6 +45,11 @@ def build_publication(published: Event) -> Publication:
 
 async def publish(database: Database, **changes: Any) -> PublishResult:
     return await outbox.publish(database, build_publication(build_event(**changes)))
+
+
+def build_action(system_id: str, operation: str = "deliveries drop", time: datetime = NOW) -> AuditEntry:
+    """Return the audit entry of an operation on deliveries of a system."""
+    return AuditEntry(system_id, "call", time, operation, "anna", "changed", "r1", {})
 
 
 def build_lease(holder: str = "worker", now: datetime = NOW) -> Lease:

@@ -1,13 +1,12 @@
 """The queue for callers and operators: pages, single deliveries, replays, drops and test messages."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from domain.audit import AuditEntry
 from domain.deliveries import Attempt, AttemptOutcome, DeliveryState, NotReplayed, Obstacle, QueuedDelivery, Reason
 from domain.errors import NotFound
 from domain.events import NO_OBJECT, write_content
@@ -21,6 +20,7 @@ from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, build_entry, prepar
 from tests.persistence.queues import (
     LEASE,
     SECOND,
+    build_action,
     build_event,
     build_lease,
     build_publication,
@@ -50,6 +50,13 @@ async def settle_all(database: Database, outcome: AttemptOutcome, **options: Any
     claimed = await claim(database, **options)
     due = NOW + SECOND if outcome is AttemptOutcome.AGAIN else None
     await claims.settle(database, build_lease(), [build_settled(item, outcome, due) for item in claimed])
+
+
+async def replay(database: Database, ids: list[str], time: datetime = NOW) -> set[str]:
+    """Replay deliveries of both systems."""
+    one, other = SYSTEM_IDS[:2]
+    replayed = await deliveries.replay(database, ids, build_action(one, time=time))
+    return replayed | await deliveries.replay(database, ids, build_action(other, time=time))
 
 
 async def list_deliveries(database: Database, **changes: Any) -> list[QueuedDelivery]:
@@ -126,7 +133,8 @@ async def test_list_page_continues_after_a_removed_delivery(subscribed: Database
     assert len(everything) == 10
     assert [item.number for item in everything] == sorted(item.number for item in everything)
     seen = await list_deliveries(subscribed, limit=3)
-    assert await deliveries.drop(subscribed, [item.id for item in seen], NOW) == {item.id for item in seen}
+    last = seen[-1]
+    assert await deliveries.drop(subscribed, [last.id], build_action(last.system_id)) == {last.id}
     seen += await list_deliveries(subscribed, after=seen[-1].number, limit=100)
     assert seen == everything
     assert [item.system_id for item in await list_deliveries(subscribed, system_id=SYSTEM, limit=2)] == [SYSTEM] * 2
@@ -172,7 +180,7 @@ async def test_replay_sends_parked_and_waiting_deliveries_and_explains_skipped_o
     assert len(held) == 2
     found = {item.id: item for item in await list_deliveries(subscribed)}
     unknown = str(uuid4())
-    sent = await deliveries.replay(subscribed, [*found, unknown], later)
+    sent = await replay(subscribed, [*found, unknown], later)
     left = await deliveries.list_not_replayed(subscribed, found.keys() - sent | {unknown}, later)
     assert len(sent) == 4
     after = {item.id: item for item in await list_deliveries(subscribed)}
@@ -199,32 +207,34 @@ async def test_list_left_contains_no_delivery_of_another_system(subscribed: Data
     assert (await deliveries.list_not_replayed(subscribed, [id_], NOW, SYSTEM))[id_].obstacle is Obstacle.UNKNOWN
 
 
-async def test_replay_of_a_system_does_not_change_others(subscribed: Database) -> None:
+@pytest.mark.parametrize("change", [deliveries.replay, deliveries.drop])
+async def test_change_of_a_system_does_not_change_others(subscribed: Database, change: Any) -> None:
     await publish(subscribed)
     await settle_all(subscribed, AttemptOutcome.PARK)
     own = set(await list_ids(subscribed, SYSTEM))
-    assert await deliveries.replay(subscribed, await list_ids(subscribed), NOW, SYSTEM) == own
+    assert await change(subscribed, await list_ids(subscribed), build_action(SYSTEM)) == own
     assert {item.system_id for item in await list_deliveries(subscribed, state=DeliveryState.PARKED)} == {SYSTEM_IDS[1]}
 
 
-async def test_replay_audited_records_the_number_unless_nothing_was_replayed(subscribed: Database) -> None:
-    entry = AuditEntry(SYSTEM, "call", NOW, "deliveries replay", "anna", "changed", "r1", {})
-    unaudited = replace(entry, chain=str(uuid4()))
+@pytest.mark.parametrize("change", [deliveries.replay, deliveries.drop])
+async def test_change_is_recorded_with_its_number_unless_nothing_changed(subscribed: Database, change: Any) -> None:
+    entry, unrecorded = build_action(SYSTEM, "some operation"), build_action(str(uuid4()))
     await publish(subscribed)
     await settle_all(subscribed, AttemptOutcome.PARK)
     ids = await list_ids(subscribed)
-    assert await deliveries.replay_audited(subscribed, ids, entry) == set(await list_ids(subscribed, SYSTEM))
-    assert (await audit.list_latest(subscribed, SYSTEM, 1))[0].detail == '{"deliveries":1}'
-    assert await deliveries.replay_audited(subscribed, ids, unaudited) == set()
+    assert len(await change(subscribed, ids, entry)) == 1
+    [recorded] = await audit.list_latest(subscribed, SYSTEM, 1)
+    assert (recorded.entry, recorded.detail) == (replace(entry, detail={"deliveries": 1}), '{"deliveries":1}')
+    assert await change(subscribed, ids, unrecorded) == set()
     heads, broken = await audit.verify(subscribed)
-    assert (unaudited.chain in heads, broken) == (False, None)
+    assert (unrecorded.chain in heads, broken) == (False, None)
 
 
 async def test_replay_keeps_the_order(subscribed: Database) -> None:
     first = await publish(subscribed, **KEYED)
     await settle_all(subscribed, AttemptOutcome.PARK)
     second = await publish(subscribed, **KEYED)
-    assert await deliveries.replay(subscribed, await list_ids(subscribed), NOW)
+    assert await replay(subscribed, await list_ids(subscribed))
     claimed = await claim(subscribed)
     assert {item.event_id for item in claimed} == {first.event_id}
     await claims.settle(subscribed, build_lease(), [build_settled(item) for item in claimed])
@@ -237,7 +247,8 @@ async def test_drop_removes_and_unblocks_the_next(subscribed: Database) -> None:
     await claim(subscribed)
     first, second, third = await list_ids(subscribed, SYSTEM)
     assert {item.due for item in await list_deliveries(subscribed, system_id=SYSTEM)} == {build_lease().until, None}
-    assert await deliveries.drop(subscribed, [first, second, str(uuid4())], NOW + SECOND) == {first, second}
+    action = build_action(SYSTEM, time=NOW + SECOND)
+    assert await deliveries.drop(subscribed, [first, second, str(uuid4())], action) == {first, second}
     (left,) = await list_deliveries(subscribed, system_id=SYSTEM)
     assert (left.id, left.due) == (third, NOW + SECOND)
 
@@ -246,8 +257,9 @@ async def test_drop_removes_the_attempts(subscribed: Database) -> None:
     await publish(subscribed)
     await settle_all(subscribed, AttemptOutcome.PARK)
     assert (await count_rows(subscribed))["attempts"] == 2
-    await deliveries.drop(subscribed, await list_ids(subscribed), NOW)
-    assert not {"deliveries", "attempts"} & set(await count_rows(subscribed))
+    await deliveries.drop(subscribed, await list_ids(subscribed), build_action(SYSTEM))
+    counts = await count_rows(subscribed)
+    assert (counts["deliveries"], counts["attempts"]) == (1, 1)
 
 
 def build_trial(**changes: Any) -> TrialEvent:

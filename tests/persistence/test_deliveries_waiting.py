@@ -14,9 +14,16 @@ from persistence.database import Database
 from persistence.deliveries import TrialEvent
 from persistence.opening import open_database
 from persistence.queue import claims
-from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, build_entry, prepare, sync
-from tests.persistence.queues import build_event, build_lease, build_publication, build_settled, claim, publish
+from tests.persistence.queues import (
+    build_action,
+    build_event,
+    build_lease,
+    build_publication,
+    build_settled,
+    claim,
+    publish,
+)
 from tests.persistence.rows import count_rows
 
 pytestmark = pytest.mark.anyio
@@ -52,11 +59,11 @@ async def test_replay_and_drop_skip_deliveries_that_are_being_deleted(
     await transaction.start()
     await other.execute(DELETE)
     async with asyncio.timeout(60):
-        assert await deliveries.replay(database, ids, NOW, SYSTEM) == set()
-        assert await deliveries.drop(database, ids, NOW) == set()
+        assert await deliveries.replay(database, ids, build_action(SYSTEM)) == set()
+        assert await deliveries.drop(database, ids, build_action(SYSTEM)) == set()
     await transaction.rollback()
-    assert await deliveries.replay(database, ids[:1], NOW, SYSTEM) == {ids[0]}
-    assert await deliveries.drop(database, ids, NOW) == set(ids)
+    assert await deliveries.replay(database, ids[:1], build_action(SYSTEM)) == {ids[0]}
+    assert await deliveries.drop(database, ids, build_action(SYSTEM)) == set(ids)
 
 
 async def test_test_message_waits_for_the_sync_that_removes_its_subscription(

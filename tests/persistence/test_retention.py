@@ -18,8 +18,8 @@ from persistence.tables import deliveries as deliveries_table
 from persistence.tables import web_messages as messages_table
 from persistence.work import short_write
 from tests.factories import NOW, build_attachment, build_web_message
-from tests.persistence.catalogues import build_entry, prepare, sync
-from tests.persistence.queues import build_lease, build_settled, claim, list_rows, publish
+from tests.persistence.catalogues import SYSTEM, build_entry, prepare, sync
+from tests.persistence.queues import build_action, build_lease, build_settled, claim, list_rows, publish
 from tests.persistence.rows import count_rows
 
 pytestmark = pytest.mark.anyio
@@ -143,7 +143,7 @@ async def test_remove_parked_keeps_what_was_replayed_meanwhile(database: Databas
     await sync(database, [build_entry()])
     numbers = [await park(database), await park(database)]
     [first, _] = await list_rows(database, deliveries_table)
-    await deliveries.replay(database, [str(first["id"])], NOW)
+    await deliveries.replay(database, [str(first["id"])], build_action(SYSTEM))
     assert await retention.remove_parked(database, numbers, NOW + DAY) == 1
     [kept] = await list_rows(database, deliveries_table)
     assert (kept["number"], kept["state"]) == (numbers[0], DeliveryState.WAITING)

@@ -83,7 +83,9 @@ def test_cost_of_a_piece_depends_on_the_bytes_of_the_attachment() -> None:
     assert costs == [Cost.SHORT, Cost.LARGE]
 
 
-@pytest.mark.parametrize("changing", [deliveries._replay, deliveries._list_not_replayed, deliveries.drop_stored])
+@pytest.mark.parametrize(
+    "changing", [deliveries._replay, deliveries._list_not_replayed, deliveries._drop, deliveries.drop_stored]
+)
 def test_cost_of_a_change_of_deliveries_depends_on_their_number(changing: Any) -> None:
     costs = [changing.find_cost(["id"] * number, None, None) for number in (deliveries.FEW, deliveries.FEW + 1)]
     assert costs == [Cost.SHORT, Cost.BULK]

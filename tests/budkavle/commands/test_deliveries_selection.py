@@ -1,5 +1,6 @@
 """Commands for many deliveries at once."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +11,12 @@ from domain.audit import AuditEntry
 from domain.deliveries import DeliveryState
 from persistence import audit, deliveries
 from persistence.database import Database
+from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import list_queue, publish, subscribe
 from tests.catalogues import SYSTEM_ID
 from tests.databases import run_with_database
 from tests.factories import NOW
+from tests.processes import run_program
 from tests.terminals import run_on_terminal
 
 MANY = PAGE + 2
@@ -28,6 +31,7 @@ def many(database_url: str) -> str:
 
 
 def build_action(do: Any) -> Action:
+    """Return a drop that `do` does."""
     return Action("drop", "dropped", lambda: NOW, "request", do, "asa")
 
 
@@ -50,21 +54,19 @@ def test_select_reads_all_pages(many: str) -> None:
 
 
 @pytest.mark.parametrize("by_id", [False, True], ids=["selection", "ids"])
-def test_run_action_works_in_batches_with_one_audit_entry(
-    many: str, capsys: pytest.CaptureFixture[str], by_id: bool
-) -> None:
+def test_run_action_works_in_audited_batches(many: str, capsys: pytest.CaptureFixture[str], by_id: bool) -> None:
     what = [item.id for item in list_queue(many)] if by_id else Selection()
     sizes: list[int] = []
 
-    async def do(database: Database, ids: list[str], moment: Any) -> set[str]:
+    async def do(database: Database, ids: list[str], entry: AuditEntry) -> set[str]:
         sizes.append(len(ids))
-        return await deliveries.drop(database, ids, moment)
+        return await deliveries.drop(database, ids, entry)
 
     result, left = run_with_database(many, lambda database: run_action(database, build_action(do), what))
     assert (result, left, sizes, list_queue(many)) == (MANY, [], [PAGE, 2], [])
     assert capsys.readouterr().err == ""
-    (entry,) = read_audit_entries(many)
-    assert (entry.detail, entry.request_id) == ({"deliveries": MANY}, "request")
+    entries = [(entry.detail, entry.request_id, entry.caller) for entry in read_audit_entries(many)]
+    assert entries == [({"deliveries": number}, "request", "asa") for number in (PAGE, 2)]
 
 
 def test_drop_shows_progress_on_a_terminal(many: str) -> None:
@@ -77,10 +79,10 @@ def test_interrupted_command_is_audited_up_to_its_last_batch(many: str, run: Cal
     class BrokenOff(Exception):
         pass
 
-    async def do(database: Database, ids: list[str], moment: Any) -> set[str]:
+    async def do(database: Database, ids: list[str], entry: AuditEntry) -> set[str]:
         if len(ids) < PAGE:
             raise BrokenOff
-        return await deliveries.drop(database, ids, moment)
+        return await deliveries.drop(database, ids, entry)
 
     with pytest.raises(BrokenOff):
         run_with_database(many, lambda database: run_action(database, build_action(do), Selection()))
@@ -96,3 +98,12 @@ def test_command_without_effect_is_not_audited(database_url: str) -> None:
     )
     assert result == (0, [SYSTEM_ID])
     assert read_audit_entries(database_url) == []
+
+
+def test_change_that_is_killed_at_any_line_has_its_audit_entry(database_url: str, invoke: Invoke) -> None:
+    """By the commands and by the API."""
+    program = (sys.executable, "-m", "tests.budkavle.kill_delivery_changes")
+    result = run_program(*program, database_url=database_url, trusted_proxies="127.0.0.1")
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout.splitlines()[-1]) > 20
+    assert invoke(database_url, "audit", "verify").exit_code == 0

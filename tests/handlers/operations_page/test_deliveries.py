@@ -12,7 +12,7 @@ from persistence.tables import chains
 from persistence.work import short_write
 from tests.handlers.operations_page.operations import ROOT, Page, put_stuck
 from tests.persistence.catalogues import SYSTEM_IDS
-from tests.persistence.queues import build_lease, build_settled, claim
+from tests.persistence.queues import build_action, build_lease, build_settled, claim
 
 
 def test_page_of_a_delivery_explains_why_it_has_not_arrived(page: Page) -> None:
@@ -35,7 +35,7 @@ def test_page_of_a_delivery_explains_why_it_has_not_arrived(page: Page) -> None:
 def test_page_of_a_delivered_delivery_shows_its_receipt(page: Page) -> None:
     async def deliver(database: Database) -> str:
         stuck = await put_stuck(database, SYSTEM_IDS[1], 111)
-        await deliveries.replay(database, [stuck.failing], build_lease().now)
+        await deliveries.replay(database, [stuck.failing], build_action(SYSTEM_IDS[1]))
         [claimed] = await claim(database, of={SYSTEM_IDS[1]: 1})
         await claims.settle(database, build_lease(), [build_settled(claimed)])
         return claimed.id
