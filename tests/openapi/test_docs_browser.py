@@ -189,6 +189,26 @@ def test_open_forms_and_responses_are_accessible(browser: Any, url: str, name: s
     assert read_errors(browser) == []
 
 
+def test_schemas_and_summaries_are_readable_on_a_phone(browser: Any, url: str) -> None:
+    show_as(browser, width=360, scheme="dark")
+    load_page(browser, url, "web-messages")
+    summary = "document.querySelector('.opblock-summary-description')"
+    assert browser.execute_script(f"return {summary}.innerText") == "Create web message"
+    assert browser.execute_script(f"return {summary}.clientWidth > 100")
+    browser.execute_script(f"{OPENERS}[0].click()")
+    wait(browser, "document.querySelector('.responses-table .tab')")
+    browser.execute_script("document.querySelectorAll('.tab li:last-child button').forEach((tab) => tab.click())")
+    wait(browser, "document.querySelector('.responses-table .model-box-control')")
+    browser.execute_script("document.querySelectorAll('.opblock .model-box-control').forEach((box) => box.click())")
+    assert list_violations(browser) == []
+    cut_off = (
+        "[...document.querySelectorAll('.model-box *')].filter((e) => e.getBoundingClientRect().right > 360).length"
+    )
+    assert browser.execute_script(f"return {cut_off}") == 0
+    narrowest = "Math.min(...[...document.querySelectorAll('td:has(.model-box)')].map((e) => e.clientWidth))"
+    assert browser.execute_script(f"return {narrowest}") > 200
+
+
 def test_operation_is_called_with_the_keyboard_alone(browser: Any, url: str) -> None:
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.keys import Keys
@@ -229,7 +249,9 @@ def test_operation_is_called_with_the_keyboard_alone(browser: Any, url: str) -> 
     press(Keys.ENTER)
     assert wait(browser, "document.querySelector('.live-responses-table .response')?.innerText").startswith("200")
     assert wait(browser, "document.querySelector('[role=status]').textContent") == "Response 200"
-    assert browser.execute_script("return document.activeElement.matches('.execute')")
+    assert browser.execute_script("return document.activeElement.innerText") == "Server response"
+    status = "document.querySelector('.live-responses-table tbody .response-col_status')"
+    assert 0 < browser.execute_script(f"return {status}.getBoundingClientRect().top") < 300
     assert read_errors(browser) == []
 
 

@@ -57,6 +57,9 @@ function nameElements() {
   name(".json-schema-form-item input", (found) => `File ${count(found)}`);
   if (added && document.activeElement.matches(".json-schema-form-item-add")) added.focus();
   name(".close-modal", () => "Close");
+  for (const found of element.querySelectorAll(".model-box-control:not([aria-label])"))
+    if (!found.textContent.trim())
+      found.setAttribute("aria-label", `Details of ${found.closest("tr")?.firstElementChild.textContent ?? "the schema"}`);
   // A table without this role is announced with its columns, and a button without another name by its text.
   for (const found of element.querySelectorAll("table[role=region]")) found.removeAttribute("role");
   for (const found of element.querySelectorAll(".modal-btn[aria-label]")) found.removeAttribute("aria-label");
@@ -70,21 +73,28 @@ function nameElements() {
   }
 }
 
-// A call disables the button that has the focus: give it back, and announce the response.
+// A call disables the button that has the focus, and Swagger UI shows the response below the command that repeats the
+// call, mostly out of sight: move the focus to the response, and announce it.
 const announcement = document.createElement("p");
 announcement.className = "visually-hidden";
 announcement.setAttribute("role", "status");
 element.after(announcement);
 let called = null;
 let isCalling = false;
+function goTo(heading) {
+  heading.tabIndex = -1;
+  heading.focus({ preventScroll: true });
+  heading.scrollIntoView();
+}
 function reportResponse() {
   const button = called?.querySelector(".execute");
   if (!button) return;
   if (button.disabled) {
     isCalling = true;
   } else if (isCalling) {
-    const status = called.querySelector(".live-responses-table tbody .response-col_status");
-    if (document.activeElement === document.body) button.focus();
+    const table = called.querySelector(".live-responses-table");
+    const status = table?.querySelector("tbody .response-col_status");
+    if (document.activeElement === document.body) table ? goTo(table.previousElementSibling) : button.focus();
     announcement.textContent = status ? `Response ${status.innerText.trim()}` : "No response";
     called = null;
     isCalling = false;
@@ -108,9 +118,11 @@ element.addEventListener("keydown", (event) => {
 
 const plugin = ({ React: { createElement } }) => ({
   wrapComponents: {
-    // Its text would be "Add string item"; all lists in forms are of files.
-    Button: (Button) => (values) =>
-      createElement(Button, values.className?.includes("json-schema-form-item-add") ? { ...values, children: "Add file" } : values),
+    // Their texts would be "Add string item" and "-"; all lists in forms are of files.
+    Button: (Button) => (values) => {
+      const end = values.className?.match(/json-schema-form-item-(add|remove)/)?.[1];
+      return createElement(Button, end ? { ...values, children: { add: "Add file", remove: "Remove" }[end] } : values);
+    },
   },
   components: {
     // The path of an operation is within the button that opens it, so it cannot be a link.
