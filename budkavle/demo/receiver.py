@@ -1,7 +1,7 @@
 """The receiver of `budkavle dev`: receives the events of the demo, verifies their signatures and displays them.
 
 It demonstrates what a receiver must do: verify the signature over the raw bytes, then respond at once. It also displays
-what it rejects.
+what it rejects. A button of its page makes it refuse events, to demonstrate retries.
 """
 
 import base64
@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
@@ -46,15 +47,18 @@ class _Received:
     id: str
     is_verified: bool
     is_repetition: bool
+    is_refused: bool
     body: bytes
 
 
 def create_receiver(now: Callable[[], datetime], secret: str = SECRET, *, service: str = "") -> ASGIApp:
     """Return the receiver as an ASGI application: POST to any path, the page at `/`, and its events at `/events`.
 
-    `service` is the address of the service, to which the page links.
+    The button of the page sends a POST to `/page/refuse` or `/page/accept`: from then on, verified requests get 503, or
+    204 again. `service` is the address of the service, to which the page links.
     """
     received: deque[_Received] = deque(maxlen=_SHOWN)
+    is_refusing = False
     numbers = itertools.count(1)
     links = [("Received events", "/"), ("API pages", f"{service}/docs")] if service else []
     pages = Pages(Path(__file__).parent / "receiver_page", name="Demo receiver", files="/files", links=links)
@@ -65,6 +69,7 @@ def create_receiver(now: Callable[[], datetime], secret: str = SECRET, *, servic
             "blank": dict.fromkeys(_FIELDS, ""),
             "total": received[0].number if received else 0,
             "shown": _SHOWN,
+            "is_refusing": is_refusing,
             "service": service,
             "current": "/",
         }
@@ -77,6 +82,11 @@ def create_receiver(now: Callable[[], datetime], secret: str = SECRET, *, servic
         total = received[0].number if received else 0
         return JSONResponse({"total": total, "events": events}, headers={"Cache-Control": "no-store"})
 
+    async def set_answer(request: Request) -> Response:
+        nonlocal is_refusing
+        is_refusing = request.url.path == "/page/refuse"
+        return RedirectResponse("/#answer", HTTPStatus.SEE_OTHER)
+
     async def take(request: Request) -> Response:
         body = bytearray()
         async for piece in request.stream():
@@ -87,14 +97,20 @@ def create_receiver(now: Callable[[], datetime], secret: str = SECRET, *, servic
         is_verified = verify(secret, request.headers, bytes(body), moment)
         delivery_id = request.headers.get("webhook-id", "")
         is_repetition = any(item.is_verified and item.id == delivery_id for item in received)
-        item = _Received(next(numbers), moment, request.url.path, delivery_id, is_verified, is_repetition, bytes(body))
+        is_refused = is_verified and is_refusing
+        path = request.url.path
+        item = _Received(next(numbers), moment, path, delivery_id, is_verified, is_repetition, is_refused, bytes(body))
         received.appendleft(item)
+        if is_refused:
+            return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)
         return Response(status_code=204 if is_verified else 401)
 
     return Router(
         [
             Route("/", show_page, methods=["GET"]),
             Route("/events", list_events, methods=["GET"]),
+            Route("/page/refuse", set_answer, methods=["POST"]),
+            Route("/page/accept", set_answer, methods=["POST"]),
             *pages.create_file_routes(),
             Route("/{path:path}", take, methods=["POST"]),
         ],
@@ -127,24 +143,27 @@ def _parse_signatures(header: str) -> list[bytes]:
     return found
 
 
-_FIELDS = ("number", "name", "verdict", "tone", "time", "iso", "path", "id", "text")
+_FIELDS = ("number", "name", "verdict", "tone", "time", "iso", "path", "id", "event", "text")
 
 
 def _describe(item: _Received) -> dict[str, object]:
     """Return what the page shows of a request, by the names in `_FIELDS`."""
-    name = "Request without a readable event"
+    name, event_id = "Request without a readable event", "unknown"
     try:
         event = json.loads(item.body)
         text = json.dumps(event, ensure_ascii=False, indent=2)
         if isinstance(event, dict) and "entitetId" in event:
             name = f"{event.get('entitetNavn')} (type {event['entitetId']})"
+            event_id = str(event.get("beskedId", event_id))
     except (ValueError, RecursionError):
         text = item.body.decode(errors="replace")
     # JSON can contain unpaired surrogates, which a page cannot.
-    name, text = (each.encode(errors="replace").decode() for each in (name, text))
+    name, event_id, text = (each.encode(errors="replace").decode() for each in (name, event_id, text))
     verdict, tone = ("Signature verified", "good") if item.is_verified else ("Rejected: no valid signature", "bad")
     if item.is_verified and item.is_repetition:
         verdict, tone = "Signature verified, received before", "warn"
+    if item.is_refused:
+        verdict, tone = f"{verdict}, refused", "bad"
     utc = item.time.astimezone(UTC)
     return {
         "number": item.number,
@@ -155,5 +174,6 @@ def _describe(item: _Received) -> dict[str, object]:
         "iso": utc.isoformat(timespec="milliseconds"),
         "path": item.path,
         "id": item.id,
+        "event": event_id,
         "text": text,
     }

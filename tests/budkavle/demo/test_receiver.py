@@ -107,6 +107,32 @@ def test_events_are_listed_after_a_number_as_they_are_shown(run: Callable) -> No
     run_with_receiver(run, work)
 
 
+def test_receiver_refuses_events_until_it_accepts_them_again(run: Callable) -> None:
+    async def work(client: httpx.AsyncClient) -> None:
+        async def deliver() -> int:
+            event = b'{"entitetId": 202, "beskedId": "event-1"}'
+            return (await client.post("/webhook", content=event, headers=sign_headers(event))).status_code
+
+        response = await client.post("/page/refuse")
+        assert (response.status_code, response.headers["location"]) == (303, "/#answer")
+        assert "Accept events again" in (await client.get("/")).text
+        assert [await deliver(), await deliver()] == [503, 503]
+        assert (await client.post("/webhook", content=b"forged")).status_code == 401
+        await client.post("/page/accept")
+        assert await deliver() == 204
+        assert "Refuse events" in (await client.get("/")).text
+        listed = (await client.get("/events")).json()["events"]
+        assert [each["verdict"] for each in listed] == [
+            "Signature verified, received before",
+            "Rejected: no valid signature",
+            "Signature verified, received before, refused",
+            "Signature verified, refused",
+        ]
+        assert [each["event"] for each in listed] == ["event-1", "unknown", "event-1", "event-1"]
+
+    run_with_receiver(run, work)
+
+
 def test_receiver_bounds_its_list_and_its_bodies(run: Callable) -> None:
     async def work(client: httpx.AsyncClient) -> None:
         assert (await client.post("/", content=b"x" * (LARGEST_BODY + 1))).status_code == 413

@@ -51,5 +51,9 @@ def test_page_shows_events_as_they_come(browser: Any, url: str, width: int, sche
     assert list_violations(browser) == []
     assert not is_too_wide(browser)
     assert read_errors(browser) == []
+    browser.find_element("css selector", "#answer button").send_keys("\n")
+    wait(browser, "document.querySelector('#answer').innerText.includes('refuses events')")
+    assert list_violations(browser) == []
+    assert not is_too_wide(browser)
     # Otherwise it would call the receiver of the next test.
     browser.get("about:blank")
