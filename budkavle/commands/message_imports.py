@@ -195,14 +195,24 @@ def _open_report(
     try:
         descriptor = os.open(file, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
     except OSError as exc:
-        raise click.ClickException(f"{file} cannot be written: {exc.strerror}") from exc
-    with os.fdopen(descriptor, "a", encoding="utf-8") as lines:
+        raise _describe_unwritable(file, exc) from exc
 
-        def write(remarks: Sequence[Remark]) -> None:
-            lines.writelines(f"{json.dumps(_describe(remark), ensure_ascii=False)}\n" for remark in remarks)
-            lines.flush()
+    def write(remarks: Sequence[Remark]) -> None:
+        data = "".join(f"{json.dumps(_describe(remark), ensure_ascii=False)}\n" for remark in remarks).encode()
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+        except OSError as exc:
+            raise _describe_unwritable(file, exc) from exc
 
+    try:
         yield write
+    finally:
+        os.close(descriptor)
+
+
+def _describe_unwritable(file: Path, exc: OSError) -> click.ClickException:
+    return click.ClickException(f"{file} cannot be written: {exc.strerror}")
 
 
 def _print_lines(remarks: list[dict[str, str]]) -> None:

@@ -5,10 +5,11 @@ bounded number of bytes at a time.
 """
 
 import ssl
+import struct
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -40,6 +41,10 @@ _COLUMNS = {
 }
 
 
+FAILURES = (pymysql.MySQLError, OSError, RuntimeError, LookupError, ValueError, struct.error)
+"""What the driver raises: a `RuntimeError` if it lacks a package, and the last three if another program answers."""
+
+
 class SourceUnusable(BudkavleError):
     """The database of the other service cannot be read."""
 
@@ -52,7 +57,7 @@ class SourceAddress:
     port: int
     database: str
     user: str
-    password: str
+    password: str = field(repr=False)
     socket: str | None = None
     tls: ssl.SSLContext | None = None
 
@@ -188,7 +193,7 @@ class WebMessageSender:
             with self._connection.cursor() as cursor:
                 cursor.execute(statement, parameters or None)
                 rows: Sequence[Sequence[Any]] = cursor.fetchall()
-        except (pymysql.MySQLError, OSError) as exc:
+        except FAILURES as exc:
             raise SourceUnusable(_explain(exc)) from exc
         return rows
 
@@ -233,16 +238,19 @@ def open_web_message_sender(address: SourceAddress) -> Iterator[WebMessageSender
             port=address.port,
             unix_socket=address.socket,
             user=address.user,
-            password=address.password,
+            # The driver encodes a text as Latin-1.
+            password=address.password.encode(),
             database=address.database,
             charset="utf8mb4",
             ssl=address.tls,
             connect_timeout=CONNECT_SECONDS,
             read_timeout=STATEMENT_SECONDS,
             write_timeout=STATEMENT_SECONDS,
+            # Some modes of a server change functions and quotes.
+            sql_mode="",
             program_name="budkavle",
         )
-    except (pymysql.MySQLError, OSError) as exc:
+    except FAILURES as exc:
         raise SourceUnusable(_explain(exc)) from exc
     try:
         source = WebMessageSender(connection)
@@ -284,11 +292,12 @@ def _begin_snapshot(connection: "pymysql.Connection[Any]") -> None:
 def _errors() -> Iterator[None]:
     try:
         yield
-    except (pymysql.MySQLError, OSError) as exc:
+    except FAILURES as exc:
         raise SourceUnusable(_explain(exc)) from exc
 
 
 def _explain(exc: Exception) -> str:
     """Return an error of the driver in one line: its number and text, which contain no password and no values."""
-    parts = " ".join(str(part) for part in exc.args) or type(exc).__name__
+    is_driver_error = isinstance(exc, (pymysql.MySQLError, OSError)) and exc.args
+    parts = " ".join(str(part) for part in exc.args) if is_driver_error else f"{exc} ({type(exc).__name__})"
     return f"the database of the other service cannot be read: {parts}"

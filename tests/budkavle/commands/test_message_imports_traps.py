@@ -8,7 +8,7 @@ import pytest
 
 from domain.attachments import MAX_ATTACHMENT_BYTES
 from domain.web_messages import ExternalReference, OepInstance
-from tests.budkavle.commands.message_imports import build_id, dump, list_audit, read, read_all, run
+from tests.budkavle.commands.message_imports import COMMAND, ZONE, build_id, dump, list_audit, read, read_all, run
 from tests.budkavle.conftest import Invoke
 from tests.mariadb import MariaDb, OldMessage, OldService
 
@@ -172,3 +172,10 @@ def test_report_is_appended_to_a_private_file_without_content(
         assert list(map(json.loads, file.read_text().splitlines())) == printed * times
     assert file.stat().st_mode & 0o777 == 0o600
     assert "ärende" not in file.read_text()
+
+
+def test_report_that_cannot_be_written_ends_the_import(sqlite_url: str, invoke: Invoke, trapped: OldService) -> None:
+    result = invoke(sqlite_url, *COMMAND, trapped.url, *ZONE, "--report", "/dev/full")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: /dev/full cannot be written: No space left on device\n"
+    assert dump(sqlite_url, "imported_messages") == {"imported_messages": []}
