@@ -32,8 +32,8 @@ MAX_CASE = 2**31 - 1
 MAX_REFERENCE_BYTES = 2500
 """Maximum bytes of UTF-8 of key and value. PostgreSQL indexes no longer ones."""
 
-MIN_KEY, MAX_TEXT = 3, 128
-"""Characters of keys, and maximum characters of values, with which callers can look up messages."""
+MIN_TEXT, MAX_TEXT = 3, 128
+"""Characters of keys and values with which callers can look up messages, as those of the old service can."""
 
 _NAMESPACE = UUID("68f262f3-b0bf-5b7f-bdfb-cb4c7086ffa7")
 """The namespace of ids of attachments, which the old service does not publish."""
@@ -302,10 +302,10 @@ class _Planner:
                 self._reject(f"{field}.ref_value", f"is no case: a number from 1 to {MAX_CASE}")
             elif value.startswith("0"):
                 self._change(f"{field}.ref_value", "has leading zeros: stored without them")
-        elif not MIN_KEY <= len(key) <= MAX_TEXT:
-            self._change(f"{field}.ref_key", _describe_unfound(f"{MIN_KEY} to {MAX_TEXT}", len(key)))
+        elif not MIN_TEXT <= len(key) <= MAX_TEXT:
+            self._change(f"{field}.ref_key", _describe_unfound(len(key)))
         if not 1 <= len(value) <= MAX_TEXT:
-            self._change(f"{field}.ref_value", _describe_unfound(f"1 to {MAX_TEXT}", len(value)))
+            self._change(f"{field}.ref_value", _describe_unfound(len(value)))
 
     def _plan_files(self) -> Iterator[SourceFile]:
         taken = 0
@@ -353,8 +353,8 @@ def _name(table: str, place: int) -> str:
     return f"{table}[{place}]"
 
 
-def _describe_unfound(limits: str, number: int) -> str:
-    return f"has {number} characters: stored unchanged; the contract of web messages looks up {limits}"
+def _describe_unfound(number: int) -> str:
+    return f"has {number} characters: stored unchanged; look-ups take {MIN_TEXT} to {MAX_TEXT}"
 
 
 def _find_fault(file: SourceFile) -> str | None:
