@@ -100,6 +100,7 @@ def create_service(
         refusals=RefusalTally(store, now=clock),
         wake_worker=wake_worker,
         wake_worker_for_message=partial(wake_worker, is_certain=False),
+        content_budget=create_body_budget(settings),
         key_lifetime=timedelta(days=settings.idempotency_days),
         read_tally=read_tally,
         get_issuers=issuers.get_accepted,

@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from starlette.responses import Response
 
+from domain.errors import NotFound, Overloaded
 from domain.message_reads import Subject
 from domain.web_messages import WebMessage
 from handlers import paging
-from handlers.message_json import MessageFormat
+from handlers.message_json import MessageFormat, compute_length, insert_contents
 from handlers.requests import Request
 from openapi import replies
+from openapi.bodies.budget import Reservation
 from persistence import web_message_lists as stored
 from persistence.web_message_lists import Position
 
@@ -80,6 +82,33 @@ async def iterate_pages(read: ReadPage, first: list[WebMessage]) -> AsyncIterato
         yield page
         is_last, last = stored.is_last_page(page, PAGE), paging.get_position(page[-1])
         page = [] if is_last else await _read_next(read, PAGE, last)
+
+
+async def render_unless_deleted(
+    request: Request, message: WebMessage, message_format: MessageFormat
+) -> AsyncIterator[bytes]:
+    """Yield the JSON of a message with the contents of its files, or nothing if the message was deleted.
+
+    All contents are read before the first piece, so that a deletion cannot truncate the list. Large ones reserve
+    memory. If it does not become free in time, each piece is sent when it is read, and a deletion raises `NotFound`.
+    """
+    segments = await message_format.split_around_contents(message)
+    pieces = insert_contents(request.services.database, message, segments)
+    size = compute_length(message, segments)
+    with Reservation(request.services.content_budget) as reservation:
+        try:
+            if size > replies.SMALL_BYTES:
+                await reservation.cover(size)
+        except Overloaded:
+            async for piece in pieces:
+                yield piece
+            return
+        try:
+            held = [piece async for piece in pieces]
+        except NotFound:
+            return
+        for piece in held:
+            yield piece
 
 
 async def _read_up_to(limit: int, read: ReadPage, after: Position | None) -> list[WebMessage]:

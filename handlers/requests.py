@@ -15,6 +15,7 @@ from handlers.message_reads import ReadTally
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
 from handlers.refusal_tally import RefusalTally
+from openapi.bodies.budget import BodyBudget
 from openapi.requests import Decoded
 from persistence.database import Database
 
@@ -90,6 +91,8 @@ class Services:
     refusals: RefusalTally
     wake_worker: Callable[[], None]
     wake_worker_for_message: Callable[[], None]
+    content_budget: BodyBudget
+    """Limits the bytes of large messages and files that are kept in memory while they are sent."""
     key_lifetime: timedelta = timedelta(days=7)
     """How long an idempotency key is kept."""
     read_tally: ReadTally | None = None

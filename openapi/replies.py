@@ -8,8 +8,14 @@ from urllib.parse import quote
 
 import orjson
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from openapi.bodies.budget import BodyBudget, Reservation
 
 JSON = "application/json"
+
+SMALL_BYTES = 1024 * 1024
+"""Responses of at most this size reserve no memory, and larger ones are sent in pieces of this size."""
 
 
 class _JsonResponse(Response):
@@ -53,6 +59,34 @@ def ok_stream(pieces: AsyncIterator[bytes], length: int | None, link: str | None
     if link is not None:
         response.headers["Link"] = link
     return response
+
+
+class _ReservedResponse(StreamingResponse):
+    """A response whose memory is reserved until its last piece is sent."""
+
+    def __init__(self, response: Response, reservation: Reservation) -> None:
+        super().__init__(_split(response.body), response.status_code)
+        self.raw_headers = response.raw_headers
+        self._reservation = reservation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._reservation:
+            await super().__call__(scope, receive, send)
+
+
+async def _split(body: bytes | memoryview) -> AsyncIterator[memoryview]:
+    whole = memoryview(body)
+    for start in range(0, len(whole), SMALL_BYTES):
+        yield whole[start : start + SMALL_BYTES]
+
+
+async def reserve(response: Response, budget: BodyBudget) -> Response:
+    """Return a response whose body, if it is large, is reserved in a budget until it is sent. Raises `Overloaded`."""
+    if len(response.body) <= SMALL_BYTES:
+        return response
+    reservation = Reservation(budget)
+    await reservation.cover(len(response.body))
+    return _ReservedResponse(response, reservation)
 
 
 def metrics(text: bytes) -> Response:

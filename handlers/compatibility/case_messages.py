@@ -1,5 +1,6 @@
 """The operations of spec/oep-integrator-1.5.yaml."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +58,7 @@ async def get_case_web_messages(request: Request) -> Response:
     place, number = _read_place(request, municipality_id), int(request.parameters["flowInstanceId"])
     messages = await _get_reader(request).list_by_case(place.open_e, number, begin, end)
     _count_read(request, messages)
-    return replies.ok([_to_value(message, place) for message in messages])
+    return await _respond_with_messages(request, messages, place)
 
 
 async def get_family_web_messages(request: Request) -> Response:
@@ -68,7 +69,7 @@ async def get_family_web_messages(request: Request) -> Response:
     place, family_id = _read_place(request, municipality_id), request.parameters["familyId"]
     messages = await _get_reader(request).list_by_family(place.open_e, int(family_id), begin, end)
     _count_read(request, messages)
-    return replies.ok([{**_to_value(message, place), "familyId": family_id} for message in messages])
+    return await _respond_with_messages(request, messages, place, familyId=family_id)
 
 
 async def get_case_web_message_attachment(request: Request) -> Response:
@@ -78,7 +79,8 @@ async def get_case_web_message_attachment(request: Request) -> Response:
     place, attachment_id = _read_place(request, municipality_id), int(request.parameters["attachmentId"])
     file = await _get_reader(request).read_file(place.open_e, attachment_id)
     headers = {"Content-Disposition": "attachment", "X-Content-Type-Options": "nosniff"}
-    return Response(file.data, headers={"Content-Type": file.media_type, **headers})
+    response = Response(file.data, headers={"Content-Type": file.media_type, **headers})
+    return await replies.reserve(response, request.services.content_budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,18 @@ def _count_read(request: Request, messages: Sequence[ShownMessage]) -> None:
     cases = dict.fromkeys(message.flow_instance_id for message in messages if message.flow_instance_id)
     read = [WebMessage("", "", (ExternalReference(rules.FLOW_INSTANCE_ID, case),)) for case in cases]
     count_read(request, read)
+
+
+async def _respond_with_messages(
+    request: Request, messages: Sequence[ShownMessage], place: _Place, **added: str
+) -> Response:
+    """Return a list of messages, each with the `added` properties."""
+
+    def encode() -> bytes:
+        return b"[%s]" % b",".join(replies.to_json({**_to_value(message, place), **added}) for message in messages)
+
+    response = replies.ok_json(await asyncio.to_thread(encode))
+    return await replies.reserve(response, request.services.content_budget)
 
 
 def _to_value(message: ShownMessage, place: _Place) -> dict[str, Any]:

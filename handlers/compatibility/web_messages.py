@@ -14,7 +14,7 @@ from handlers import idempotency_keys, message_deletion, message_lists, message_
 from handlers.compatibility.municipality_ids import read_municipality_id
 from handlers.compatibility.sent_by import read_sent_by
 from handlers.message_json import MessageFormat, compute_length, insert_contents
-from handlers.message_lists import PAGE, ReadPage
+from handlers.message_lists import PAGE, ReadPage, render_unless_deleted
 from handlers.message_requests import build_attachments, parse_references, read_contents
 from handlers.requests import Request
 from openapi import replies
@@ -151,12 +151,10 @@ async def _render_list(request: Request, pages: AsyncIterator[list[WebMessage]])
     separator = b"["
     async for page in pages:
         for message in page:
-            yield separator
-            async for piece in insert_contents(
-                request.services.database, message, await FORMAT.split_around_contents(message)
-            ):
-                yield piece
-            separator = b","
+            async for piece in render_unless_deleted(request, message, FORMAT):
+                yield separator + piece
+                separator = b""
+            separator = separator or b","
     yield b"]" if separator == b"," else b"[]"
 
 

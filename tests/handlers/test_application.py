@@ -62,6 +62,7 @@ def create(spec_dir: Path) -> Any:
         refusals=RefusalTally(database, now=lambda: NOW),
         wake_worker=lambda: None,
         wake_worker_for_message=lambda: None,
+        content_budget=BodyBudget(1, 1),
     )
     return create_application(
         spec_dir, services, ApiKeys(database, lambda: NOW), body_budget=BodyBudget(1, 1), failures=FailureLimit(1)

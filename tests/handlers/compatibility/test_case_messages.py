@@ -95,6 +95,17 @@ def test_message_of_the_owner_whose_answer_was_lost_is_found_on_its_case(
     assert response.headers["idempotency-replayed"] == "true"
 
 
+def test_message_with_two_case_numbers_is_published_on_the_first(
+    compatible: RunningService, shared_open_e: MockOpenE
+) -> None:
+    request = build_request(externalReferences=[CASE, {"key": "FLOWinstanceid", "value": "007001"}])
+    post(compatible, request)
+    assert find(shared_open_e, request["message"]).case == 1068
+    for case in ("1068", "7001"):
+        found = compatible.client.get(f"/2281/webmessages/external-references/flowInstanceId/{case}").json()
+        assert request["message"] in [each.get("message") for each in found]
+
+
 def test_parts_have_any_order_and_others_are_ignored(compatible: RunningService) -> None:
     files = build_parts(build_request(), ("a.txt", b"a"))
     other: Files = [("other", ("b.txt", b"b", "text/plain"))]
@@ -181,7 +192,8 @@ def test_repetition_gets_the_first_id_also_after_the_message_was_deleted(compati
 def test_messages_of_a_case_are_those_of_open_e(compatible: RunningService, shared_open_e: MockOpenE) -> None:
     case, text = 500_000 + uuid.uuid4().int % 100_000, "å <b>\nend"
     shared_open_e.plant(case, text, kind="owner", added="2024-03-25T13:16:59")
-    number = post(compatible, build_request(externalReferences=[CASE | {"value": str(case)}]), ("a b.PDF", b"%PDF"))
+    data = b"%PDF" * 600_000
+    number = post(compatible, build_request(externalReferences=[CASE | {"value": str(case)}]), ("a b.PDF", data))
     response = compatible.client.get(f"{PATH}/cases/{case}")
     assert response.status_code == 200, response.text
     theirs, ours = response.json()
@@ -199,7 +211,7 @@ def test_messages_of_a_case_are_those_of_open_e(compatible: RunningService, shar
     attachment_id = attachment.pop("attachmentId")
     assert attachment == {"name": "a b.PDF", "extension": "PDF", "mimeType": "application/pdf"}
     file = compatible.client.get(f"{PATH}/attachments/{attachment_id}")
-    assert (file.status_code, file.content, file.headers["content-type"]) == (200, b"%PDF", "application/pdf")
+    assert (file.status_code, file.content, file.headers["content-type"]) == (200, data, "application/pdf")
 
 
 def test_reads_of_a_case_are_counted_for_the_audit(sqlite_url: str) -> None:
