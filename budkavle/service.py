@@ -16,7 +16,7 @@ from budkavle.audit_keys import open_configured_database
 from budkavle.clock import now
 from budkavle.ids import create_id
 from budkavle.issuers import Issuers
-from budkavle.open_e import build_municipalities, create_calls, create_case_reads, create_read_backs
+from budkavle.open_e import build_municipalities, create_calls, create_case_reads, create_parties, create_read_backs
 from budkavle.settings import Settings
 from budkavle.specs import find_spec_dir
 from delivery.worker import Worker
@@ -74,6 +74,7 @@ def create_service(
     open_e = create_calls(settings, clock, threads=settings.open_e_threads, tracer=tracer)
     read_backs = create_read_backs(settings, concurrent_cases=CONCURRENT_CASES)
     case_reads = create_case_reads(settings) if OEP_INTEGRATOR_1_5 in contracts else None
+    parties = create_parties(settings) if OEP_INTEGRATOR_1_5 in contracts else None
     outcomes = PublicationOutcomes(store, now=clock, timeout=settings.record_timeout)
     wake_worker = store.notify_workers if worker is None else worker.wake
     settler = PublicationSettler(
@@ -107,6 +108,7 @@ def create_service(
         tracer=tracer,
         municipalities=build_municipalities(settings),
         case_messages=case_reads,
+        parties=parties,
         api_docs=(spec_dir / f"{WEB_MESSAGES_3_2}.yaml").read_bytes() if WEB_MESSAGES_3_2 in contracts else b"",
     )
     if drain is not None:
@@ -134,6 +136,8 @@ def create_service(
         read_backs.close()
         if case_reads is not None:
             case_reads.close()
+        if parties is not None:
+            parties.close()
         if database is None:
             await store.close()
 

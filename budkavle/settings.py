@@ -161,6 +161,12 @@ class Settings(BaseSettings):
     open_e_time_zone: Annotated[str, AfterValidator(check_time_zone)] = Field(
         "Europe/Stockholm", description="The time zone of Open-E, in which it may show the times of messages."
     )
+    party_url: AnyHttpUrl | None = Field(
+        None,
+        description="The party service that finds the legal id of a sender with a `partyId` in `oep-integrator-1.5`.",
+    )
+    party_ca: FilePath | None = Field(None, description="A PEM file with its CA, if it is not a public one.")
+    party_timeout: float = Field(10, gt=0, le=600, description="Seconds for a look-up in it.")
     settle_interval: float = Field(
         2,
         gt=0,

@@ -218,6 +218,14 @@ class CallsPaused(BackendFailed):
     """Open-E does not answer; nothing was stored or published. Retry later."""
 
 
+class PersonLookUpFailed(BackendFailed):
+    """The party service did not return the legal id of the person; nothing was published."""
+
+
+class PersonLookUpTimedOut(PersonLookUpFailed):
+    """The party service did not answer in time; nothing was published."""
+
+
 class StorageFailed(BudkavleError):
     """The database does not answer."""
 

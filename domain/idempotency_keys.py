@@ -90,4 +90,5 @@ def compute_fingerprint(message: WebMessage) -> bytes:
     if message.municipality_id is not None:
         # Only for these, so that the fingerprints of others remain.
         content += [message.municipality_id, message.oep_instance_as_sent, message.is_from_owner]
+        content += [] if message.sender_party_id is None else [message.sender_party_id]
     return hashlib.sha256(orjson.dumps(content)).digest()

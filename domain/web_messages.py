@@ -1,7 +1,7 @@
 """Web messages: dataclasses, and the rules that an OpenAPI schema cannot express."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -66,7 +66,8 @@ class WebMessage:
 
     `oep_instance_as_sent` is the caller's spelling of `oep_instance`, None for the usual one, and `own_open_e` the name
     of the Open-E of the case if its municipality has its own. A message `is_from_owner` if it is published as one of
-    the owner of the case, instead of one of the staff.
+    the owner of the case, instead of one of the staff. The `sender_party_id` of such an owner and the `citizen_id`, a
+    personal number by which Open-E knows the person, are known only while the message is created, and never stored.
     """
 
     id: str
@@ -81,6 +82,8 @@ class WebMessage:
     oep_instance_as_sent: str | None = None
     own_open_e: OpenEName | None = None
     is_from_owner: bool = False
+    sender_party_id: str | None = None
+    citizen_id: str | None = field(default=None, repr=False)
 
     @property
     def open_e(self) -> OpenEName:

@@ -63,6 +63,13 @@ class CaseMessages(Protocol):
         """Return a file. Raises `NotFound`."""
 
 
+class Parties(Protocol):
+    """Looks up persons in the party service."""
+
+    async def find_legal_id(self, municipality_id: str, party_id: str, request_id: str) -> str:
+        """Return the legal id of a person. Errors: `open_e.parties`."""
+
+
 def return_false() -> bool:
     """Return False: the process is not about to stop."""
     return False
@@ -105,6 +112,8 @@ class Services:
     """The contract that `/api-docs` returns, if a compatibility API has this path."""
     case_messages: CaseMessages | None = None
     """Reads messages from Open-E, if a compatibility API does."""
+    parties: Parties | None = None
+    """Looks up the senders of messages, if the party service is configured."""
 
 
 Request = Decoded[Services]

@@ -11,7 +11,7 @@ from domain.errors import BackendRefused
 from domain.web_messages import OpenEName, WebMessage
 from open_e.accounts import Account
 from open_e.connections import CallDeadline, DeadlineAdapter, apply_deadline
-from open_e.envelopes import AddMessageEnvelope, SoapFile, SoapResponse, get_operation, parse_response
+from open_e.envelopes import AddMessageEnvelope, SoapFault, SoapFile, SoapResponse, get_operation, parse_response
 from open_e.faults import get_message_id, map_call_error
 
 _MAX_RESPONSE_BYTES = 2**20
@@ -68,6 +68,9 @@ class OpenEClient:
                 raise map_call_error(error, sent=call.sent) from error
             with response:
                 answer = _read_response(response)
+        if isinstance(answer, SoapFault) and message.citizen_id is not None:
+            # The text of a fault is passed on, and Open-E may repeat the person in it.
+            answer = answer._replace(text=answer.text.replace(message.citizen_id, "…"))
         return get_message_id(response.status_code, answer)
 
     def close(self) -> None:
@@ -119,6 +122,7 @@ def _build_envelope(message: WebMessage, added: datetime) -> AddMessageEnvelope:
         added=added,
         files=files,
         user_id=message.sender_user_id,
+        citizen_id=message.citizen_id,
         operation=get_operation(message),
     )
 

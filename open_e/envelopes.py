@@ -81,6 +81,7 @@ class AddMessageEnvelope:
         added: datetime,
         files: Sequence[SoapFile] = (),
         user_id: str | None,
+        citizen_id: str | None = None,
         operation: str = ADD_MESSAGE,
     ) -> None:
         if added.tzinfo is None:
@@ -99,12 +100,10 @@ class AddMessageEnvelope:
             )
         lines = escape(re.sub(r"\r\n?", "\n", text), {"\n": "&#13;\n"})
         markup += f"<ns2:message>{lines}</ns2:message></ns2:message>"
-        if user_id is not None:
-            markup += f"<ns2:principal><ns2:userID>{_escape(user_id)}</ns2:userID>"
-            if operation == ADD_MESSAGE_AS_OWNER:
-                # Its schema requires this element.
-                markup += f'<ns2:citizenID xmlns:xsi="{_XSI}" xsi:nil="true"/>'
-            markup += "</ns2:principal>"
+        if user_id is not None or citizen_id is not None:
+            # The schema of the owner requires both elements.
+            citizen = _write_nillable("citizenID", citizen_id) if operation == ADD_MESSAGE_AS_OWNER else ""
+            markup += f"<ns2:principal>{_write_nillable('userID', user_id)}{citizen}</ns2:principal>"
         parts.append(f"{markup}</ns2:{operation}>{_TAIL}".encode())
         self._parts = parts
         self._length = sum(
@@ -128,6 +127,12 @@ class AddMessageEnvelope:
                     yield bytes(waiting)
                     waiting.clear()
         yield bytes(waiting)
+
+
+def _write_nillable(name: str, value: str | None) -> str:
+    if value is None:
+        return f'<ns2:{name} xmlns:xsi="{_XSI}" xsi:nil="true"/>'
+    return f"<ns2:{name}>{_escape(value)}</ns2:{name}>"
 
 
 def _escape(value: str) -> str:

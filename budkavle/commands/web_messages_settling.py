@@ -160,6 +160,8 @@ async def resend(desk: Desk, message_id: str) -> None:
     message = await web_messages.find_unsettled(desk.database, message_id)
     if message is None:
         raise await _explain_settled(desk, message_id)
+    if message.is_from_owner and message.sender_user_id is None:
+        raise BudkavleError(f"message '{message_id}' cannot be sent again: the partyId of its sender is not stored")
     message = await _load_files(desk.database, message)
     order = Resend(message_id, desk.create_entry("resent"))
     sent = await _wait_until_absent(desk, order)

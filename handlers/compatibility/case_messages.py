@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.responses import Response
@@ -10,6 +10,7 @@ from starlette.responses import Response
 from domain import web_messages as rules
 from domain.case_messages import CASE_REQUIRED, ShownAttachment, ShownMessage
 from domain.errors import CaseMissing, NotOffered, OutcomeUnknown, Violation
+from domain.java_uuids import parse_java_uuid
 from domain.media_types import detect_media_type
 from domain.web_messages import Attachment, ExternalReference, OepInstance, OpenEName, WebMessage
 from handlers import idempotency_keys, message_publication
@@ -35,8 +36,8 @@ async def create_case_web_message(request: Request) -> Response:
     if len(senders) > 1:
         request.violations.append(Violation("sender", "only one of the attributes can be set at a time"))
     request.raise_violations()
-    if "partyId" in senders:
-        raise NotOffered("Not implemented for sender.partyId: the legal id of a person is not looked up; send a userId")
+    if "partyId" in senders and request.services.parties is None:
+        raise NotOffered("Not implemented for sender.partyId: this service has no party service to ask; send a userId")
 
     read_sent_by(request)
     place = _read_place(request, municipality_id)
@@ -44,6 +45,8 @@ async def create_case_web_message(request: Request) -> Response:
     message = _build_message(request, place, senders, references, attachments)
     if message.flow_instance_id is None:
         raise CaseMissing(CASE_REQUIRED)
+    if message.sender_party_id is not None:
+        message = replace(message, citizen_id=await _find_legal_id(request, municipality_id, message.sender_party_id))
     message_id = await message_publication.create(request, message)
     replayed = idempotency_keys.REPLAYED if message_id != message.id else None
     open_e_id = await _find_open_e_id(request, message_id)
@@ -125,8 +128,15 @@ def _build_message(
         attachments=attachments,
         municipality_id=place.municipality_id,
         own_open_e=place.own_open_e,
-        is_from_owner="userId" in senders,
+        is_from_owner="userId" in senders or "partyId" in senders,
+        sender_party_id=parse_java_uuid(senders["partyId"]) if "partyId" in senders else None,
     )
+
+
+async def _find_legal_id(request: Request, municipality_id: str, party_id: str) -> str:
+    parties = request.services.parties
+    assert parties is not None  # noqa: S101  # Otherwise the message was refused.
+    return await parties.find_legal_id(municipality_id, party_id, request.request_id)
 
 
 async def _find_open_e_id(request: Request, message_id: str) -> int:

@@ -28,6 +28,8 @@ _STATUS: dict[type[errors.BudkavleError], HTTPStatus] = {
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CallsPaused: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IssuerKeysMissing: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.PersonLookUpFailed: HTTPStatus.BAD_GATEWAY,
+    errors.PersonLookUpTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
     errors.BackendFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 

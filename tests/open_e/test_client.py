@@ -2,6 +2,7 @@ import gzip
 import io
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import responses
@@ -184,3 +185,14 @@ def test_add_message_forwards_the_trace(peer):
     client.close()
     assert f"traceparent: {trace}" in heads[0]
     assert not any(line.startswith("traceparent") for line in heads[1])
+
+
+def test_add_message_removes_the_citizen_from_the_text_of_a_fault(peer):
+    fault = (
+        b'<S:Envelope xmlns:S="http://schemas.xmlsoap.org/soap/envelope/"><S:Body><S:Fault>'
+        b"<faultcode>S:Client</faultcode><faultstring>No user 180101300101 here</faultstring></S:Fault></S:Body></S:Envelope>"
+    )
+    message = replace(build_web_message(), is_from_owner=True, sender_user_id=None, citizen_id="180101300101")
+    with pytest.raises(BackendRefused, match="No user … here"):
+        send_message(peer(serve_responses(fault, "500 Oops")).url, message)
+    assert "180101300101" not in repr(message)

@@ -65,6 +65,25 @@ def test_message_of_the_owner_has_another_element_and_no_citizen():
     assert parse_response(wrap_response(answer)) == 7
 
 
+def test_message_of_an_owner_without_user_id_names_the_citizen():
+    sent = b"".join(
+        AddMessageEnvelope(
+            flow_instance_id=7,
+            text="Hej",
+            added=ADDED,
+            user_id=None,
+            citizen_id="180101300101",
+            operation="addMessageAsOwner",
+        )
+    )
+    principal = etree.fromstring(sent).find(f".//{{{NS}}}principal")
+    assert [(etree.QName(each).localname, each.text) for each in principal] == [
+        ("userID", None),
+        ("citizenID", "180101300101"),
+    ]
+    assert principal[0].get("{http://www.w3.org/2001/XMLSchema-instance}nil") == "true"
+
+
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 196_607, 196_608, 196_609, 1_000_000])
 def test_add_message_envelope_has_its_length_and_encodes_whole_files(size):
     data = bytes(i * 7 % 256 for i in range(size))

@@ -388,12 +388,13 @@ def test_messages_settle_resend_needs_the_address_of_open_e(database_url: str, i
     assert "1 of 1 cases could not be read (external): The external Open-E is not configured" in result.stderr
 
 
-def test_messages_settle_resend_needs_the_own_open_e_of_a_municipality(database_url: str, invoke: Invoke) -> None:
-    message_id = put_in_doubt(database_url, to_case(municipality_id="2260", own_open_e="2260/external"))
-    result = invoke(database_url, "messages", "settle", message_id, "--resend")
-    assert_fails(
-        result, "the 2260/external Open-E is not configured here: set BUDKAVLE_OPEN_E_MUNICIPALITIES as for the service"
-    )
+@pytest.mark.parametrize(("open_e", "error"), [("2260/external", "OPEN_E_MUNICIPALITIES"), (None, "the partyId")])
+def test_messages_settle_resend_needs_the_open_e_and_the_sender(
+    database_url: str, invoke: Invoke, settings: dict[str, str], open_e: str | None, error: str
+) -> None:
+    message = to_case(municipality_id="2260", own_open_e=open_e, is_from_owner=True, sender_user_id=None)
+    result = invoke(database_url, "messages", "settle", put_in_doubt(database_url, message), "--resend", **settings)
+    assert_fails(result, error)
 
 
 @pytest.mark.parametrize("fault", ["AcceptedAnswerLost", "Http500", "Reset"])
