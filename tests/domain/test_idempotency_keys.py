@@ -31,12 +31,13 @@ def test_parse_key_returns_the_characters_of_the_key(header: str, key: str) -> N
     assert parse_key(header) == key
 
 
-def test_hash_depends_on_caller_operation_and_key() -> None:
+def test_hash_depends_on_caller_operation_municipality_and_key() -> None:
     """Stored keys are found by their hash, so it must never change."""
     key = IdempotencyKey("ärendesystem", "createWebMessage", "k1", FULL)
     assert key.hash.hex() == "ceb932e7db4dff418eb976957423da5e"
     assert replace(key, message=build_web_message()).hash == key.hash
     others = [replace(key, **change) for change in ({"caller": "b"}, {"operation": "b"}, {"key": "b"})]
+    others += [replace(key, message=replace(FULL, municipality_id=each)) for each in ("2281", "2260")]
     others += [IdempotencyKey("a", "b", "c", FULL), IdempotencyKey("ab", "", "c", FULL)]
     assert len({each.hash for each in [key, *others]}) == len(others) + 1
 

@@ -190,7 +190,8 @@ def test_add_message_forwards_the_trace(peer):
 def test_add_message_removes_the_citizen_from_the_text_of_a_fault(peer):
     fault = (
         b'<S:Envelope xmlns:S="http://schemas.xmlsoap.org/soap/envelope/"><S:Body><S:Fault>'
-        b"<faultcode>S:Client</faultcode><faultstring>No user 180101300101 here</faultstring></S:Fault></S:Body></S:Envelope>"
+        b"<faultcode>S:Client</faultcode><faultstring>No user 180101300101 here</faultstring>"
+        b"</S:Fault></S:Body></S:Envelope>"
     )
     message = replace(build_web_message(), is_from_owner=True, sender_user_id=None, citizen_id="180101300101")
     with pytest.raises(BackendRefused, match="No user … here"):

@@ -338,9 +338,18 @@ def test_repetition_with_an_idempotency_key_gets_the_first_message(compatible: R
     response = compatible.client.post(PATH, json=build_body(), headers={"Idempotency-Key": key})
     assert (response.status_code, response.headers["location"]) == (201, location)
     assert response.headers["idempotency-replayed"] == "true"
-    for path, body in ((PATH, build_body(oepInstance="EXTERNAL")), ("/22/webmessages", build_body())):
-        response = compatible.client.post(path, json=body, headers={"Idempotency-Key": key})
-        read_problem(response, 422, "Unprocessable Content")
+    response = compatible.client.post(PATH, json=build_body(oepInstance="EXTERNAL"), headers={"Idempotency-Key": key})
+    read_problem(response, 422, "Unprocessable Content")
+
+
+def test_idempotency_key_belongs_to_its_municipality(compatible: RunningService) -> None:
+    key = {"Idempotency-Key": create_party()}
+    locations = [post(compatible, build_body(), path, **key) for path in (PATH, "/22/webmessages")]
+    for location in locations:
+        path = location.rpartition("/")[0]
+        response = compatible.client.post(path, json=build_body(), headers=key)
+        assert (response.status_code, response.headers["location"]) == (201, location)
+        assert response.headers["idempotency-replayed"] == "true"
 
 
 def test_large_files_are_accepted_up_to_their_limit(compatible: RunningService) -> None:
