@@ -30,6 +30,8 @@ STAYS = {
     "idempotency keys": "hashes of the callers' keys without the content, so that a repetition publishes nothing",
     "traces": "ids of deleted messages in Open-E, for 7 days; hashes of messages in doubt, until they are settled",
     "Open-E and receivers": "messages on cases, and deliveries that receivers accepted: erase them there",
+    "replaced services": "their messages, and here the ids of those that were imported, so that these do not return; "
+    "a later import takes the others: erase them there",
     "backups": "copies from before, until they are replaced: erase again after restoring one",
 }
 """What an erasure leaves, and why. `docs/how-to/personal-data.md` explains it."""

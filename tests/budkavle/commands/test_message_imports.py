@@ -1,6 +1,7 @@
 """`budkavle import web-message-sender` from a real MariaDB."""
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -116,6 +117,19 @@ def test_message_that_was_deleted_here_is_not_imported_again(
     _, summary = run(invoke, database_url, old)
     assert summary["imported"] == 0
     assert read(database_url, build_id(1)) is None
+
+
+def test_message_of_an_erased_person_is_not_imported_again_but_one_that_was_rejected_is(
+    database_url: str, invoke: Invoke, old: OldService
+) -> None:
+    old.put(OldMessage(build_id(1)), OldMessage(build_id(2), files=(("a.txt", "text/plain", b""),)))
+    run(invoke, database_url, old, code=1)
+    result = invoke(database_url, "person", "erase", OldMessage.party_id, "--yes")
+    report = json.loads(result.stdout)
+    assert report["erased"]["messages"] == 1
+    assert "erase them there" in report["stays"]["replaced services"]
+    run(invoke, database_url, old, "--omit-files", "--delete")
+    assert [read(database_url, build_id(number)) is None for number in (1, 2)] == [True, False]
 
 
 def test_message_that_was_deleted_there_is_deleted_with_delete_only(
