@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from budkavle.ids import create_id
-from budkavle.message_imports.web_message_sender import WebMessageSender
+from budkavle.message_imports.web_message_sender import SourceUnusable, WebMessageSender
 from domain.audit import WEB_MESSAGES, AuditEntry
 from domain.errors import NotFound
 from domain.grouping import split_by_size
@@ -109,6 +109,8 @@ class MessageImport:
     async def run(self, operator: str, now: Callable[[], datetime]) -> ImportSummary:
         """Import all messages that are new, and return the summary."""
         summary = self._summary
+        if self._options.deletes:
+            await self._check_that_messages_exist()
         summary.found = await asyncio.to_thread(self._source.count)
         request_id = create_id()
         await self._record(operator, now(), "begun", request_id, {"found": summary.found})
@@ -126,6 +128,15 @@ class MessageImport:
         numbers = {name: value for name, value in summary.describe().items() if name != "remarks"}
         await self._record(operator, now(), "imported", request_id, numbers)
         return summary
+
+    async def _check_that_messages_exist(self) -> None:
+        """Raise `SourceUnusable` if none of many imported messages exists there: all would be deleted here."""
+        ids = await imports.list_present(self._database, self._options.name, imports.FIRST_ID, PAGE)
+        if ids and len(await asyncio.to_thread(self._source.find_deleted, ids)) == len(ids):
+            raise SourceUnusable(
+                f"this database has no message that was imported from {self._options.name}, so --delete would delete "
+                "all of them: name the right database, or delete them with budkavle messages delete"
+            )
 
     async def _import_page(self, ids: Sequence[str]) -> None:
         known = await imports.find_known(self._database, [id_ for each in ids if (id_ := read_id(each))])

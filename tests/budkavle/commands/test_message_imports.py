@@ -119,6 +119,20 @@ def test_message_that_was_deleted_here_is_not_imported_again(
     assert read(database_url, build_id(1)) is None
 
 
+def test_deletions_are_not_followed_in_a_database_without_any_imported_message(
+    sqlite_url: str, invoke: Invoke, old: OldService, mariadb: MariaDb
+) -> None:
+    old.put(OldMessage(build_id(1)))
+    run(invoke, sqlite_url, old, "--delete")
+    before, other = dump(sqlite_url), mariadb.create()
+    for number in (2, 3):
+        result = invoke(sqlite_url, *COMMAND, other.url, *ZONE, "--delete")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "has no message that was imported from web-message-sender" in result.stderr
+        assert dump(sqlite_url) == before
+        other.put(OldMessage(build_id(number)))
+
+
 def test_message_of_an_erased_person_is_not_imported_again_but_one_that_was_rejected_is(
     database_url: str, invoke: Invoke, old: OldService
 ) -> None:
@@ -229,7 +243,7 @@ def test_all_is_read_as_it_was_at_the_beginning_while_the_old_service_writes(
 ) -> None:
     from budkavle.message_imports.web_message_sender import WebMessageSender
 
-    old.put(OldMessage(build_id(1), files=(("a.txt", "text/plain", b"a"),)))
+    old.put(OldMessage(build_id(1), files=(("a.txt", "text/plain", b"a"),)), OldMessage(build_id(3)))
     count = WebMessageSender.count
 
     def count_and_change(source: WebMessageSender) -> int:
@@ -239,7 +253,7 @@ def test_all_is_read_as_it_was_at_the_beginning_while_the_old_service_writes(
 
     monkeypatch.setattr(WebMessageSender, "count", count_and_change)
     _, summary = run(invoke, sqlite_url, old)
-    assert (summary["found"], summary["imported"], summary["files"]) == (1, 1, 1)
+    assert (summary["found"], summary["imported"], summary["files"]) == (2, 2, 1)
     monkeypatch.undo()
     _, summary = run(invoke, sqlite_url, old, "--delete")
     assert (summary["imported"], summary["deletedThere"]["deleted"]) == (1, 1)
