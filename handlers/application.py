@@ -83,14 +83,16 @@ def create_application(
         LifespanMiddleware,
     ]
     pages: list[Any] = []
+    links: list[tuple[str, str]] = []
     if operations is not None:
         # Programs without this page do not wait for its imports.
         from handlers.operations_page.routes import build_operations_routes
 
         pages = build_operations_routes(services, keys, operations, proxies, failures)
+        links = [("Operations page", "/operations")]
     application = assemble(
         middlewares,
-        Docs(spec_dir, specs | described, described=described, english_titles=ENGLISH_TITLES, demo=demo),
+        Docs(spec_dir, specs | described, described=described, english_titles=ENGLISH_TITLES, demo=demo, links=links),
         pages,
         is_linked=is_linked,
         lifespan=lifespan,

@@ -5,7 +5,7 @@ Browsers also get a front page at `/`, and a page instead of a problem at other 
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -94,10 +94,12 @@ class Docs:
         english_titles: Mapping[str, str] | None = None,
         name: str = "Budkavle",
         demo: Demo | None = None,
+        links: Sequence[tuple[str, str]] = (),
     ) -> None:
         """`specs` are the contracts by name; those in `described` are of APIs that others provide.
 
         `english_titles` are those of contracts whose published title is in another language, which follows.
+        `links` are texts and addresses of other pages of the application, for the menu.
         """
         self._spec_dir = spec_dir
         self._specs = specs
@@ -111,7 +113,9 @@ class Docs:
             is_served = each not in described
             contracts.append(_Contract.read(each, title, spec, is_served=is_served, has_schema=has_schema))
         self._contracts = sorted(contracts, key=lambda contract: -contract.operations)
-        self._pages = Pages(_FOLDER / "docs", name=name, files=FILES, links=[("Home", "/"), ("API pages", "/docs")])
+        self._pages = Pages(
+            _FOLDER / "docs", name=name, files=FILES, links=[("Home", "/"), ("API pages", "/docs"), *links]
+        )
 
     def create_routes(self) -> list[BaseRoute]:
         """Return the routes under `/docs`."""

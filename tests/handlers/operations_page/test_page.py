@@ -7,6 +7,7 @@ import pytest
 from persistence.database import Database
 from tests.handlers.operations_page.operations import ROOT, Page, Stuck, put_stuck, running_page, to_text
 from tests.persistence.catalogues import SYSTEM_IDS
+from tests.waiting import block_until
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +103,14 @@ def test_errors_are_pages_that_say_what_to_do(page: Page) -> None:
 def test_health_and_metrics_answer_on_the_same_port(page: Page) -> None:
     with page.visiting() as visitor:
         assert visitor.get("/health/ready").json()["status"] == "UP"
+        assert f'<a href="{ROOT}">Operations page</a>' in visitor.client.get("/", headers={"Accept": "text/html"}).text
         assert "budkavle_database_up 1.0" in visitor.get("/metrics").text
 
 
 def test_overview_names_what_needs_attention(page: Page, stuck: Stuck) -> None:
     with page.signed_in("bo") as visitor:
+        link = f'<a href="{ROOT}/systems/{SYSTEM_IDS[0]}">'
+        block_until(lambda: link in visitor.get(ROOT).text.split("The last 24 hours")[0])
         text = visitor.read(ROOT)
     assert "needs attention" in text
     assert "Messages in doubt 1" in text
