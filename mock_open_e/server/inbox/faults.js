@@ -92,12 +92,16 @@ form.addEventListener("input", showForm);
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const fault = byId("plant-fault");
+  const outcome = byId("plant-outcome");
   const order = readOrder();
+  setText(outcome, "");
   try {
     await ask("faults", {method: "POST", body: order});
     setText(fault, "");
-    announce(`Planted: ${titleOf(order.fault)}. ${describeCalls(order)}.`);
+    setText(outcome, `Planted: ${titleOf(order.fault)}. ${describeCalls(order)}.`);
     await refresh();
+    // On a phone the list is below the form, and Enter in a field leaves the button out of sight.
+    outcome.scrollIntoView({block: "nearest"});
   } catch (error) {
     setText(fault, error.message);
   }

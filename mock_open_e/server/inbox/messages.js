@@ -140,6 +140,7 @@ function startAnswering(message) {
   fields.kind.value = kind;
   setText(byId("plant-title"), `Answer message ${message.messageID}`);
   setText(byId("plant-submit"), "Plant answer");
+  setText(byId("plant-outcome"), "");
   byId("plant-cancel").hidden = false;
   showKind();
   fields.message.focus();

@@ -59,6 +59,11 @@ def is_focused(page: Any, selector: str) -> bool:
     return bool(page.execute_script("return document.activeElement.matches(arguments[0])", selector))
 
 
+def is_in_sight(page: Any, selector: str) -> bool:
+    box = page.execute_script("return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()", selector)
+    return bool(0 <= box["top"] < box["bottom"] <= 800)
+
+
 def type_keys(page: Any, *keys: str) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 
@@ -101,10 +106,11 @@ def test_keyboard_makes_the_next_call_of_one_case_fail(page, url, width):
     go_to(page, "#plant [name=flowInstanceID]")
     type_keys(page, "7")
     assert read_text(page, "#summary") == "The next call on case 7: server error."
-    go_to(page, "#plant button.primary")
-    type_keys(page, " ")
+    type_keys(page, "\n")
     assert wait(page, "document.querySelector('.order .which')?.innerText === 'The next call on case 7.'")
-    assert is_focused(page, "#plant button.primary")
+    assert is_focused(page, "#plant [name=flowInstanceID]")
+    assert read_text(page, "#plant-outcome") == "Planted: Server error. The next call on case 7."
+    assert is_in_sight(page, "#plant-outcome")
     assert [post(url, case=case).status_code for case in (1068, 7, 7)] == [200, 500, 200]
     assert wait(page, "document.querySelectorAll('.order').length === 0")
     assert read_errors(page) == []
@@ -155,16 +161,19 @@ def test_keyboard_plants_and_answers_a_message(page, url, width, tmp_path):
     type_keys(page, " ")
     assert is_focused(page, "#plant-text")
     assert read_text(page, "#plant-title") == "Answer message 1"
+    assert read_text(page, "#plant-outcome") == ""
     type_keys(page, "Next week.")
     go_to(page, "#plant-submit")
     type_keys(page, " ")
     assert wait(page, "document.querySelector('article.manager')")
     assert read_text(page, "#plant-title") == "Plant a message"
     assert read_text(page, "#plant-outcome") == "Message 1 is answered with message 2 on case 1068."
-    box = page.execute_script("return document.querySelector('#plant-outcome').getBoundingClientRect().toJSON()")
     assert is_focused(page, "#plant-submit")
-    assert 0 <= box["top"] < box["bottom"] <= 800
+    assert is_in_sight(page, "#plant-outcome")
     assert "<postedByManager>true</postedByManager>" in read_back(url, 1068)
+    go_to(page, ".case-links a[href='#plant-title']", back=True)
+    type_keys(page, "\n")
+    assert is_focused(page, "#plant-title")
     assert read_errors(page) == []
 
 
