@@ -53,6 +53,8 @@ def test_page_shows_events_as_they_come(browser: Any, url: str, width: int, sche
     assert read_errors(browser) == []
     browser.find_element("css selector", "#answer button").send_keys("\n")
     wait(browser, "document.querySelector('#answer').innerText.includes('refuses events')")
+    httpx.post(f"{url}/webhook", content=HOSTILE, headers=sign_headers(HOSTILE), trust_env=False)
+    wait(browser, "document.querySelector('.event .badge').innerText.endsWith('received before, refused')")
     assert list_violations(browser) == []
     assert not is_too_wide(browser)
     # Otherwise it would call the receiver of the next test.
