@@ -12,17 +12,16 @@ from persistence.database import Database
 from persistence.tables import metadata
 from persistence.work import short_read, short_write
 
+_COUNT = " union all ".join(f"select '{name}', count(*) from {name}" for name in metadata.tables)
+
 
 async def count_rows(database: Database) -> dict[str, int]:
     """Return the number of rows of each table that has any."""
 
     @short_read
     def count(connection: sa.Connection) -> dict[str, int]:
-        tables = metadata.sorted_tables
-        numbers = {
-            table.name: connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0 for table in tables
-        }
-        return {name: number for name, number in numbers.items() if number}
+        rows = connection.exec_driver_sql(_COUNT)
+        return {name: number for name, number in rows if number}
 
     return await database.read(count)
 
