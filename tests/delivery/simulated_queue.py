@@ -47,7 +47,7 @@ class Simulation:
     most_under_way: Counter[Target] = field(default_factory=Counter)
     most: int = 0
     _lanes: dict[tuple[int, str], deque[Delivery]] = field(default_factory=lambda: defaultdict(deque))
-    _waiting: dict[int, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
+    _waiting: dict[int, list[tuple[float, int, DueDelivery]]] = field(default_factory=lambda: defaultdict(list))
     _order: Iterator[int] = field(default_factory=itertools.count)
     _events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
 
@@ -86,7 +86,9 @@ class Simulation:
             self._wait(delivery)
 
     def _wait(self, delivery: Delivery) -> None:
-        insort(self._waiting[delivery.subscription], (delivery.due, delivery.number))
+        moment = NOW + timedelta(seconds=delivery.due)
+        seen = DueDelivery(delivery.number, delivery.target, delivery.subscription, moment)
+        insort(self._waiting[delivery.subscription], (delivery.due, delivery.number, seen))
 
     def _turn(self) -> None:
         room = self.windows.get_room(self.now)
@@ -100,19 +102,17 @@ class Simulation:
     def _look(self, full: frozenset[Target]) -> list[DueDelivery]:
         found = []
         for waiting in self._waiting.values():
-            for due, number in waiting[:SEEN_OF_EACH]:
-                delivery = self.deliveries[number - 1]
-                if due > self.now or delivery.target in full:
+            for due, _, seen in waiting[:SEEN_OF_EACH]:
+                if due > self.now or seen.target in full:
                     break
-                moment = NOW + timedelta(seconds=due)
-                found.append(DueDelivery(number, delivery.target, delivery.subscription, moment))
+                found.append(seen)
         return found
 
     def _begin(self, seen: DueDelivery) -> None:
         delivery = self.deliveries[seen.number - 1]
         assert not delivery.is_under_way
         assert self._lanes[delivery.subscription, delivery.key][0] is delivery
-        self._waiting[delivery.subscription].remove((delivery.due, delivery.number))
+        self._waiting[delivery.subscription].remove((delivery.due, delivery.number, seen))
         delivery.is_under_way = True
         self.windows.record_start(seen, self.now)
         self.under_way[seen.target] += 1
