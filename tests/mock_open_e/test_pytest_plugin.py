@@ -1,5 +1,6 @@
 """The plugin that provides the mock as fixtures."""
 
+import re
 import subprocess
 import sys
 
@@ -33,32 +34,41 @@ def test_plugin_imports_the_mock_only_when_it_is_used():
     assert result.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize(
-    ("marker", "words"),
-    [
-        ("{1068}", "does not accept {1068}; its keyword arguments are url_external, url_internal, cases, "),
-        ("1068, strict=True", "does not accept 1068; its keyword arguments are"),
-        ("case=1068", "does not accept case=…; its keyword arguments are"),
-        ("{1068}, case=1, stricter=2", "does not accept {1068}, case=…, stricter=…; its keyword arguments are"),
-        ("cases='1068', strict=1", "invalid options of the mock Open-E: cases must be "),
-        ("password='p'", "password requires username"),
-    ],
-)
-def test_invalid_marker_is_an_error_with_the_accepted_options(marker, words, tmp_path):
-    (tmp_path / "test_it.py").write_text(
-        "import pytest\n"
-        "from mock_open_e.pytest_plugin import open_e_mock\n"
-        f"@pytest.mark.open_e_mock({marker})\n"
-        "def test_it(open_e_mock): pass\n"
+INVALID_MARKERS = {
+    "{1068}": "does not accept {1068}; its keyword arguments are url_external, url_internal, cases, ",
+    "1068, strict=True": "does not accept 1068; its keyword arguments are",
+    "case=1068": "does not accept case=…; its keyword arguments are",
+    "{1068}, case=1, stricter=2": "does not accept {1068}, case=…, stricter=…; its keyword arguments are",
+    "cases='1068', strict=1": "invalid options of the mock Open-E: cases must be ",
+    "password='p'": "password requires username",
+}
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the report of a test with each invalid marker, all from one run of pytest."""
+    folder = tmp_path_factory.mktemp("invalid_markers")
+    tests = "".join(
+        f"@pytest.mark.open_e_mock({marker})\ndef test_{number}(open_e_mock): pass\n"
+        for number, marker in enumerate(INVALID_MARKERS)
+    )
+    (folder / "test_it.py").write_text(
+        f"import pytest\nfrom mock_open_e.pytest_plugin import open_e_mock\n{tests}", encoding="utf-8"
     )
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
-        cwd=tmp_path,
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
     assert result.returncode == 1, result.stdout + result.stderr
-    assert "1 error" in result.stdout
-    assert words in result.stdout
+    assert f"{len(INVALID_MARKERS)} errors" in result.stdout
+    _, *parts = re.split(r"^_+ ERROR at setup of test_\d+ _+$", result.stdout, flags=re.MULTILINE)
+    return dict(zip(INVALID_MARKERS, parts, strict=True))
+
+
+@pytest.mark.parametrize("marker", INVALID_MARKERS)
+def test_invalid_marker_is_an_error_with_the_accepted_options(reports, marker):
+    assert INVALID_MARKERS[marker] in reports[marker].partition("short test summary")[0]
