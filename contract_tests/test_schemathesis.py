@@ -107,13 +107,11 @@ def test_web_messages_keeps_its_contract(operation: str, target: CheckTarget) ->
     check_operation("web-messages", operation, base_url=target.url, headers=HEADERS)
 
 
-@pytest.mark.one_database
 @each_operation("web-messages-3.2")
 def test_municipal_web_messages_keeps_its_contract(operation: str, target: CheckTarget) -> None:
     check_operation("web-messages-3.2", operation, base_url=target.url, headers=HEADERS)
 
 
-@pytest.mark.one_database
 @each_operation("oep-integrator-1.5")
 def test_case_messages_keeps_its_contract(operation: str, target: CheckTarget) -> None:
     check_operation("oep-integrator-1.5", operation, base_url=target.url, headers=HEADERS)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from openapi.server.serving import build_address, listen
 
@@ -24,6 +24,7 @@ class TcpProxy:
         self._loop = asyncio.new_event_loop()
         self._links: set[_Link] = set()
         self._is_deaf = False
+        self._bytes_left: int | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._call(self._start())
@@ -31,6 +32,10 @@ class TcpProxy:
     def freeze(self, *, is_deaf: bool = False) -> None:
         """Stop the traffic of the open connections."""
         self._call(self._set(is_frozen=True, is_deaf=is_deaf))
+
+    def freeze_after(self, size: int) -> None:
+        """Stop the traffic of the open connections once this number of bytes has been forwarded to their callers."""
+        self._bytes_left = size
 
     def unfreeze(self) -> None:
         """Forward everything, including bytes that arrived meanwhile."""
@@ -71,6 +76,15 @@ class TcpProxy:
         for link in self._links:
             link.set_frozen(is_frozen)
 
+    def _count(self, size: int) -> None:
+        if self._bytes_left is None:
+            return
+        self._bytes_left -= size
+        if self._bytes_left <= 0:
+            self._bytes_left = None
+            for link in self._links:
+                link.set_frozen(True)
+
     async def _cut(self) -> None:
         for link in list(self._links):
             link.end()
@@ -85,7 +99,7 @@ class TcpProxy:
         self.opened += 1
         task = asyncio.current_task()
         assert task is not None
-        link = _Link(task)
+        link = _Link(task, self._count)
         link.set_frozen(self._is_deaf)
         self._links.add(link)
         try:
@@ -100,8 +114,9 @@ class TcpProxy:
 class _Link:
     """One connection through the proxy."""
 
-    def __init__(self, task: asyncio.Task[None]) -> None:
+    def __init__(self, task: asyncio.Task[None], count: Callable[[int], None]) -> None:
         self.task = task
+        self._count = count
         self._flows = asyncio.Event()
 
     def set_frozen(self, is_frozen: bool) -> None:  # It is set.
@@ -119,8 +134,8 @@ class _Link:
         else:
             back_reader, back_writer = await asyncio.open_connection(*target)
         both = [
-            asyncio.create_task(self._pump(reader, back_writer)),
-            asyncio.create_task(self._pump(back_reader, writer)),
+            asyncio.create_task(self._pump(reader, back_writer, lambda _: None)),
+            asyncio.create_task(self._pump(back_reader, writer, self._count)),
         ]
         try:
             # The end of either side closes both.
@@ -130,12 +145,15 @@ class _Link:
                 task.cancel()
             back_writer.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, count: Callable[[int], None]
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65_536):
                 await self._flows.wait()
                 writer.write(data)
                 await writer.drain()
+                count(len(data))
             await self._flows.wait()
 
 

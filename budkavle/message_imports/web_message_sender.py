@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pymysql
+from pymysql.constants import CR
 
 from domain.errors import BudkavleError
 from domain.message_imports import SourceFile, SourceMessage
@@ -300,4 +301,9 @@ def _explain(exc: Exception) -> str:
     """Return an error of the driver in one line: its number and text, which contain no password and no values."""
     is_driver_error = isinstance(exc, (pymysql.MySQLError, OSError)) and exc.args
     parts = " ".join(str(part) for part in exc.args) if is_driver_error else f"{exc} ({type(exc).__name__})"
-    return f"the database of the other service cannot be read: {parts}"
+    text = f"the database of the other service cannot be read: {parts}"
+    if exc.args[:1] != (CR.CR_SERVER_LOST,):
+        return text
+    if isinstance(exc.__context__, TimeoutError):
+        text = f"the database of the other service did not answer within {STATEMENT_SECONDS} seconds"
+    return f"{text}; run the command again: it continues after the messages that are imported"
