@@ -118,7 +118,7 @@ def _explore_municipal_messages(api: Api) -> CheckTarget:
         raise BrokenContractError(f"an unknown message must get a 404, but got {_describe(response)}")
     response = api.call("POST", path, body={}, headers={"Idempotency-Key": '"'})
     _check_access("write", response, api.target)
-    return replace(api.target, accepts_keys="Idempotency-Key" in response.text)
+    return replace(api.target, accepts_keys="Idempotency-Key" in response.text, messages=path)
 
 
 def _explore_case_messages(api: Api) -> CheckTarget:
@@ -133,7 +133,7 @@ def _explore_case_messages(api: Api) -> CheckTarget:
     path, key = f"/{api.target.municipality}/EXTERNAL/webmessages", {"Idempotency-Key": '"'}
     response = api.call("POST", path, body=form, content_type=FORM, headers=key)
     _check_access("write", response, api.target)
-    return replace(api.target, accepts_keys="Idempotency-Key" in response.text)
+    return replace(api.target, accepts_keys="Idempotency-Key" in response.text, messages=None)
 
 
 def _check_is_served(api: Api, response: requests.Response) -> None:

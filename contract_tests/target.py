@@ -94,6 +94,8 @@ class CheckTarget:
     seed: int = 0
     municipality: str = "2281"
     """A municipality that the compatibility APIs serve."""
+    messages: str | None = "/webmessages"
+    """The path of stored messages, by which a check finds those that must have been rejected; None if there is none."""
 
     @classmethod
     def read(cls, path: Path) -> Self:

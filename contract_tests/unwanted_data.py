@@ -11,7 +11,7 @@ JSONObject = dict[str, Any]
 
 def list_messages(target: CheckTarget, key: str, value: str) -> list[JSONObject]:
     """Return the stored messages with a reference."""
-    found: list[JSONObject] = _read(target, f"/webmessages/external-references/{key}/{value}", is_system=False)
+    found: list[JSONObject] = _read(target, f"{target.messages}/external-references/{key}/{value}", is_system=False)
     return found
 
 
@@ -22,7 +22,11 @@ def list_subscriptions(target: CheckTarget, system: str) -> list[JSONObject]:
 
 
 def find_stored_messages(target: CheckTarget) -> list[JSONObject]:
-    """Return stored messages that must have been rejected."""
+    """Return stored messages that must have been rejected, or those on the case if the contract has no others."""
+    if target.messages is None:
+        path = f"/{target.municipality}/EXTERNAL/webmessages/cases/{REFUSED_CASE['value']}"
+        shown: list[JSONObject] = _read(target, path, is_system=False)
+        return shown
     return [*list_messages(target, **REFUSED_REFERENCE), *list_messages(target, **REFUSED_CASE)]
 
 

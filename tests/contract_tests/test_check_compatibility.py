@@ -11,7 +11,7 @@ from budkavle.commands.checking import CannotCheck
 from budkavle.commands.contract_check import run_check
 from budkavle.specs import find_spec_dir
 from conftest import create_database
-from contract_tests.suites import COMPATIBILITY_SPECS, Check
+from contract_tests.suites import COMPATIBILITY_SPECS, Check, Profile
 from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
 from tests.contract_tests.checking import Server, running_target
 from tests.warm_suites import WarmSuite
@@ -29,10 +29,18 @@ def running(
         yield server
 
 
-def check(server: Server, folder: Path, spec: str = SPEC, municipality: str = "2281") -> int:
-    """Return the exit code of the command, which runs the rules in this process."""
+def check(
+    server: Server,
+    folder: Path,
+    spec: str = SPEC,
+    municipality: str = "2281",
+    kind: str = "rules",
+    profile: Profile = "quick",
+) -> int:
+    """Return the exit code of the command, which runs the suite in this process."""
     target = replace(server.target(), municipality=municipality)
-    return run_check(Check(target, find_spec_dir(), folder / "report", (spec,), kinds=("rules",), start=WarmSuite))
+    report = folder / "report"
+    return run_check(Check(target, find_spec_dir(), report, (spec,), profile, (kind,), start=WarmSuite))
 
 
 async def write_status_as_object(request: Request, forward: Forward) -> ServerResponse:
@@ -75,6 +83,29 @@ def test_intact_server_keeps_the_contract(
         assert "not cleaned up" not in printed
         with pytest.raises(CannotCheck, match="does not serve municipality 2260: choose another --municipality"):
             check(server, tmp_path, spec, "2260")
+
+
+async def accept_every_post(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    return replace(response, status=201) if request.method == "POST" and response.status == 400 else response
+
+
+@pytest.mark.parametrize("spec", COMPATIBILITY_SPECS)
+@pytest.mark.parametrize(("breakage", "code"), [(None, 0), (accept_every_post, 1)], ids=["intact", "broken"])
+def test_raw_bytes_are_sent_to_the_contract(
+    request: pytest.FixtureRequest,
+    open_e_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spec: str,
+    breakage: Breakage | None,
+    code: int,
+) -> None:
+    with running(request, open_e_url, tmp_path, breakage) as server:
+        assert check(server, tmp_path, spec, kind="raw-bytes", profile="full") == code
+    printed = capsys.readouterr().out
+    assert "raw bytes" in printed
+    assert ("keeps" in printed) == (code == 0), printed
 
 
 BREAKAGES = {
