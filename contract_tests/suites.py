@@ -189,7 +189,7 @@ def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
     # Keys must not appear in a command line, which all processes of the machine can read.
     config.write_text(
         f"headers = {{ {', '.join(headers)} }}\n"
-        + _read_settings(spec)
+        + read_settings(spec)
         + (_WITHOUT_INFERRED_LINKS if is_of_systems else ""),
         encoding="utf-8",
     )
@@ -216,7 +216,7 @@ def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
     return Suite(f"schema of {spec}", tuple(command), environment, junit, junit.with_suffix(".log"), is_of_systems)
 
 
-def _read_settings(spec: str) -> str:
+def read_settings(spec: str) -> str:
     """Return the settings of Schemathesis. The compatibility APIs ignore unknown query parameters."""
     settings = (HERE / "schemathesis.toml").read_text(encoding="utf-8")
     if spec not in COMPATIBILITY_SPECS:

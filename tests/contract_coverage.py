@@ -25,6 +25,7 @@ import click
 import yaml
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, running_service
+from contract_tests.suites import COMPATIBILITY_SPECS, read_settings
 from contract_tests.target import VARIABLE
 from mock_open_e import MockOpenE, mock_open_e
 from openapi.observation.logs import set_up_logs
@@ -36,8 +37,7 @@ from tests.mock_servers import running_mock
 ROOT = Path(__file__).parent.parent
 EXPLAINED = Path(__file__).parent / "uncovered.yaml"
 FOLDER = ROOT / "build" / "coverage"
-CONFIG = ROOT / "contract_tests" / "schemathesis.toml"
-SPECS = ("operations", "web-messages", "subscriptions", "mock-open-e")
+SPECS = ("operations", "web-messages", "subscriptions", *COMPATIBILITY_SPECS, "mock-open-e")
 DIMENSIONS = ("operations", "parameters", "keywords", "examples", "responses")
 SECONDS = 280
 
@@ -61,6 +61,7 @@ def running_targets() -> Iterator[tuple[Path, dict[str, tuple[str, tuple[str, ..
                 open_e_external_url=external,
                 open_e_internal_url=internal,
                 trusted_proxies="127.0.0.1",
+                compatibility_apis=",".join(COMPATIBILITY_SPECS),
             ) as service,
             running_mock(MockOpenE()) as mock_url,
         ):
@@ -73,6 +74,7 @@ def running_targets() -> Iterator[tuple[Path, dict[str, tuple[str, tuple[str, ..
                     "operations": (service.url, ()),
                     "web-messages": (service.url, messages),
                     "subscriptions": (service.url, (f"Client-Cert: {certificate.header}", f"apikey: {PUBLISH_KEY}")),
+                    **dict.fromkeys(COMPATIBILITY_SPECS, (service.url, messages)),
                     "mock-open-e": (mock_url, ()),
                 },
             )
@@ -86,13 +88,15 @@ async def _migrate(url: str) -> None:
 
 def attack(name: str, target: Path, url: str, headers: tuple[str, ...], folder: Path) -> dict[str, Any]:
     """Run Schemathesis on one contract and return TraceCov's report; `folder` gets the output and an HTML report."""
+    config = folder / f"{name}.toml"
+    config.write_text(read_settings(name))
     formats = [f"--coverage-report-{kind}-path={folder / f'{name}.{kind}'}" for kind in ("json", "html")]
     command = [
         sys.executable,
         "-c",
         COMMAND,
         "--config-file",
-        str(CONFIG),
+        str(config),
         "run",
         str(ROOT / "spec" / f"{name}.yaml"),
         "--url",
@@ -158,7 +162,7 @@ def main(folder: Path) -> int:
     set_up_logs("json", "error")
     folder.mkdir(parents=True, exist_ok=True)
     explained = yaml.safe_load(EXPLAINED.read_text())
-    with running_targets() as (target, targets), ThreadPoolExecutor(len(SPECS)) as attackers:
+    with running_targets() as (target, targets), ThreadPoolExecutor(os.cpu_count() or 1) as attackers:
         runs = {name: attackers.submit(attack, name, target, *targets[name], folder) for name in SPECS}
         reports = {name: run.result() for name, run in runs.items()}
     click.echo(f"| | {' | '.join(DIMENSIONS)} |\n|---|{'---|' * len(DIMENSIONS)}")

@@ -20,6 +20,22 @@ def request_part(body: bytes, content_type: str | None = JSON, *headers: bytes) 
     return part(body, 'name="request"', content_type, *headers)
 
 
+WRONG_VALUES = {
+    "message that is no text": {"message": 1},
+    "message of 16 MiB": {"message": "x" * 2**24},
+    "references that are a text": {"externalReferences": "x"},
+    "reference that is a text": {"externalReferences": ["x"]},
+    "key that is a number": {"externalReferences": [{"key": 1, "value": "1"}]},
+    "value that is a number": {"externalReferences": [{"key": "abc", "value": 1}]},
+    "sender that is a text": {"sender": "x"},
+    "user id that is a number": {"sender": {"userId": 1}},
+    "administrator id that is a number": {"sender": {"administratorId": 1}},
+    "administrator id of 256 characters": {"sender": {"administratorId": "x" * 256}},
+    "administrator id with a control character": {"sender": {"administratorId": "a\x01b"}},
+    "party id of 38 characters": {"sender": {"partyId": "0" * 29 + "1-1-1-1-1"}},
+    "party id that is no UUID": {"sender": {"partyId": "1-1-1-1"}},
+}
+
 OTHER_FORMS = {
     "no parts": [],
     "no request": [file_part()],
@@ -54,6 +70,12 @@ def test_request_that_is_not_strict_json_is_refused(target: CheckTarget) -> None
 @pytest.mark.parametrize("name", OTHER_FORMS)
 def test_form_without_a_valid_request_and_valid_files_is_refused(name: str, target: CheckTarget) -> None:
     assert_no_message(target.send(build_post(target, form(*OTHER_FORMS[name]))), name)
+
+
+def test_request_with_a_wrong_value_is_refused(target: CheckTarget) -> None:
+    assert_no_message(target.send(build_post(target, form(request_part(b'"x"')))), "text")
+    for name, changes in WRONG_VALUES.items():
+        assert_no_message(target.send(build_post(target, form(request_part(text(**changes))))), name)
 
 
 def test_municipality_that_is_not_a_valid_segment_is_refused(target: CheckTarget) -> None:

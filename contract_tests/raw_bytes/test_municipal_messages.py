@@ -40,6 +40,11 @@ def test_body_of_another_media_type_is_refused(media_type: str | None, target: C
     assert_no_message(target.send(build_post(target, body, content_type=media_type)), str(media_type))
 
 
+def test_message_of_16_mib_is_refused(target: CheckTarget) -> None:
+    body = text(message="x" * 2**24, oepInstance="external")
+    assert_no_message(target.send(build_post(target, body)), "16 MiB")
+
+
 def test_compressed_body_is_refused(target: CheckTarget) -> None:
     assert_no_message(target.send(build_post(target, GOOD, headers=["Content-Encoding: gzip"])), "gzip")
 
