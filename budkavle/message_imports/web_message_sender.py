@@ -201,7 +201,7 @@ class WebMessageSender:
 
 _MESSAGES = """
     select id, municipality_id, oep_instance, party_id, sender_user_id, cast(created as char), oep_message_id,
-        length(message), instr(cast(message as binary), char(0 using binary)) > 0
+        length(message), instr(message, x'00') > 0
     from web_message where id in %s order by id
 """
 # Most collations find a `parent_id` in another case than the id of its message.

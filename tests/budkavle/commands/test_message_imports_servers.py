@@ -41,13 +41,33 @@ def test_authentication_that_needs_another_package_is_an_error_that_names_it(
 
 def test_mode_of_the_server_does_not_matter(sqlite_url: str, invoke: Invoke, mariadb: MariaDb, old: OldService) -> None:
     old.put(OldMessage(build_id(1), message="å"))
-    with mariadb.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("set global sql_mode = 'ORACLE,NO_BACKSLASH_ESCAPES'")
-        try:
-            _, summary = run(invoke, sqlite_url, old)
-        finally:
-            cursor.execute("set global sql_mode = default")
+    with setting(mariadb, "sql_mode", "'ORACLE,NO_BACKSLASH_ESCAPES'"):
+        _, summary = run(invoke, sqlite_url, old)
     assert summary["bytes"] == 2
+
+
+def test_texts_may_be_longer_than_a_packet_of_the_server(
+    database_url: str, invoke: Invoke, mariadb: MariaDb, old: OldService
+) -> None:
+    text = "x" * 2_000_000
+    old.put(OldMessage(build_id(1), message=text), OldMessage(build_id(2), message=f"{text}\0"))
+    with setting(mariadb, "max_allowed_packet", "1048576"):
+        remarks, summary = run(invoke, database_url, old, code=1)
+    assert remarks == [{"id": build_id(2), "field": "message", "kind": "rejected", "reason": "contains U+0000"}]
+    assert summary["imported"] == 1
+
+
+@contextmanager
+def setting(mariadb: MariaDb, name: str, value: str) -> Iterator[None]:
+    """Change a global variable of the server for new connections."""
+    with mariadb.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"set @before = @@global.{name}; set global {name} = {value}")
+        while cursor.nextset():
+            pass
+        try:
+            yield
+        finally:
+            cursor.execute(f"set global {name} = @before")
 
 
 @pytest.mark.parametrize("greeting", [b"SSH-2.0-OpenSSH_9.2\r\n", b"\0\0\0\0", b"\5\0\0\0\nabcd", b"\1\0\0\0\xff", b""])
