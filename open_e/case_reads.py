@@ -9,7 +9,7 @@ from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from domain.case_messages import ShownFile, ShownMessage
-from domain.errors import BackendUnavailable
+from domain.errors import Overloaded
 from domain.web_messages import OpenEName
 from open_e.messageapi import MessageApi, build_list_path
 
@@ -20,8 +20,8 @@ T = TypeVar("T")
 class CaseReads:
     """Runs at most `threads` reads concurrently, and half as many of one Open-E, so that a silent one blocks no other.
 
-    A further read waits up to `queue_timeout` seconds. Errors are those of `MessageApi`, and `BackendUnavailable` if
-    the read could not begin in time.
+    A further read waits up to `queue_timeout` seconds. Errors are those of `MessageApi`, and `Overloaded` if the
+    read could not begin in time.
     """
 
     def __init__(self, api: MessageApi, *, threads: int, queue_timeout: float) -> None:
@@ -66,6 +66,6 @@ class CaseReads:
                     await slots.enter_async_context(self._free_of_open_e[open_e])
                     await slots.enter_async_context(self._free)
             except TimeoutError as exc:
-                raise BackendUnavailable("Open-E is busy: too many reads of it are waiting") from exc
+                raise Overloaded("Open-E is busy: too many reads of it are waiting") from exc
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, partial(read, open_e, *args, **kwargs))
