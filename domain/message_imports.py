@@ -41,6 +41,9 @@ _NAMESPACE = UUID("68f262f3-b0bf-5b7f-bdfb-cb4c7086ffa7")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _JAVA_UUID = re.compile(r"[0-9a-f]{1,16}(-[0-9a-f]{1,16}){4}", re.IGNORECASE | re.ASCII)
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(; ?[\w.+-]+=[\w.+-]+)*", re.ASCII)
+_UNSTORABLE = frozenset({datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)})
+"""PostgreSQL's driver reads them as infinite, and without an offset."""
+
 _CASE = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
@@ -268,6 +271,9 @@ class _Planner:
             moment = local.replace(tzinfo=self._rules.zone).astimezone(UTC)
         except (ValueError, OverflowError):
             self._reject("created", "is not a time of the years 1 to 9999")
+            return None
+        if moment in _UNSTORABLE:
+            self._reject("created", "is the first or the last possible time")
             return None
         zone = self._rules.zone
         if moment.astimezone(zone).replace(tzinfo=None) != local:

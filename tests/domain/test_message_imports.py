@@ -50,6 +50,8 @@ def plan(**changes: object) -> PlannedMessage:
         ("Europe/Stockholm", "2024-10-27 02:00:00", "2024-10-27 00:00:00+00:00", "occurred twice"),
         ("Europe/Stockholm", "2024-10-27 03:00:00", "2024-10-27 02:00:00+00:00", None),
         ("UTC", "2024-03-31 02:00:00", "2024-03-31 02:00:00+00:00", None),
+        ("UTC", "0001-01-01 00:00:00", None, "is the first or the last possible time"),
+        ("UTC", "9999-12-31 23:59:59.999999", None, "is the first or the last possible time"),
         ("America/New_York", "9999-12-31 23:59:59", None, "is not a time of the years 1 to 9999"),
     ],
 )
