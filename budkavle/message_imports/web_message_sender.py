@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -144,20 +145,27 @@ class WebMessageSender:
 
         Exact collations alone allow them. The spelling is the one that the API of the old service finds, if it exists.
         """
-        return {id_.lower(): id_ for (id_,) in self._query(_REPEATED_IDS)}
+        return {row[0]: row[1] for row in self._query(_REPEATED_IDS)} if self._is_exact else {}
 
     def find_deleted(self, message_ids: Collection[str]) -> set[str]:
         """Return which of the ids, in lower case, do not exist now. Begins a new snapshot before it returns any."""
         missing = set(message_ids)
         if missing:
-            missing -= {id_.lower() for (id_,) in self._query("select id from web_message where id in %s", message_ids)}
+            missing -= self._find_ids(_IDS_IN, missing)
         if missing:
-            # Another import may have stored messages that are newer than the snapshot. The collation may be exact.
+            # Another import may have stored messages that are newer than the snapshot.
             _begin_snapshot(self._connection)
-            missing -= {
-                id_ for (id_,) in self._query("select lower(id) from web_message where lower(id) in %s", missing)
-            }
+            missing -= self._find_ids(_LOWER_IDS_IN if self._is_exact else _IDS_IN, missing)
         return missing
+
+    def _find_ids(self, statement: str, message_ids: Collection[str]) -> set[str]:
+        return {id_.lower() for (id_,) in self._query(statement, message_ids)}
+
+    @cached_property
+    def _is_exact(self) -> bool:
+        """Whether ids that differ in case only are different."""
+        [[collation]] = self._query(_COLLATION)
+        return not collation.endswith("_ci")
 
     def read_messages(self, message_ids: Sequence[str]) -> list[SourceMessage]:
         """Return messages without their texts and the contents of their files."""
@@ -215,8 +223,17 @@ _FILES = """
     from web_message as message join attachment as file on file.parent_id = message.id
     where message.id in %s order by message.id, file.id
 """
+_IDS_IN = "select id from web_message where id in %s"
+# No index has them.
+_LOWER_IDS_IN = "select id from web_message where lower(id) in %s"
+_COLLATION = """
+    select collation_name from information_schema.columns
+    where table_schema = database() and table_name = 'web_message' and column_name = 'id'
+"""
 _REPEATED_IDS = """
-    select convert(max(binary id) using utf8mb4) from web_message group by lower(id) having count(*) > 1
+    select lower(other.id), coalesce(max(usual.id), max(other.id))
+    from web_message as other left join web_message as usual on usual.id = lower(other.id)
+    where other.id <> lower(other.id) group by lower(other.id) having count(*) > 1 or max(usual.id) is not null
 """
 _KEY_SPELLINGS = """
     select convert(min(binary ref_key) using utf8mb4), count(distinct binary ref_key) as spellings

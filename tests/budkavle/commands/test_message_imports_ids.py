@@ -5,33 +5,39 @@ import asyncio
 import pytest
 
 from budkavle.message_imports.web_message_sender import WebMessageSender
-from tests.budkavle.commands.message_imports import build_id, read, read_content, run
+from tests.budkavle.commands.message_imports import build_id, read, read_all, read_content, run
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.kill_message_imports import import_all
 from tests.mariadb import MariaDb, OldMessage, OldService
 
 UPPER = build_id(10).upper()
+OTHER = build_id(11).upper()
+
+
+def mix_case(id_: str) -> str:
+    return id_[:5].upper() + id_[5:].lower()
 
 
 def test_one_of_the_messages_whose_ids_differ_in_case_only_is_imported(
     database_url: str, invoke: Invoke, mariadb: MariaDb
 ) -> None:
     old = mariadb.create("utf8mb4_bin")
-    old.put(OldMessage(UPPER, message="upper"), OldMessage(UPPER.lower(), message="lower"))
+    ids = UPPER, mix_case(UPPER), UPPER.lower(), OTHER, mix_case(OTHER)
+    old.put(*(OldMessage(id_, message=id_) for id_ in ids))
     reason = "is the id of another message in other case"
-    expected = [{"id": UPPER, "field": "id", "kind": "rejected", "reason": reason}]
-    for imported in (1, 0):
+    rejected = UPPER, OTHER, mix_case(UPPER)
+    expected = [{"id": id_, "field": "id", "kind": "rejected", "reason": reason} for id_ in rejected]
+    for imported in (2, 0):
         remarks, summary = run(invoke, database_url, old, "--delete", code=1)
         assert remarks == expected
-        assert (summary["imported"], summary["importedBefore"], summary["rejected"]) == (imported, 1 - imported, 1)
-    message = read(database_url, UPPER.lower())
-    assert message is not None
-    assert message.message == "lower"
+        assert (summary["imported"], summary["importedBefore"], summary["rejected"]) == (imported, 2 - imported, 3)
+    messages = read_all(database_url, [UPPER.lower(), OTHER.lower()])
+    assert [each.message for each in messages.values()] == [UPPER.lower(), mix_case(OTHER)]
 
 
 def test_message_whose_id_is_in_mixed_case_is_not_deleted(sqlite_url: str, invoke: Invoke, mariadb: MariaDb) -> None:
     old = mariadb.create("utf8mb4_bin")
-    old.put(OldMessage(UPPER[:5] + UPPER[5:].lower()))
+    old.put(OldMessage(mix_case(UPPER)))
     run(invoke, sqlite_url, old)
     remarks, _ = run(invoke, sqlite_url, old, "--delete")
     assert remarks == []
