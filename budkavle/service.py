@@ -107,7 +107,7 @@ def create_service(
         get_issuers=issuers.get_accepted,
         tracer=tracer,
         municipalities=build_municipalities(settings),
-        case_messages=case_reads,
+        case_reader=case_reads,
         parties=parties,
         api_docs=(spec_dir / f"{WEB_MESSAGES_3_2}.yaml").read_bytes() if WEB_MESSAGES_3_2 in contracts else b"",
     )

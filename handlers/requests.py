@@ -48,7 +48,7 @@ class Settler(Protocol):
         """
 
 
-class CaseMessages(Protocol):
+class CaseReader(Protocol):
     """Reads the messages of cases from Open-E. Periods are minutes in its time zone. Errors: `open_e.messageapi`."""
 
     async def list_by_case(
@@ -110,7 +110,7 @@ class Services:
     municipalities: ServedMunicipalities = ALL_MUNICIPALITIES
     api_docs: bytes = b""
     """The contract that `/api-docs` returns, if a compatibility API has this path."""
-    case_messages: CaseMessages | None = None
+    case_reader: CaseReader | None = None
     """Reads messages from Open-E, if a compatibility API does."""
     parties: Parties | None = None
     """Looks up the senders of messages, if the party service is configured."""

@@ -18,7 +18,7 @@ from handlers.compatibility.municipality_ids import read_municipality_id
 from handlers.compatibility.sent_by import read_sent_by
 from handlers.message_lists import count_read
 from handlers.message_requests import build_attachments, parse_references, read_contents
-from handlers.requests import CaseMessages, Request
+from handlers.requests import CaseReader, Request
 from openapi import replies
 from persistence import publication_statuses
 
@@ -40,9 +40,9 @@ async def create_case_web_message(request: Request) -> Response:
         raise NotOffered("Not implemented for sender.partyId: this service has no party service to ask; send a userId")
 
     read_sent_by(request)
-    place = _read_place(request, municipality_id)
+    instance = _read_instance(request, municipality_id)
     attachments = await build_attachments(request, contents)
-    message = _build_message(request, place, senders, references, attachments)
+    message = _build_message(request, instance, senders, references, attachments)
     if message.flow_instance_id is None:
         raise CaseMissing(CASE_REQUIRED)
     if message.sender_party_id is not None:
@@ -58,10 +58,10 @@ async def get_case_web_messages(request: Request) -> Response:
     municipality_id = read_municipality_id(request)
     begin, end = _read_period(request)
     request.raise_violations()
-    place, number = _read_place(request, municipality_id), int(request.parameters["flowInstanceId"])
-    messages = await _get_reader(request).list_by_case(place.open_e, number, begin, end)
+    instance, number = _read_instance(request, municipality_id), int(request.parameters["flowInstanceId"])
+    messages = await _get_reader(request).list_by_case(instance.open_e, number, begin, end)
     _count_read(request, messages)
-    return await _respond_with_messages(request, messages, place)
+    return await _respond_with_messages(request, messages, instance)
 
 
 async def get_family_web_messages(request: Request) -> Response:
@@ -69,40 +69,40 @@ async def get_family_web_messages(request: Request) -> Response:
     municipality_id = read_municipality_id(request)
     begin, end = _read_period(request)
     request.raise_violations()
-    place, family_id = _read_place(request, municipality_id), request.parameters["familyId"]
-    messages = await _get_reader(request).list_by_family(place.open_e, int(family_id), begin, end)
+    instance, family_id = _read_instance(request, municipality_id), request.parameters["familyId"]
+    messages = await _get_reader(request).list_by_family(instance.open_e, int(family_id), begin, end)
     _count_read(request, messages)
-    return await _respond_with_messages(request, messages, place, familyId=family_id)
+    return await _respond_with_messages(request, messages, instance, familyId=family_id)
 
 
 async def get_case_web_message_attachment(request: Request) -> Response:
     """Return a file of a message, to be saved."""
     municipality_id = read_municipality_id(request)
     request.raise_violations()
-    place, attachment_id = _read_place(request, municipality_id), int(request.parameters["attachmentId"])
-    file = await _get_reader(request).read_file(place.open_e, attachment_id)
+    instance, attachment_id = _read_instance(request, municipality_id), int(request.parameters["attachmentId"])
+    file = await _get_reader(request).read_file(instance.open_e, attachment_id)
     headers = {"Content-Disposition": "attachment", "X-Content-Type-Options": "nosniff"}
     response = Response(file.data, headers={"Content-Type": file.media_type, **headers})
     return await replies.reserve(response, request.services.content_budget)
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """The municipality and the instance in the path of a request."""
+class _Instance:
+    """The Open-E instance in the path of a request: that of the municipality, or the shared one."""
 
     municipality_id: str
-    instance: OepInstance
+    type: OepInstance
     own_open_e: OpenEName | None
 
     @property
     def open_e(self) -> OpenEName:
-        return self.own_open_e or self.instance
+        return self.own_open_e or self.type
 
 
-def _read_place(request: Request, municipality_id: str) -> _Place:
-    instance = OepInstance(request.parameters["instanceType"].lower())
-    own = request.services.municipalities.find_own_open_e(municipality_id, instance)
-    return _Place(municipality_id, instance, own)
+def _read_instance(request: Request, municipality_id: str) -> _Instance:
+    type_ = OepInstance(request.parameters["instanceType"].lower())
+    own = request.services.municipalities.find_own_open_e(municipality_id, type_)
+    return _Instance(municipality_id, type_, own)
 
 
 def _read_senders(request: Request) -> dict[str, str]:
@@ -114,7 +114,7 @@ def _read_senders(request: Request) -> dict[str, str]:
 
 def _build_message(
     request: Request,
-    place: _Place,
+    instance: _Instance,
     senders: dict[str, str],
     references: list[ExternalReference],
     attachments: tuple[Attachment, ...],
@@ -124,10 +124,10 @@ def _build_message(
         message=request.body["message"],
         external_references=rules.normalize_case_numbers(references),
         sender_user_id=senders.get("userId") or senders.get("administratorId"),
-        oep_instance=place.instance,
+        oep_instance=instance.type,
         attachments=attachments,
-        municipality_id=place.municipality_id,
-        own_open_e=place.own_open_e,
+        municipality_id=instance.municipality_id,
+        own_open_e=instance.own_open_e,
         is_from_owner="userId" in senders or "partyId" in senders,
         sender_party_id=parse_java_uuid(senders["partyId"]) if "partyId" in senders else None,
     )
@@ -154,8 +154,8 @@ def _read_period(request: Request) -> tuple[str, str]:
     return begin, end
 
 
-def _get_reader(request: Request) -> CaseMessages:
-    reader = request.services.case_messages
+def _get_reader(request: Request) -> CaseReader:
+    reader = request.services.case_reader
     assert reader is not None  # noqa: S101  # The contract is served only with a reader.
     return reader
 
@@ -168,22 +168,22 @@ def _count_read(request: Request, messages: Sequence[ShownMessage]) -> None:
 
 
 async def _respond_with_messages(
-    request: Request, messages: Sequence[ShownMessage], place: _Place, **added: str
+    request: Request, messages: Sequence[ShownMessage], instance: _Instance, **added: str
 ) -> Response:
     """Return a list of messages, each with the `added` properties."""
 
     def encode() -> bytes:
-        return b"[%s]" % b",".join(replies.to_json({**_to_value(message, place), **added}) for message in messages)
+        return b"[%s]" % b",".join(replies.to_json({**_to_value(message, instance), **added}) for message in messages)
 
     response = replies.ok_json(await asyncio.to_thread(encode))
     return await replies.reserve(response, request.services.content_budget)
 
 
-def _to_value(message: ShownMessage, place: _Place) -> dict[str, Any]:
+def _to_value(message: ShownMessage, instance: _Instance) -> dict[str, Any]:
     """Return a message in the format of the contract. Properties without a value are omitted."""
     value: dict[str, Any] = {
         "direction": "OUTBOUND" if message.is_of_staff else "INBOUND",
-        "municipalityId": place.municipality_id,
+        "municipalityId": instance.municipality_id,
         "externalCaseId": message.flow_instance_id,
         "message": message.text,
         "messageId": str(message.id),
@@ -194,7 +194,7 @@ def _to_value(message: ShownMessage, place: _Place) -> dict[str, Any]:
         value |= {"username": poster.username, "firstName": poster.first_name, "lastName": poster.last_name}
         value |= {"email": poster.email, "userId": poster.user_id}
     value["attachments"] = [_attachment_to_value(attachment) for attachment in message.attachments]
-    value["instance"] = place.instance.name
+    value["instance"] = instance.type.name
     return {name: inner for name, inner in value.items() if inner}
 
 
