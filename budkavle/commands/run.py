@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,6 +25,9 @@ from openapi.server import serving
 from openapi.server.processes import Member, Supervisor
 from openapi.server.serving import Drain, QuietServer, Work, build_address, listen, run_servers
 from persistence.database import Database
+
+if TYPE_CHECKING:
+    from budkavle.delivering import Delivering
 
 PrintLine = Callable[[str], None]
 
@@ -57,20 +61,12 @@ async def _serve(
         from budkavle.retention import create_regular_purge
 
         delivering = None
-        members = [*members, create_regular_purge(settings, database, clock.now)]
+        works: list[Work] = [*members, create_regular_purge(settings, database, clock.now)]
         if with_worker:
             from budkavle.delivering import Delivering
-            from budkavle.operator_events import create_operator_events
-            from budkavle.receipt_sealing import create_receipt_sealing
-            from budkavle.sealing import create_regular_seals
 
             delivering = Delivering(settings, database, clock, print_line, tracer)
-            members = [
-                *members,
-                create_receipt_sealing(settings, database, clock.now),
-                *create_regular_seals(settings, database, clock.now),
-                *create_operator_events(settings, database, delivering.worker.failed, clock.now),
-            ]
+            works += [*_create_works_of_worker(settings, database, clock, delivering), delivering]
         drain = Drain(settings.drain_seconds)
         worker = delivering.worker if delivering else None
         budget = create_body_budget(settings)
@@ -86,7 +82,6 @@ async def _serve(
             tracer=tracer,
         )
         tls = ServerTls(settings)
-        works: list[Work] = [tls, issuers, clock, *members, *([delivering] if delivering else [])]
 
         def reload() -> None:
             tls.reload()
@@ -95,6 +90,9 @@ async def _serve(
         await run_servers(
             [(QuietServer(build_server_config(settings, application, tls=tls.context)), listener)],
             started,
+            tls,
+            issuers,
+            clock,
             *works,
             drain=drain,
             reload=reload,
@@ -105,10 +103,7 @@ async def _serve(
 async def run_worker(settings: Settings, print_line: PrintLine) -> None:
     """Run a worker until a signal, next to a server for its health and metrics."""
     from budkavle.delivering import Delivering
-    from budkavle.operator_events import create_operator_events
-    from budkavle.receipt_sealing import create_receipt_sealing
     from budkavle.retention import create_regular_purge
-    from budkavle.sealing import create_regular_seals
 
     own = {"host": settings.worker_host, "port": settings.worker_port}
     # No caller presents a certificate to this server.
@@ -124,11 +119,24 @@ async def run_worker(settings: Settings, print_line: PrintLine) -> None:
                 partial(_report_start, print_line, f"The worker listens on {address}"),
                 clock,
                 delivering,
-                create_receipt_sealing(settings, database, clock.now),
-                *create_regular_seals(settings, database, clock.now),
-                *create_operator_events(settings, database, delivering.worker.failed, clock.now),
+                *_create_works_of_worker(settings, database, clock, delivering),
                 create_regular_purge(settings, database, clock.now),
             )
+
+
+def _create_works_of_worker(
+    settings: Settings, database: Database, clock: DatabaseClock, delivering: "Delivering"
+) -> list[Work]:
+    """Return the regular work next to a worker: seals of receipts and of the audit, and events for operators."""
+    from budkavle.operator_events import create_operator_events
+    from budkavle.receipt_sealing import create_receipt_sealing
+    from budkavle.sealing import create_regular_seals
+
+    return [
+        create_receipt_sealing(settings, database, clock.now),
+        *create_regular_seals(settings, database, clock.now),
+        *create_operator_events(settings, database, delivering.worker.failed, clock.now),
+    ]
 
 
 async def run_operations(settings: Settings, print_line: PrintLine) -> None:
