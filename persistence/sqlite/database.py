@@ -7,7 +7,6 @@ much data, runs in a thread.
 
 import asyncio
 import contextlib
-import os
 import shutil
 import sqlite3
 from collections import deque
@@ -31,7 +30,7 @@ from persistence.database import SIGNER_OPTION, DatabaseFacts, DatabaseUnusable,
 from persistence.notifier import Notifier, web_messages_raise_events
 from persistence.prepared import PreparedStatement
 from persistence.sqlite.errors import storage_errors
-from persistence.sqlite.file import SqliteFile
+from persistence.sqlite.file import SqliteFile, find_write_obstacle
 from persistence.sqlite.file_lock import create_private, hold_file_lock
 from persistence.sqlite.use_lock import UseLock
 from persistence.sqlite.wake_pipe import WakePipe
@@ -206,7 +205,7 @@ class SqliteDatabase:
                 pooler=None,
                 revision=schema.read_revision(connection),
                 unsafe_settings={} if journal == "wal" else {"journal_mode": journal},
-                write_obstacle=_find_write_obstacle(self._path),
+                write_obstacle=find_write_obstacle(self._path),
                 free_bytes=shutil.disk_usage(self._path.parent).free,
             )
 
@@ -459,11 +458,6 @@ def _set_up(connection: sqlite3.Connection, busy_seconds: int) -> None:
     # Deleted data must not remain in the file.
     connection.execute("PRAGMA secure_delete=ON")
     connection.execute(f"PRAGMA busy_timeout={busy_seconds * 1000}")
-
-
-def _find_write_obstacle(path: Path) -> str | None:
-    """Return the file or folder that this user cannot write, if there is one. SQLite creates files next to its own."""
-    return next((str(each) for each in (path, path.resolve().parent) if not os.access(each, os.W_OK)), None)
 
 
 _ONLY_READS = "PRAGMA query_only=ON"

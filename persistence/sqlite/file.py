@@ -8,6 +8,7 @@ This check does not see SQLite's log, so the log is written to the file after ea
 younger than `ADVANCE_SECONDS` of writes is not detected.
 """
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -121,3 +122,8 @@ def read_generation(path: Path) -> int | None:
             return int(connection.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.Error:
         return None
+
+
+def find_write_obstacle(path: Path) -> str | None:
+    """Return the file or folder that this user cannot write, if there is one. SQLite creates files next to its own."""
+    return next((str(each) for each in (path, path.resolve().parent) if not os.access(each, os.W_OK)), None)
