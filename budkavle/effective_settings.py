@@ -36,7 +36,7 @@ class EffectiveSetting:
 
 @dataclass(frozen=True, slots=True)
 class EffectiveSettings:
-    """All settings, and the variables that are none."""
+    """All settings, and the variables with their prefix that are not settings."""
 
     settings: tuple[EffectiveSetting, ...]
     unknown: tuple[UnknownVariable, ...]
@@ -76,12 +76,8 @@ def _show(name: str, value: Any) -> object:
         case None | "" | ():
             return None
         case AnyHttpUrl():
-            has_login = value.username is not None or value.password is not None
-            return (
-                str(value).replace(str(value).partition("://")[2].partition("@")[0], MASK, 1)
-                if has_login
-                else str(value)
-            )
+            text, has_login = str(value), value.username is not None or value.password is not None
+            return text.replace(text.partition("://")[2].partition("@")[0], MASK, 1) if has_login else text
         case tuple():
             return [str(each) for each in value]
         case bool() | int() | float():

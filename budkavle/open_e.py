@@ -33,16 +33,16 @@ READ_BACK_SECONDS_LESS = 2
 def build_accounts(settings: Settings) -> dict[OpenEName, Account]:
     """Return the accounts of all Open-Es that are configured. Raises `SettingsUnusable`."""
     shared = {str(name): account for name, account in settings.build_accounts().items()}
-    return shared | _read_own(settings)
+    return shared | _read_own_accounts(settings)
 
 
 def build_municipalities(settings: Settings) -> ServedMunicipalities:
     """Return the municipalities that the compatibility APIs serve, and which of them have their own Open-E."""
-    own = frozenset(name.partition("/")[0] for name in _read_own(settings))
+    own = frozenset(name.partition("/")[0] for name in _read_own_accounts(settings))
     return ServedMunicipalities(frozenset(settings.municipalities), own)
 
 
-def _read_own(settings: Settings) -> dict[OpenEName, Account]:
+def _read_own_accounts(settings: Settings) -> dict[OpenEName, Account]:
     from budkavle.settings import PREFIX, SettingsUnusable
 
     if settings.open_e_municipalities is None:

@@ -34,7 +34,7 @@ STAYS = {
     "a later import takes the others: erase them there",
     "backups": "copies from before, until they are replaced: erase again after restoring one",
 }
-"""What an erasure leaves, and why. `docs/how-to/personal-data.md` explains it."""
+"""The data that an erasure leaves, with the reasons, as in `docs/how-to/personal-data.md`."""
 
 NOT_FREED = "bytes of deleted rows in the files of the database, until they are overwritten"
 

@@ -1,4 +1,4 @@
-"""Find environment variables that look like settings and are none."""
+"""Find environment variables that look like settings but are not."""
 
 import difflib
 from collections.abc import Iterable

@@ -20,7 +20,7 @@ log = structlog.get_logger("budkavle.audit")
 
 
 class KeyRecords:
-    """The uses of API keys in one process. Requests only note them, and few of these are written."""
+    """Collects the uses of API keys in one process. Requests only note them, and `run_once` stores few of them."""
 
     def __init__(self, database: Database, *, now: Callable[[], datetime], new_id: Callable[[], str]) -> None:
         self._database = database
@@ -34,7 +34,7 @@ class KeyRecords:
         self._noted[key_hash] = self._now()
 
     async def run_once(self) -> None:
-        """Store the uses of keys whose last stored use is older, and audit the expired keys. Raises `StorageFailed`."""
+        """Store the uses of keys, one per key and `USE_RESOLUTION`, and audit expired keys. Raises `StorageFailed`."""
         noted, now = dict(self._noted), self._now()
         self._written = {each: used for each, used in self._written.items() if used > now - api_keys.USE_RESOLUTION}
         uses = {each: used for each, used in noted.items() if each not in self._written}

@@ -75,9 +75,9 @@ class QueueWatch:
         return self._figures
 
     async def wait_for_figures(self, now: datetime, seconds: float) -> QueueFigures | None:
-        """Return the latest figures, after waiting at most so many seconds for a running count of a short queue.
+        """Return the latest figures, after waiting at most `seconds` for a running count of a short queue.
 
-        Nothing waits for the count of a long queue, which takes longer anyway.
+        Do not wait for the count of a long queue, which takes longer, unless there are no figures yet.
         """
         await self.get_figures(now)
         if self._counting is not None and (self._figures is None or not self._delay):

@@ -47,7 +47,7 @@ async def get_health_ready(request: Request) -> Response:
 
 
 async def _count_delivery_pauses(request: Request) -> dict[str, int]:
-    """Return the number of pauses as a member of the response, or nothing if the database has no time for it."""
+    """Return the number of pauses as a member of the response, or no member if the database fails or is too slow."""
     try:
         async with asyncio.timeout(PAUSES_TIMEOUT_SECONDS):
             pauses = await delivery_pauses.list_pauses(request.services.database, request.services.now())

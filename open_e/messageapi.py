@@ -1,8 +1,8 @@
-"""Read the messages of a case back from Open-E's REST messageapi (decision 0026).
+"""Read messages and files of cases from Open-E's REST messageapi: to settle those in doubt, and for callers.
 
-Its source is closed. The format is that of responses which clients of it have recorded, so parsing is tolerant:
-elements may be unknown, absent or in any order. It is strict where a mistake would make a message look absent: then the
-whole response counts as unreadable.
+Its source is closed (decision 0026). The format is that of responses which clients of it have recorded, so parsing is
+tolerant: elements may be unknown, absent or in any order. It is strict where a mistake would make a message look
+absent: then the whole response counts as unreadable.
 """
 
 import codecs

@@ -29,7 +29,7 @@ SWAGGER_UI_POLICY = {name: sources for name, sources in POLICY.items() if name !
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What the pages of a demo offer in addition.
+    """The additions to the pages of a demo.
 
     `credentials` are values that the API pages fill in, by name of the security scheme. `links` are texts and addresses
     of other pages.
@@ -41,7 +41,7 @@ class Demo:
 
 @dataclass(frozen=True, slots=True)
 class _Contract:
-    """What the pages show of a contract.
+    """The properties of a contract that the pages show.
 
     `is_served` is false for an API that others provide. Every second part of `summary` is code. `reads` are the paths
     and summaries of operations that a browser can open.

@@ -37,9 +37,9 @@ REMOVED_AT_ONCE = 50_000
 
 @dataclass(frozen=True, slots=True)
 class PrunePlan:
-    """What one transaction may remove: the new ends of removed entries, their number, and the parts of a checkpoint.
+    """The entries that one transaction may remove: the last of each chain, their number, and the parts of a checkpoint.
 
-    `head` is the end of the chain of checkpoints when it was made.
+    `head` is the end of the chain of checkpoints at the time of the plan.
     """
 
     head: ChainHead

@@ -1,4 +1,4 @@
-"""What the service stores about a person: find it for an export, and erase it in bounded steps (decision 0036).
+"""Find what the service stores about a person, for an export, and erase it in bounded steps (decision 0036).
 
 A step is a transaction, which also appends its entry to the audit, and each can be repeated. Events are erased before
 their messages, since only the ids of the messages relate events to a person.

@@ -88,7 +88,7 @@ async def remove_old(database: Database, now: datetime) -> None:
 
 
 class DeletedMessage(NamedTuple):
-    """What is known about a deleted message. `oep_instance` is the name of its Open-E."""
+    """The columns of a deleted message that its trace and the audit keep. `oep_instance` is the name of its Open-E."""
 
     id: str
     oep_instance: str

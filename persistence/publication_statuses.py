@@ -1,4 +1,4 @@
-"""Read what operators see of messages: which are in doubt, and the state of one."""
+"""Read the states of messages, for operators: of those in doubt, of one by its id, and of those of a request."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Read what operators see of systems: their names and addresses."""
+"""Read the names and addresses of systems, for operators."""
 
 from dataclasses import dataclass
 

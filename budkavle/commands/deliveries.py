@@ -161,7 +161,7 @@ def replay(
     from persistence import deliveries as stored
 
     selection = _build_selection(system, state or str(DeliveryState.PARKED), since, reason)
-    _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
+    _check_selection(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
     _change("replay", "replayed", stored.replay, ids, selection, operator)
 
 
@@ -188,7 +188,7 @@ def drop(
     """Permanently drop these IDS, or all that match, or --all. Running attempts may still arrive."""
     from persistence import deliveries as stored
 
-    _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
+    _check_selection(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
     if not ids and not yes:
         raise click.UsageError("this permanently drops all matching deliveries: confirm it with --yes")
     _change("drop", "dropped", stored.drop, ids, _build_selection(system, state, since, reason), operator)
@@ -240,7 +240,7 @@ def _build_selection(system: str | None, state: str | None, since: datetime | No
     )
 
 
-def _check_what(ids: tuple[str, ...], *, is_all: bool, is_narrowed: bool) -> None:
+def _check_selection(ids: tuple[str, ...], *, is_all: bool, is_narrowed: bool) -> None:
     given = [bool(ids), is_narrowed, is_all].count(True)
     if given != 1:
         raise click.UsageError(f"give {'only one of ' if given else ''}delivery ids, a filter, or --all")

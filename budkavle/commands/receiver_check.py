@@ -129,9 +129,20 @@ def receiver_check(  # Each argument is an option of the command.
         text, key = (None, None) if secret is None else read_secret(secret)
         examples = read_examples(spec or find_spec_dir() / "deliveries.yaml")
         target = ReceiverTarget(
-            url, text, key, client_cert, client_key, ca, look, examples, org_type, org_code, entity_type, timeout
+            url,
+            text,
+            key,
+            client_cert,
+            client_key,
+            ca,
+            look,
+            examples,
+            org_type,
+            org_code,
+            entity_type,
+            timeout,
+            headers=read_headers(headers),
         )
-        target = replace(target, headers=read_headers(headers))
         trust = build_tls(target) or (None if ca is None else trust_ca(f"file:{ca}"))
     except (ReceiverMisconfigured, NotAContract) as exc:
         raise CannotCheck(str(exc)) from exc
