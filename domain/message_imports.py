@@ -1,4 +1,4 @@
-"""Plan the import of a message of WebMessageSender: what is stored, what changes, what cannot be taken (decision 0043).
+"""Plan the import of a message of WebMessageSender: the values to store, or why to reject it (decision 0043).
 
 The rules need only the metadata of a message, so that a dry run reads neither texts nor files.
 """
@@ -144,7 +144,7 @@ class ImportedMessage:
 
 
 def plan_import(source: SourceMessage, rules: ImportRules) -> tuple[PlannedMessage | None, list[Remark]]:
-    """Return the message as it is stored, None if it cannot be taken, and all remarks about it."""
+    """Return the message as it is stored, or None if it is rejected, and all remarks about it."""
     return _Planner(source, rules).plan()
 
 

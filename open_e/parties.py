@@ -27,7 +27,7 @@ _LEGAL_ID = re.compile(r"\"?([0-9]{6}(?:[0-9]{2})?[-+]?[0-9]{4})\"?", re.ASCII)
 
 
 class Parties:
-    """Asks the party service at a URL, which municipality and party are added to.
+    """Asks the party service. The path of a call is that of `url`, with the municipality and the party after it.
 
     `timeout` in seconds limits a whole call; at most half of it is spent on connecting. `ca` is a file with the CA of
     the service, None for public ones.

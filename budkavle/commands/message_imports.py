@@ -134,9 +134,9 @@ def web_message_sender(
     """Import the messages of a WebMessageSender 3.x.
 
     Each is imported once. URL is that of its database, mariadb://USER:PASSWORD@HOST:PORT/DATABASE, or a reference to
-    it: env:NAME or file:PATH. The service there may run: everything is read in one snapshot, and nothing is changed
-    there. A run that was interrupted can be repeated, and a later run imports what is new. Prints a line of JSON for
-    each remark, by id and field, and a summary at the end. The exit code is 1 if a message was rejected.
+    it: env:NAME or file:PATH. WebMessageSender may keep running: the import reads one snapshot of the database, and
+    does not change it. Repeat a run that was interrupted; a later run imports new messages. The command prints a line
+    of JSON for each remark, by id and field, and a summary at the end. The exit code is 1 if a message was rejected.
     """
     address = _read_address(url)
     settings = load_command_settings()
