@@ -12,7 +12,7 @@ from domain.time_ranges import TimeRange
 from domain.web_messages import MessageState, OepInstance, OpenEName
 from persistence.database import Database
 from persistence.publications import IS_IN_DOUBT, OPEN_E
-from persistence.tables import IS_UNSETTLED
+from persistence.tables import IS_UNSETTLED, IS_UNSETTLED_TRACE
 from persistence.tables import idempotency_keys as keys_table
 from persistence.tables import publication_traces as traces_table
 from persistence.tables import settlements as settlements_table
@@ -57,7 +57,7 @@ async def has_trace(database: Database, message_id: str) -> bool:
     return await database.read(_has_trace, message_id)
 
 
-_m, _s = messages_table.c, settlements_table.c
+_m, _t, _s = messages_table.c, traces_table.c, settlements_table.c
 _SELECT = (
     sa.select(
         _m.id,
@@ -85,11 +85,20 @@ _LIST = (
     .limit(sa.bindparam("limit"))
 )
 _FIND = _SELECT.where(_m.id == sa.bindparam("message_id"))
-_TRACE = sa.select(traces_table.c.message_id).where(traces_table.c.message_id == sa.bindparam("message_id"))
+_IS_UNSETTLED_CASE = (
+    sa.exists()
+    .where(sa.text(IS_UNSETTLED), OPEN_E.element == _s.oep_instance, _m.flow_instance_id == _s.flow_instance_id)
+    .correlate(settlements_table)
+) | (
+    sa.exists()
+    .where(sa.text(IS_UNSETTLED_TRACE), _t.oep_instance == _s.oep_instance, _t.flow_instance_id == _s.flow_instance_id)
+    .correlate(settlements_table)
+)
+_TRACE = sa.select(_t.message_id).where(_t.message_id == sa.bindparam("message_id"))
 _OPEN_E_ID = sa.union_all(
     *(
         sa.select(table.c.open_e_message_id).where(id_ == sa.bindparam("message_id"))
-        for table, id_ in ((messages_table, _m.id), (traces_table, traces_table.c.message_id))
+        for table, id_ in ((messages_table, _m.id), (traces_table, _t.message_id))
     )
 )
 
@@ -123,9 +132,9 @@ def _list_of_request(
 
 @short_read
 def _count_failing_cases(connection: sa.Connection) -> dict[OpenEName, int]:
-    # This table has only cases with messages in doubt.
+    # A case of which an operator settled the last message keeps its claim for a while.
     cases = sa.func.count().label("cases")
-    select = sa.select(_s.oep_instance, cases).where(_s.failures > 0).group_by(_s.oep_instance)
+    select = sa.select(_s.oep_instance, cases).where(_s.failures > 0, _IS_UNSETTLED_CASE).group_by(_s.oep_instance)
     return {row.oep_instance: row.cases for row in connection.execute(select.order_by(_s.oep_instance))}
 
 

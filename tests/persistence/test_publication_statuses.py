@@ -6,12 +6,15 @@ from uuid import uuid4
 import pytest
 
 from domain.idempotency_keys import build_first_id
+from domain.publications import Case
 from domain.time_ranges import TimeRange
+from domain.web_messages import OepInstance
+from persistence import publication_decisions as decisions
 from persistence import publication_statuses as statuses
-from persistence import web_messages
+from persistence import publications, web_messages
 from persistence.database import Database
 from tests.factories import NOW, build_web_message
-from tests.persistence.publication_steps import to_case
+from tests.persistence.publication_steps import CASE, ENTRY, LEASE, send, to_case
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +37,19 @@ async def test_messages_are_found_by_request_and_time(database: Database) -> Non
     assert await find(since=later) == [sent.id]
     assert await find(until=later) == [stored.id]
     assert await find(since=NOW, until=NOW) == []
+
+
+async def test_failing_cases_are_those_whose_messages_are_not_settled(database: Database) -> None:
+    deleted, resolved = await send(database, to_case()), await send(database, to_case(case=2))
+    for case in (CASE, Case(OepInstance.EXTERNAL, 2)):
+        await publications.claim(database, case, NOW, LEASE)
+        await publications.record_failure(database, case, NOW)
+    assert await statuses.count_failing_cases(database) == {"external": 2}
+    assert await decisions.mark_not_published(database, resolved.id, NOW, ENTRY)
+    assert await statuses.count_failing_cases(database) == {"external": 1}
+    # Its case is read further: it may be there.
+    assert await decisions.delete_in_doubt(database, deleted.id, NOW, ENTRY)
+    assert await statuses.count_failing_cases(database) == {"external": 1}
 
 
 def build_id(moment: datetime) -> str:

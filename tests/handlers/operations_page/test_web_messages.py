@@ -78,6 +78,7 @@ def test_pages_name_the_open_e_of_a_municipality_that_has_its_own(page: Page) ->
         assert "Case 2068 in the 2260/external Open-E" in visitor.read(path)
         assert "Look at case 2068 in the 2260/external Open-E" in visitor.read(f"{path}/settle/not-published")
         visitor.confirm(f"{path}/settle/not-published")
+        assert "2260/external" not in visitor.read(ROOT)
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", "9" * 19, "9" * 30, "\u0663", "1.5"])
