@@ -109,7 +109,7 @@ def list_parameters(name: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_multipart_form_sends_files_at_the_first_click(browser: Any, url: str, tmp_path: Path) -> None:
+def test_multipart_form_sends_the_chosen_files_at_the_first_click(browser: Any, url: str, tmp_path: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import Select
 
@@ -120,12 +120,15 @@ def test_multipart_form_sends_files_at_the_first_click(browser: Any, url: str, t
     wait(browser, f"{CREATE} .try-out__btn')").click()
     form = browser.find_element(By.ID, "operations-WebMessages-createWebMessage")
     Select(form.find_element(By.CSS_SELECTOR, "select.content-type")).select_by_visible_text("multipart/form-data")
-    for sent in ([], files):
+    # None: a field that is added, and left without a file.
+    for fields in ([], [*files], [None], [None, *files, None]):
+        sent = [file for file in fields if file]
         wait(browser, f"""{CREATE} tr[data-property-name="message"] textarea')""")
-        for number, file in enumerate(sent):
+        for number, file in enumerate(fields):
             browser.execute_script(f"const add = {CREATE} .json-schema-form-item-add'); add.focus(); add.click()")
             wait(browser, f"document.activeElement.matches('[type=file][aria-label=\"File {number + 1}\"]')")
-            form.find_elements(By.CSS_SELECTOR, "input[type=file]")[number].send_keys(str(file))
+            if file:
+                form.find_elements(By.CSS_SELECTOR, "input[type=file]")[number].send_keys(str(file))
         assert list_violations(browser) == []
         shown = execute(browser, 0)
         assert shown.startswith("201"), shown

@@ -4,6 +4,8 @@ const element = document.getElementById("swagger-ui");
 const { url, credentials } = element.dataset;
 const isServed = "served" in element.dataset;
 const REQUEST_IDS = ["x-request-id", "x-requestid"];
+// The names of lists in forms, which are all of files.
+const fileLists = new Set();
 
 const createKey = () =>
   [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -20,8 +22,11 @@ function prepareExamples(node, schemas) {
   if (form && form.examples) {
     const resolve = (schema) => (schema.$ref ? schemas[schema.$ref.split("/").pop()] : schema);
     const { properties } = resolve(form.schema);
-    for (const [name, example] of Object.entries(Object.values(form.examples)[0].value))
-      properties[name] = { ...resolve(properties[name]), example: Array.isArray(example) ? [] : example };
+    for (const [name, example] of Object.entries(Object.values(form.examples)[0].value)) {
+      const isList = Array.isArray(example);
+      if (isList) fileLists.add(name);
+      properties[name] = { ...resolve(properties[name]), example: isList ? [] : example };
+    }
   }
   for (const child of Object.values(node)) prepareExamples(child, schemas);
 }
@@ -34,10 +39,14 @@ function prepareContract(response) {
   return response;
 }
 
-// Swagger UI sends an empty part for a field without a value.
+// Swagger UI sends a part for a field without a value, and one with text for a file that is not chosen.
 function removeEmptyParts(request) {
-  if (request.body instanceof FormData)
-    for (const [name, value] of [...request.body]) if (value === "") request.body.delete(name);
+  if (!(request.body instanceof FormData)) return request;
+  for (const name of new Set(request.body.keys())) {
+    const values = request.body.getAll(name).filter((value) => (fileLists.has(name) ? value instanceof File : value !== ""));
+    request.body.delete(name);
+    for (const value of values) request.body.append(name, value);
+  }
   return request;
 }
 
