@@ -14,6 +14,7 @@ from connexion.middleware.main import API
 from connexion.resolver import Resolver
 from connexion.spec import OpenAPISpecification
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -25,6 +26,9 @@ from openapi.pages.preferences import prefers_html
 from openapi.requests import Handler
 from openapi.validation import REQUEST
 
+RenderUnknownPath = Callable[[Request, str], Response]
+"""A function that returns a page for a path of no contract. The text states the problem."""
+
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
 
@@ -33,14 +37,19 @@ def assemble(
     docs: Docs | None = None,
     routes: Sequence[BaseRoute] = (),
     *,
+    render_unknown_path: RenderUnknownPath | None = None,
     is_linked: bool = True,
     **options: Any,
 ) -> Any:
     """Return Connexion with these layers, our handlers, the pages of the contracts and further routes.
 
-    Contracts are added to it later. With `is_linked`, the layers of an operation call one another directly.
+    Contracts are added to it later. `render_unknown_path` returns the page at paths of no contract, by default that of
+    `docs`. With `is_linked`, the layers of an operation call one another directly.
     """
-    application = _Application(_Handlers(docs, routes), middlewares=middlewares, **options)
+    if docs is not None:
+        routes = [*routes, *docs.create_routes()]
+        render_unknown_path = docs.render_unknown_path
+    application = _Application(_Handlers(routes, render_unknown_path), middlewares=middlewares, **options)
     application.is_linked = is_linked
     return application
 
@@ -128,15 +137,15 @@ class _Handlers(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no typ
 
     api_cls = _HandlerApi
 
-    def __init__(self, docs: Docs | None, routes: Sequence[BaseRoute]) -> None:
-        routes = [*routes, *(docs.create_routes() if docs else ())]
-        super().__init__(Router(routes, redirect_slashes=False, default=partial(_respond_not_found, docs)))
+    def __init__(self, routes: Sequence[BaseRoute], render_unknown_path: RenderUnknownPath | None) -> None:
+        default = partial(_respond_not_found, render_unknown_path)
+        super().__init__(Router(routes, redirect_slashes=False, default=default))
 
 
-async def _respond_not_found(docs: Docs | None, scope: Scope, receive: Receive, send: Send) -> None:
+async def _respond_not_found(render: RenderUnknownPath | None, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         return
     response = problem_replies.render_not_found()
-    if docs is not None and prefers_html(scope["headers"]):
-        response = docs.render_unknown_path(Request(scope), problem_replies.UNKNOWN_PATH)
+    if render is not None and prefers_html(scope["headers"]):
+        response = render(Request(scope), problem_replies.UNKNOWN_PATH)
     await response(scope, receive, send)

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from openapi import replies
+from openapi.pages.errors import ErrorPages
 from openapi.pages.files import MEDIA_TYPES, create_file_route
 from openapi.pages.rendering import POLICY, Pages
 
@@ -116,6 +116,7 @@ class Docs:
         self._pages = Pages(
             _FOLDER / "docs", name=name, files=FILES, links=[("Home", "/"), ("API pages", "/docs"), *links]
         )
+        self._errors = ErrorPages(self._pages, [("See all API pages", "/docs"), ("Go to the front page", "/")])
 
     def create_routes(self) -> list[BaseRoute]:
         """Return the routes under `/docs`."""
@@ -139,13 +140,7 @@ class Docs:
         if request.url.path == "/" and request.method in {"GET", "HEAD"}:
             front = {"contracts": self._contracts, "demo": self._demo, "current": "/"}
             return self._pages.render("front.html", front, cache_control=None)
-        values: dict[str, Any] = {
-            "status": HTTPStatus.NOT_FOUND,
-            "problem": problem,
-            "path": request.url.path,
-            "request_id": request.scope.get("budkavle.request_id"),
-        }
-        return self._pages.render("error.html", values, status=HTTPStatus.NOT_FOUND, cache_control=None)
+        return self._errors.render(request, problem, cache_control=None)
 
     def _render_contracts(self) -> Response:
         values = {"contracts": self._contracts, "current": "/docs"}

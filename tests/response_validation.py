@@ -104,7 +104,7 @@ class PublishedContracts:
     def _check_undocumented(self, recorded: RecordedResponse, allowed: set[str], *, is_v1: bool) -> Iterator[str]:
         """Check the response to a path or method that no contract has: a 404, or a 405 with the allowed methods."""
         wanted = 405 if allowed else 404
-        if not allowed and not self._is_mock and recorded.values("content-type") == ["text/html; charset=utf-8"]:
+        if not allowed and recorded.values("content-type") == ["text/html; charset=utf-8"]:
             # A page for a browser (decision 0041).
             if recorded.status != (200 if recorded.path == "/" else 404):
                 yield f"the status of a page at a path of no contract is {recorded.status}"

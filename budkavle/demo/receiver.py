@@ -19,8 +19,9 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from openapi.pages.errors import ErrorPages
 from openapi.pages.rendering import Pages
 
 SECRET = "whsec_QSBzZWNyZXQgdGhhdCBldmVyeWJvZHkga25vd3M="  # noqa: S105  # Everybody may know it: only the demo signs with it.
@@ -105,7 +106,7 @@ def create_receiver(now: Callable[[], datetime], secret: str = SECRET, *, servic
             return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)
         return Response(status_code=204 if is_verified else 401)
 
-    return Router(
+    router = Router(
         [
             Route("/", show_page, methods=["GET"]),
             Route("/events", list_events, methods=["GET"]),
@@ -116,6 +117,12 @@ def create_receiver(now: Callable[[], datetime], secret: str = SECRET, *, servic
         ],
         redirect_slashes=False,
     )
+    errors = ErrorPages(pages, [("See the received events", "/")])
+
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+        await errors.respond(router, "There is no page here", scope, receive, send)
+
+    return respond
 
 
 def verify(secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> bool:

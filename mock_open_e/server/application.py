@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from starlette.responses import RedirectResponse
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import BudkavleError
 from mock_open_e import MockOpenE
 from mock_open_e.server.control_application import create_control_application
-from mock_open_e.server.page import create_page_routes
+from mock_open_e.server.page import create_page_routes, create_pages
 from mock_open_e.server.soap import MockProtocol
 from mock_open_e.server.specs import find_spec_dir
 from mock_open_e.server.worlds import World, Worlds
+from openapi.pages.errors import ErrorPages
 from openapi.requests import SERVICES
 from openapi.server.protocol import UpgradeIgnoringProtocol
 from openapi.server.serving import build_address, listen, run_servers
@@ -26,6 +28,9 @@ from openapi.server.serving import build_address, listen, run_servers
 _CONTROL = "/control/"
 _HEALTH = "/healthz"
 _NAMED = re.compile(r"/s/(?P<name>[A-Za-z0-9._-]{1,64})(?P<path>/.*)?", re.DOTALL)
+_OPEN_E = re.compile(r"/(?:(?:external|internal)/)?api/(?:callback|messageapi/.*)", re.DOTALL)
+"""The paths whose responses imitate Open-E, errors too."""
+_UNKNOWN = "The mock has no such page"
 _DOTS = frozenset({".", ".."})
 """Names that clients normalise to other paths."""
 
@@ -43,8 +48,10 @@ class MockApplication:
 
     def __init__(self, worlds: Worlds) -> None:
         self._worlds = worlds
-        self._control = create_control_application(find_spec_dir())
-        routes = create_page_routes()
+        pages = create_pages()
+        self._errors = ErrorPages(pages, [("See the messages", "./"), ("See the control API", "docs")])
+        self._control = create_control_application(find_spec_dir(), self._render_unknown_path)
+        routes = create_page_routes(pages)
         self._pages = Router(routes, redirect_slashes=False)
         self._page_paths = {route.path for route in routes if isinstance(route, Route)}
 
@@ -66,10 +73,15 @@ class MockApplication:
                 await self._respond_control(world, scope, receive, send)
             elif path in self._page_paths:
                 await self._pages({**scope, SERVICES: world}, receive, send)
-            else:
+            elif _OPEN_E.fullmatch(path):
                 await world.soap(scope, receive, send)
+            else:
+                await self._errors.respond(world.soap, _UNKNOWN, scope, receive, send, root=_get_root(scope))
         finally:
             world.running -= 1
+
+    def _render_unknown_path(self, request: Request, _problem: str) -> Response:
+        return self._errors.render(request, _UNKNOWN, root=_get_root(request.scope))
 
     async def _respond_control(self, world: World, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_allowing_head(message: Message) -> None:
@@ -83,6 +95,12 @@ class MockApplication:
         # Handle HEAD as GET: uvicorn has stored the original method and sends no body.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         await self._control({**scope, "method": method}, receive, send_allowing_head, world)
+
+
+def _get_root(scope: Scope) -> str:
+    """Return the address of the pages of the world to which a call belongs."""
+    root: str = scope.get("root_path", "")
+    return f"{root}/"
 
 
 class MockServer(uvicorn.Server):

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mock_open_e.server import control
 from mock_open_e.server.control_errors import describe, list_parse_violations, render_error, render_internal_error
 from mock_open_e.server.worlds import World
-from openapi.application import assemble, read_spec
+from openapi.application import RenderUnknownPath, assemble, read_spec
 from openapi.bodies.budget import BodyBudget
 from openapi.contracts import FORM, Contract, ContractMiddleware
 from openapi.error_handling import ErrorMiddleware
@@ -30,7 +30,7 @@ _FORM = ErrorForm(describe, list_parse_violations, render_error, render_internal
 CONTRACT = Contract(_FORM, (control,))
 
 
-def create_control_application(spec_dir: Path) -> "ControlApplication":
+def create_control_application(spec_dir: Path, render_unknown_path: RenderUnknownPath) -> "ControlApplication":
     """Return the control API. `ControlApplication` passes it the world of each call."""
     middlewares: list[Any] = [
         ObservationMiddleware,
@@ -40,7 +40,7 @@ def create_control_application(spec_dir: Path) -> "ControlApplication":
         ErrorMiddleware,
         ValidationMiddleware,
     ]
-    application = assemble(middlewares)
+    application = assemble(middlewares, render_unknown_path=render_unknown_path)
     # Connexion would mount the API at the servers in the contract, but the world is already in the path.
     spec = {**read_spec(spec_dir, NAME), "servers": [{"url": "/"}]}
     application.add_api(

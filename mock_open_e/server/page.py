@@ -20,10 +20,14 @@ _MENU = (("Messages", "./"), ("Calls", "calls"), ("Faults", "faults"), ("Conditi
 """The pages, with relative addresses, which are valid below each name."""
 
 
-def create_page_routes() -> Sequence[BaseRoute]:
-    """Return the routes of the pages and their files. The scope of each call has the world."""
+def create_pages() -> Pages:
+    """Return the pages in one design, with relative addresses."""
     links = (*_MENU, ("Control API", docs_page.ADDRESS))
-    pages = Pages(_FOLDER, name="Mock Open-E", files="files", home="./", links=links)
+    return Pages(_FOLDER, name="Mock Open-E", files="files", home="./", links=links)
+
+
+def create_page_routes(pages: Pages) -> Sequence[BaseRoute]:
+    """Return the routes of the pages and their files. The scope of each call has the world."""
     return [
         *(_create_route(pages, title, address) for title, address in _MENU),
         *docs_page.create_docs_routes(pages),

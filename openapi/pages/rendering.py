@@ -21,7 +21,7 @@ attributes and scripts that assign HTML text (`innerHTML`) do not work, because 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from http import HTTPStatus
@@ -62,6 +62,11 @@ class _Site:
     home: str
     links: tuple[tuple[str, str], ...]
 
+    def move(self, root: str) -> "_Site":
+        """Return these values for a page elsewhere, with `root` before each relative address."""
+        links = tuple((text, root + address) for text, address in self.links)
+        return replace(self, files=root + self.files, home=root + self.home, links=links)
+
 
 class Pages:
     """The pages of one application."""
@@ -84,10 +89,16 @@ class Pages:
         *,
         status: HTTPStatus = HTTPStatus.OK,
         policy: Mapping[str, str] = POLICY,
+        root: str = "",
         cache_control: str | None = "no-store",
     ) -> Response:
-        """Return a page as a response. With `cache_control` None, another layer adds that header."""
-        page = self._templates.get_template(template).render({"site": self._site, "current": None, **(values or {})})
+        """Return a page as a response.
+
+        `root` is put before the relative addresses of this application. With `cache_control` None, another layer adds
+        that header.
+        """
+        site = self._site.move(root) if root else self._site
+        page = self._templates.get_template(template).render({"site": site, "current": None, **(values or {})})
         headers = {
             "Content-Security-Policy": "; ".join(f"{name} {sources}" for name, sources in policy.items()),
             "X-Content-Type-Options": "nosniff",

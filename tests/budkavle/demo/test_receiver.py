@@ -155,3 +155,13 @@ def test_receiver_keeps_the_contract_of_deliveries(tmp_path: Path) -> None:
 
 def test_secret_is_accepted_by_libraries() -> None:
     assert hmac.compare_digest(read_secret(SECRET), base64.b64decode(SECRET.removeprefix("whsec_")))
+
+
+def test_program_gets_no_page_for_a_method_that_a_path_does_not_have(run: Callable) -> None:
+    async def work(client: httpx.AsyncClient) -> None:
+        page = await client.get("/webhook", headers={"Accept": "text/html,*/*;q=0.8"})
+        assert (page.status_code, page.headers["Allow"]) == (405, "POST")
+        response = await client.get("/webhook")
+        assert (response.status_code, response.headers["Allow"], response.text) == (405, "POST", "Method Not Allowed")
+
+    run_with_receiver(run, work)

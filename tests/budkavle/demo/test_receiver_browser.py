@@ -59,3 +59,17 @@ def test_page_shows_events_as_they_come(browser: Any, url: str, width: int, sche
     assert not is_too_wide(browser)
     # Otherwise it would call the receiver of the next test.
     browser.get("about:blank")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+def test_address_of_events_has_a_page_for_people(browser: Any, url: str, width: int, scheme: str) -> None:
+    show_as(browser, width=width, scheme=scheme)
+    browser.get(f"{url}/webhook")
+    assert browser.execute_script("return document.querySelector('h1').innerText") == "There is no page here"
+    assert "/webhook, which accepts only POST" in browser.execute_script("return document.body.innerText")
+    assert list_violations(browser) == []
+    assert not is_too_wide(browser)
+    assert [error for error in read_errors(browser) if "405" not in error] == []
+    browser.execute_script("document.querySelector('.actions a').click()")
+    assert wait(browser, "document.querySelector('#count')?.innerText") == "0 events received"
+    browser.get("about:blank")

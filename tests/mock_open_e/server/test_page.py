@@ -4,11 +4,12 @@ import pytest
 import requests
 
 from mock_open_e import FAULT_KINDS
-from mock_open_e.server.page import create_page_routes
+from mock_open_e.server.page import create_page_routes, create_pages
 from mock_open_e.server.specs import find_spec_dir
 
 PAGES = ("/", "/calls", "/faults", "/conditions")
-FILES = sorted(route.path for route in create_page_routes() if route.path.startswith("/files/"))
+ROUTES = create_page_routes(create_pages())
+FILES = sorted(route.path for route in ROUTES if route.path.startswith("/files/"))
 FIRST_PAGE_BYTES = 100_000
 
 
@@ -83,3 +84,28 @@ def test_page_refuses_other_methods(idle_mock_url):
         response = requests.post(f"{idle_mock_url}{path}", timeout=5)
         assert (response.status_code, set(response.headers["Allow"].split(", "))) == (405, {"GET", "HEAD"})
     assert requests.head(f"{idle_mock_url}/s/job1/", timeout=5).status_code == 200
+
+
+@pytest.mark.parametrize("world", ["", "/s/job1"])
+@pytest.mark.parametrize("path", ["/nothing/here", "/external/api/nothing", "/control/nothing"])
+def test_person_gets_a_page_for_an_unknown_path_and_a_program_the_same_as_before(idle_mock_url, world, path):
+    page = requests.get(f"{idle_mock_url}{world}{path}", headers={"Accept": "text/html,*/*;q=0.8"}, timeout=5)
+    assert (page.status_code, page.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert f"<code>{world}{path}</code>" in page.text
+    addresses = set(re.findall('(?:href|src)="([^"]*)"', page.text)) - {"#main"}
+    assert {address.startswith(f"{world}/") for address in addresses} == {True}
+    assert {requests.get(idle_mock_url + address, timeout=5).status_code for address in addresses} == {200}
+    for accept in ("*/*", "application/json", "text/xml"):
+        response = requests.get(f"{idle_mock_url}{world}{path}", headers={"Accept": accept}, timeout=5)
+        assert response.status_code == 404
+        assert "html" not in response.headers.get("Content-Type", "")
+
+
+def test_person_gets_the_errors_of_open_e_unchanged(idle_mock_url):
+    for path in ("/external/api/callback?wsdl=2", "/api/messageapi/nothing", "/control/journal/7"):
+        texts = {
+            requests.get(idle_mock_url + path, headers={"Accept": accept}, timeout=5).text
+            for accept in ("text/html,*/*;q=0.8", "*/*")
+        }
+        assert len(texts) == 1

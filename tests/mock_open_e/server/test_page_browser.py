@@ -461,3 +461,15 @@ def test_page_reports_that_the_mock_is_gone_and_continues(page, url):
     assert wait(page, "document.querySelector('article .text')?.innerText === 'Hello'")
     assert page.execute_script("return document.querySelector('#problem').hidden")
     assert list_texts(url) == ["Hello"]
+
+
+@each_width
+def test_unknown_path_has_a_page(page: Any, url: str, width: int) -> None:
+    show_as(page, width=width)
+    page.get(f"{url}/nothing/here")
+    assert read_text(page, "h1") == "The mock has no such page"
+    assert list_violations(page) == []
+    assert not is_too_wide(page)
+    page.execute_script("document.querySelector('.actions .primary').click()")
+    wait(page, "document.querySelector('h1').innerText === 'Messages'")
+    assert [error for error in read_errors(page) if "404" not in error] == []
