@@ -95,7 +95,7 @@ async def show_overview(visit: Visit) -> Response:
         "left_out": 0 if is_all else max(0, len(rows) - SHOWN),
         "trouble": sum(row.tone in {"bad", "warn"} for row in rows),
         "has_bad_card": any(card.tone == "bad" for card in cards),
-        "charts": None if histories is None else build_charts(histories.sum_up(), histories.start),
+        "charts": None if histories is None else build_charts(histories.sum_up(), histories),
         "counted": figures,
         "counted_seconds": 0 if figures is None else asyncio.get_running_loop().time() - figures.counted,
         "pauses": pauses,
@@ -192,6 +192,7 @@ class Charts:
     """Two charts over the same time, with what they show in words."""
 
     start: datetime
+    counted: datetime
     undelivered: Markup
     most_undelivered: int
     now_undelivered: int
@@ -200,14 +201,18 @@ class Charts:
     total_delivered: int
 
 
-def build_charts(history: QueueHistory, start: datetime) -> Charts:
-    """Return the charts of a history."""
+_COUNTED = "Not delivered, counted every 10 minutes over 24 hours"
+
+
+def build_charts(history: QueueHistory, histories: Histories) -> Charts:
+    """Return the charts of one history of these, or of their sum."""
     most, total = max(history.undelivered), sum(history.delivered)
     return Charts(
-        start=start,
+        start=histories.start,
+        counted=histories.counted,
         undelivered=draw_area(
             history.undelivered,
-            f"Not delivered, over 24 hours: at most {most:,}, now {history.undelivered[-1]:,}.",
+            f"{_COUNTED}: at most {most:,}, at last {history.undelivered[-1]:,}.",
         ),
         most_undelivered=most,
         now_undelivered=history.undelivered[-1],
@@ -229,5 +234,5 @@ def _draw_spark(history: QueueHistory | None) -> Markup | None:
     if history is None or not any(history.undelivered):
         return None
     numbers = gather(history.undelivered, 6)
-    label = f"Not delivered, over 24 hours: at most {max(numbers):,}"
+    label = f"{_COUNTED}: at most {max(numbers):,}"
     return draw_area(numbers, label, width=SPARK[0], height=SPARK[1])

@@ -52,7 +52,7 @@ async def show_system(visit: Visit) -> Response:
         "depth": depth,
         "verdict": ("paused", "warn") if whole is not None else None if depth is None else judge(depth, now),
         "counted": None if figures is None else asyncio.get_running_loop().time() - figures.counted,
-        "charts": None if history is None or histories is None else build_charts(history, histories.start),
+        "charts": None if history is None or histories is None else build_charts(history, histories),
         "pauses": pauses,
         "pause": whole,
         "back_offs": await target_pauses.list_pauses(database, system.id, now, FEW),

@@ -15,6 +15,9 @@ def stuck(page: Page) -> Stuck:
     return page.run(lambda database: put_stuck(database, SYSTEM_IDS[0], 101))
 
 
+MENU = '<nav aria-label="Main">'
+
+
 def list_paths(stuck: Stuck) -> list[str]:
     system = f"{ROOT}/systems/{SYSTEM_IDS[0]}"
     return [
@@ -90,6 +93,15 @@ def test_without_the_setting_or_the_scope_nothing_can_be_changed(page: Page, stu
             assert (refused.status_code, reason in to_text(refused.text)) == (403, True)
 
 
+def test_menu_is_shown_only_to_operators(page: Page) -> None:
+    """To others, each of its links would lead to the sign-in."""
+    with page.visiting() as visitor:
+        shown = [MENU in visitor.get(f"{ROOT}/sign-in").text]
+        visitor.sign_in("anna")
+        shown += [MENU in visitor.get(path).text for path in (ROOT, f"{ROOT}/other/page")]
+    assert shown == [False, True, True]
+
+
 def test_errors_are_pages_that_say_what_to_do(page: Page) -> None:
     with page.signed_in() as visitor:
         missing = visitor.get(f"{ROOT}/other/page")
@@ -113,6 +125,8 @@ def test_overview_names_what_needs_attention(page: Page, stuck: Stuck) -> None:
         block_until(lambda: link in visitor.get(ROOT).text.split("The last 24 hours")[0])
         text = visitor.read(ROOT)
     assert "needs attention" in text
+    # Deliveries that arrive within an interval are in no count.
+    assert re.search(r"not delivered .* ago; counted every 10 minutes, at most [0-9]", text)
     assert "Messages in doubt 1" in text
     assert "Open-E for citizens not configured" in text
     assert SYSTEM_IDS[0] in text
