@@ -84,6 +84,7 @@ sbom: $(VENV)/.sbom ## Write bills of materials (CycloneDX) of Budkavle and of t
 	mkdir -p dist
 	$(SBOM) --pyproject pyproject.toml --output-file dist/budkavle.cdx.json requirements/runtime.txt
 	$(SBOM) --pyproject mock_open_e/pyproject.toml --output-file dist/mock-open-e.cdx.json requirements/mock.txt
+	$(BIN)/python -m tests.vendored_components dist/budkavle.cdx.json dist/mock-open-e.cdx.json
 
 # From the commit, not from the working directory, so that the same commit gives the same bytes everywhere.
 dist: $(VENV)/.dev $(VENV)/.sbom ## Build the files of a release from the last commit into dist/, with SHA256SUMS

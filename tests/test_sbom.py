@@ -1,4 +1,4 @@
-"""`make sbom` lists exactly the locked requirements."""
+"""`make sbom` lists exactly the locked requirements, and what the wheels contain of others."""
 
 import json
 import re
@@ -8,9 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from tests import vendored_components
 from tests.processes import REPOSITORY, run_program
+from tests.test_swagger_ui import HASHES
+from tests.vendored_components import SWAGGER_UI_VERSION
 
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
+VALIDATE = """
+import pathlib, sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+print(JsonStrictValidator(SchemaVersion.V1_6).validate_str(pathlib.Path(sys.argv[1]).read_text()))
+"""
 LOCKED = re.compile(r"^([a-z0-9-]+)==([^ ]+)", re.MULTILINE)
 
 
@@ -33,6 +42,11 @@ def test_bill_of_materials_has_each_locked_requirement(
         options = options.replace("--validate", "--no-validate")
     result = run_program(str(program), *options.split(), *words, folder=REPOSITORY)
     assert result.returncode == 0, result.stderr
+    assert "\t$(BIN)/python -m tests.vendored_components dist/budkavle.cdx.json dist/mock-open-e.cdx.json\n" in MAKEFILE
+    vendored_components.add_components(tmp_path / f"{name}.cdx.json")
+    if name == "mock-open-e":
+        check = [str(program.with_name("python")), "-c", VALIDATE, str(tmp_path / f"{name}.cdx.json")]
+        assert run_program(*check).stdout == "None\n"
     written = json.loads((tmp_path / f"{name}.cdx.json").read_text())
 
     assert (written["bomFormat"], written["specVersion"]) == ("CycloneDX", "1.6")
@@ -43,5 +57,12 @@ def test_bill_of_materials_has_each_locked_requirement(
     )
     locked = LOCKED.findall((REPOSITORY / "requirements" / f"{requirements}.txt").read_text())
     assert len(locked) > 20
-    assert {(each["name"], each["version"]) for each in written["components"]} == set(locked)
-    assert all(each["purl"].startswith("pkg:pypi/") for each in written["components"])
+    *required, swagger_ui = written["components"]
+    assert {(each["name"], each["version"]) for each in required} == set(locked)
+    assert all(each["purl"].startswith("pkg:pypi/") for each in required)
+    assert (swagger_ui["purl"], swagger_ui["licenses"]) == (
+        f"pkg:npm/swagger-ui-dist@{SWAGGER_UI_VERSION}",
+        [{"license": {"id": "Apache-2.0"}}],
+    )
+    assert {each["name"]: each["hashes"][0]["content"] for each in swagger_ui["components"]} == HASHES
+    assert {"ref": swagger_ui["bom-ref"]} in written["dependencies"]
