@@ -62,7 +62,7 @@ def run_health_check(name: str, address: str) -> None:
     """Run the health check of a service of compose.yaml at another port."""
     kind, program, option, code = COMPOSE["services"][name]["healthcheck"]["test"]
     assert (kind, program, option) == ("CMD", "python", "-c")
-    ports = {"service": "8080", "worker": "8082", "mock": "8081"}
+    ports = {"service": "8080", "worker": "8082", "mock": "8081", "operations": "8084"}
     assert f"'127.0.0.1', {ports[name]})" in code
     code = code.replace(ports[name], str(httpx.URL(address).port))
     assert run_program(*budkavle()[:1], option, code).returncode == 0
@@ -85,19 +85,28 @@ def test_commands_of_compose_run(postgresql_server: PostgresqlServer, tmp_path: 
     try:
         with running_mock(MockOpenE()) as mock:
             run_health_check("mock", mock)
-            settings = {"host": "127.0.0.1", "port": "0", "worker_port": "0"}
+            settings = {"host": "127.0.0.1", "port": "0", "worker_port": "0", "operations_port": "0"}
             for name, value in list_variables(services["migrate"]).items():
                 here = value.replace("http://mock:8081", mock).replace("/run/secrets", str(tmp_path / "secrets"))
                 settings[name.removeprefix("BUDKAVLE_").lower()] = here
             assert services["service"]["environment"] == services["worker"]["environment"]
+            page = list_variables(services["operations"])
+            assert page == services["service"]["environment"] | {"BUDKAVLE_OPERATIONS_HOST": "0.0.0.0"}
+            # It is published on this machine only, and only on demand.
+            assert (services["operations"]["ports"], services["operations"]["profiles"]) == (
+                ["127.0.0.1:8084:8084"],
+                ["operations"],
+            )
             assert run_program(*budkavle(*services["migrate"]["command"]), **settings).returncode == 0
             with (
                 running(*budkavle(*services["service"]["command"]), **settings) as service,
                 running(*budkavle(*services["worker"]["command"]), **settings) as worker,
+                running(*budkavle(*services["operations"]["command"]), **settings) as operations,
             ):
                 address = service.wait_for("Budkavle listens on ")
                 run_health_check("service", address)
                 run_health_check("worker", worker.wait_for("The worker listens on "))
+                run_health_check("operations", operations.wait_for("The operations page is at "))
                 (command,) = re.findall(r"^ compose exec service budkavle (.*)$", start, re.MULTILINE) or re.findall(
                     r"docker compose exec service budkavle (.*)", start
                 )
@@ -105,7 +114,7 @@ def test_commands_of_compose_run(postgresql_server: PostgresqlServer, tmp_path: 
                 body = build_case_body()
                 response = httpx.post(f"{address}/webmessages", json=body, headers={"apikey": key}, trust_env=False)
                 assert response.status_code == 201
-                for process in (service, worker):
+                for process in (service, worker, operations):
                     process.send(signal.SIGTERM)
                     assert process.wait() == 0
     finally:
@@ -113,12 +122,12 @@ def test_commands_of_compose_run(postgresql_server: PostgresqlServer, tmp_path: 
 
 
 def test_containers_of_compose_may_do_little_and_have_time_to_stop() -> None:
-    for name in ("migrate", "service", "worker", "mock"):
+    for name in ("migrate", "service", "worker", "operations", "mock"):
         service = COMPOSE["services"][name]
         assert service["read_only"]
         assert (service["cap_drop"], service["tmpfs"]) == (["ALL"], ["/tmp"])
         assert service["security_opt"] == ["no-new-privileges:true"]
     defaults = Settings()
     longest = defaults.drain_seconds + defaults.shutdown_timeout + defaults.record_timeout
-    for name in ("service", "worker"):
+    for name in ("service", "worker", "operations"):
         assert int(COMPOSE["services"][name]["stop_grace_period"].removesuffix("s")) > longest

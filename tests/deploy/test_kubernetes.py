@@ -34,9 +34,22 @@ def get_container(pod: dict[str, Any]) -> dict[str, Any]:
     return dict(container)
 
 
-def test_pods_are_the_migration_the_service_and_the_worker() -> None:
-    assert set(PODS) == {("Job", "budkavle-migrate"), ("Deployment", "budkavle"), ("Deployment", "budkavle-worker")}
-    assert BY_NAME["Deployment", "budkavle"]["spec"]["replicas"] == 2
+def test_pods_are_the_migration_the_service_the_worker_and_the_operations_page() -> None:
+    deployments = {name: BY_NAME["Deployment", name]["spec"]["replicas"] for kind, name in PODS if kind == "Deployment"}
+    assert deployments == {"budkavle": 2, "budkavle-worker": 2, "budkavle-operations": 0}
+    assert set(PODS) == {("Job", "budkavle-migrate"), *(("Deployment", name) for name in deployments)}
+
+
+def test_operations_page_is_reachable_within_the_cluster_only() -> None:
+    service = BY_NAME["Service", "budkavle-operations"]["spec"]
+    assert service["type"] == "ClusterIP"
+    pod = BY_NAME["Deployment", "budkavle-operations"]["spec"]["template"]
+    assert service["selector"] == pod["metadata"]["labels"]
+    [source] = BY_NAME["NetworkPolicy", "budkavle-operations"]["spec"]["ingress"][0]["from"]
+    assert source == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    variables = {each["name"]: each["value"] for each in get_container(pod["spec"])["env"]}
+    assert variables == {"BUDKAVLE_OPERATIONS_HOST": "0.0.0.0"}
+    assert check_variables(variables) == []
 
 
 @pods
@@ -93,7 +106,7 @@ def test_probes_query_the_health_of_the_process(pod: dict[str, Any]) -> None:
     if container["name"] == "migrate":
         return
     (port,) = container["ports"]
-    setting = {"service": "port", "worker": "worker_port"}[container["name"]]
+    setting = {"service": "port", "worker": "worker_port", "operations": "operations_port"}[container["name"]]
     assert port["containerPort"] == Settings.model_fields[setting].default
     probes = {name: container[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert {name: probe["path"] for name, probe in probes.items()} == {
