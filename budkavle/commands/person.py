@@ -16,6 +16,7 @@ from budkavle.commands.console import load_command_settings, print_line, run_wit
 from budkavle.commands.operators import operator_option
 from budkavle.commands.option_types import Id
 from budkavle.commands.progress import show_progress
+from budkavle.commands.records import Column, is_for_people, print_record, print_table
 from budkavle.documentation import list_documentation
 
 if TYPE_CHECKING:
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
     from domain.web_messages import Attachment, WebMessage
     from persistence.database import Database
     from persistence.persons import PersonDelivery
+
+_COUNTS = (
+    Column("Messages", "messages"),
+    Column("Messages in doubt", "inDoubt"),
+    Column("Files", "files"),
+    Column("Events", "events"),
+    Column("Deliveries", "deliveries"),
+    Column("Recorded reads", "reads"),
+)
+_STAYS = (Column("Stays", "what"), Column("Why", "why", shortest=30, is_wrapped=True))
 
 _PARTY_ID = click.argument("party_id", metavar="PARTY_ID", type=Id())
 
@@ -64,15 +75,19 @@ def export(party_id: str, file: Path | None, operator: str) -> None:
 
     with show_progress("Collecting what is stored"):
         described, counts = run_with_database(work)
-    print_line(json.dumps(described if file is None else counts, ensure_ascii=False))
+    if file is not None and is_for_people():
+        print_record(_COUNTS, counts, as_json=False)
+    else:
+        print_line(json.dumps(described if file is None else counts, ensure_ascii=False))
 
 
 @person.command("erase")
 @_PARTY_ID
 @click.option("--yes", is_flag=True, help="Erase. Without it, only show how much would be erased.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on a terminal too.")
 @operator_option
-def erase(party_id: str, operator: str, *, yes: bool) -> None:
-    """Erase the messages to a person, and print a report as JSON.
+def erase(party_id: str, operator: str, *, yes: bool, as_json: bool) -> None:
+    """Erase the messages to a person, and print a report.
 
     Their files, references, events and deliveries are erased too.
 
@@ -92,11 +107,29 @@ def erase(party_id: str, operator: str, *, yes: bool) -> None:
 
     with show_progress("Erasing" if yes else "Counting what would be erased"):
         report = run_with_database(work, settings)
-    print_line(json.dumps(report, ensure_ascii=False, indent=2))
+    if is_for_people(as_json=as_json):
+        _print_report(report)
+    else:
+        print_line(json.dumps(report, ensure_ascii=False, indent=2))
     if not yes:
         raise click.ClickException("nothing was erased: confirm it with --yes")
     if report["repeat"]:
         raise click.exceptions.Exit(1)
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    """Print the report of an erasure for people."""
+    if "wouldErase" in report:
+        print_line("Would be erased:")
+        print_record(_COUNTS, report["wouldErase"], as_json=False)
+        return
+    print_line("Erased:")
+    print_record(_COUNTS, report["erased"], as_json=False)
+    if report["repeat"]:
+        print_line("Not erased yet, repeat the command in a minute:")
+        print_record(_COUNTS, report["remaining"], as_json=False)
+    print_line("")
+    print_table(_STAYS, [{"what": what, "why": why} for what, why in report["stays"].items()])
 
 
 async def _collect(database: Database, party_id: str) -> tuple[dict[str, list[Any]], dict[str, Attachment]]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from budkavle.clock import now
-from budkavle.person_erasure import PersonErasure
+from budkavle.person_erasure import STAYS, PersonErasure
 from domain.deliveries import AttemptOutcome
 from domain.message_reads import ReadCounts, build_party_subject
 from domain.web_messages import ExternalReference, WebMessage
@@ -33,6 +34,7 @@ from tests.factories import NOW, PARTY_ID, build_attachment, build_web_message, 
 from tests.persistence.queues import build_lease, build_settled, claim, publish
 from tests.persistence.rows import count_rows
 from tests.processes import REPOSITORY, SECONDS, build_environment
+from tests.terminals import run_on_terminal
 
 OTHER_PARTY = "0f0f0f0f-5798-11e9-ae24-57fa13b361e1"
 TEXT = "Kvardröjande hemlighet"
@@ -303,3 +305,16 @@ def test_person_erase_that_is_killed_can_be_repeated(database_url: str, invoke: 
     numbers = count(database_url)
     assert [name for name in ("web_messages", "deliveries", "events") if name in numbers] == []
     assert invoke(database_url, "audit", "verify").exit_code == 0
+
+
+def test_person_erase_prints_sentences_on_a_terminal(database_url: str, ids: dict[str, str]) -> None:
+    would = run_on_terminal(database_url, "person", "erase", PARTY_ID)
+    assert (would.exit_code, "Would be erased:" in would.text, "{" in would.text) == (1, True, False)
+    assert re.search("^Messages +[1-9]", would.text, re.MULTILINE), would.text
+    assert '{\n  "wouldErase": {' in run_on_terminal(database_url, "person", "erase", PARTY_ID, "--json").text
+    erased = run_on_terminal(database_url, "person", "erase", PARTY_ID, "--yes")
+    assert (erased.exit_code, "{" in erased.text) == (0, False)
+    for heading in ("Messages", "Messages in doubt", "Files", "Events", "Deliveries"):
+        assert re.search(f"^{heading} +[0-9]+", erased.text, re.MULTILINE), erased.text
+    for what in STAYS:
+        assert what in erased.text
