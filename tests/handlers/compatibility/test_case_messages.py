@@ -238,6 +238,8 @@ def test_messages_are_those_of_a_period(compatible: RunningService, shared_open_
     assert read(fromDateTime="2024-03-25T13:15:00") == ["15", "16"]
     assert read(toDateTime="2024-03-25T13:15:59.5") == ["14", "15"]
     assert read(fromDateTime="2024-03-25T13:15", toDateTime="2024-03-25T13:15") == ["15"]
+    assert read(fromDateTime="2000-02-29T00:00:00", toDateTime="2028-02-29T00:00:00") == ["14", "15", "16"]
+    assert compatible.client.get(f"{PATH}/cases/{case}", params={"toDateTime": "2100-02-29T00:00"}).status_code == 400
     response = compatible.client.get(f"{PATH}/cases/{case}", params={"fromDateTime": "yesterday"})
     assert [field for field, _ in list_violations(response)] == ["getWebmessagesByFlowInstanceId.fromDateTime"]
 
