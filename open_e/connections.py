@@ -6,6 +6,7 @@ errors do not reveal whether sending had begun. This decides between "certainly 
 
 import http.client
 import io
+import logging
 import queue
 import socket
 import threading
@@ -22,6 +23,9 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 MAX_INTERIM_RESPONSES = 100
 """Maximum responses of class 1xx that are skipped before the final one."""
+
+# Its warning of an invalid header has the URL, which can name a person, and the bytes of the response.
+logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
 _Addresses = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]]
 
