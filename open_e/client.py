@@ -1,5 +1,6 @@
 """The Open-E client: one method per SOAP operation, typed in and out."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -70,7 +71,7 @@ class OpenEClient:
                 answer = _read_response(response)
         if isinstance(answer, SoapFault) and message.citizen_id is not None:
             # The text of a fault is passed on, and Open-E may repeat the person in it.
-            answer = answer._replace(text=answer.text.replace(message.citizen_id, "…"))
+            answer = answer._replace(text=_remove_citizen(answer.text, message.citizen_id))
         return get_message_id(response.status_code, answer)
 
     def close(self) -> None:
@@ -105,6 +106,12 @@ def _prepare(account: Account) -> requests.PreparedRequest:
         "Accept-Encoding": "identity",
     }
     return requests.Request("POST", account.url, headers=headers, auth=auth).prepare()
+
+
+def _remove_citizen(text: str, citizen_id: str) -> str:
+    """Return a text without a personal number, which may be written with or without century and hyphen."""
+    digits = re.sub(r"[-+]", "", citizen_id)
+    return re.sub(rf"([0-9]{{2}})?{digits[-10:-4]}[-+ ]?{digits[-4:]}", "…", text)
 
 
 def _build_envelope(message: WebMessage, added: datetime) -> AddMessageEnvelope:

@@ -187,10 +187,11 @@ def test_add_message_forwards_the_trace(peer):
     assert not any(line.startswith("traceparent") for line in heads[1])
 
 
-def test_add_message_removes_the_citizen_from_the_text_of_a_fault(peer):
+@pytest.mark.parametrize("citizen", [b"180101300101", b"18010130-0101", b"010130-0101", b"0101300101", b"010130+0101"])
+def test_add_message_removes_the_citizen_from_the_text_of_a_fault(peer, citizen):
     fault = (
         b'<S:Envelope xmlns:S="http://schemas.xmlsoap.org/soap/envelope/"><S:Body><S:Fault>'
-        b"<faultcode>S:Client</faultcode><faultstring>No user 180101300101 here</faultstring>"
+        b"<faultcode>S:Client</faultcode><faultstring>No user " + citizen + b" here</faultstring>"
         b"</S:Fault></S:Body></S:Envelope>"
     )
     message = replace(build_web_message(), is_from_owner=True, sender_user_id=None, citizen_id="180101300101")
