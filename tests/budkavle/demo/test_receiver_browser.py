@@ -51,6 +51,10 @@ def test_page_shows_events_as_they_come(browser: Any, url: str, width: int, sche
     assert list_violations(browser) == []
     assert not is_too_wide(browser)
     assert read_errors(browser) == []
+    browser.find_element("id", "text").send_keys("FORGED")
+    assert browser.execute_script("return document.querySelector('#found').innerText") == "1 of 3 found"
+    assert browser.execute_script("return document.querySelectorAll('.event:not([hidden])').length") == 1
+    assert list_violations(browser) == []
     browser.find_element("css selector", "#answer button").send_keys("\n")
     wait(browser, "document.querySelector('#answer').innerText.includes('refuses events')")
     httpx.post(f"{url}/webhook", content=HOSTILE, headers=sign_headers(HOSTILE), trust_env=False)
