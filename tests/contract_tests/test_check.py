@@ -1,7 +1,9 @@
 """`budkavle contract-check` on an intact service: its result, its report, and the rows that it leaves."""
 
+import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -10,9 +12,14 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 import pytest
+import structlog
 
+from budkavle.commands.contract_check import run_check
+from budkavle.specs import find_spec_dir
 from conftest import MESSAGES_KEY, PUBLISH_KEY, create_database
+from contract_tests.suites import SPECS, Check
 from contract_tests.target import read_certificate
+from openapi.application import read_spec
 from tests.contract_tests.checking import WITHOUT_TOKENS, Server, parse_skip_reasons, running_target
 from tests.contract_tests.recipes import OTHER_TEAM, assert_reported, run_steps
 from tests.contract_tests.recording_proxy import running_proxy
@@ -20,6 +27,7 @@ from tests.databases import run_with_database
 from tests.persistence.rows import count_rows
 from tests.processes import run_program
 from tests.shown_commands import read_block
+from tests.warm_suites import WarmSuite
 
 BEFORE = [
     {"orgType": 1, "orgCode": code, "entityType": 202, "webhookUrl": "/before", "startDato": "2024-03-01T00:00:00"}
@@ -30,6 +38,7 @@ BEFORE = [
 
 KIND_OF_FILES = {"rules-web-messages", "rules-subscriptions", "schema-web-messages", "schema-subscriptions"}
 SCREEN = 25
+METHODS = {"get", "post", "put", "delete"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,8 @@ class WholeCheck:
     after: list[dict[str, Any]]
     rows: dict[str, int]
     """The number of rows by table after the check."""
+    errors: list[object]
+    """The errors that the server logged."""
 
     @property
     def report(self) -> Path:
@@ -66,11 +77,26 @@ def run_whole_check(
         before = api.subscriptions()
         work = folder / "work"
         work.mkdir()
-        result = run(replace(server, url=proxy.url), work)
+        with recording_errors() as errors:
+            result = run(replace(server, url=proxy.url), work)
         after = api.subscriptions()
-    return WholeCheck(
-        server, result, work, proxy.requests(), before, after, run_with_database(server.database_url, count_rows)
-    )
+    rows = run_with_database(server.database_url, count_rows)
+    return WholeCheck(server, result, work, proxy.requests(), before, after, rows, errors)
+
+
+@contextmanager
+def recording_errors() -> Iterator[list[object]]:
+    """Yield a list that has the errors which this process has logged, when the block has ended."""
+    errors: list[object] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = errors.append  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    try:
+        with structlog.testing.capture_logs() as entries:
+            yield errors
+    finally:
+        logging.getLogger().removeHandler(handler)
+    errors += [entry for entry in entries if entry["log_level"] == "error"]
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +149,27 @@ def test_intact_service_has_no_findings_and_is_left_unchanged(kind: str, request
         assert not any(case.find("failure") is not None or case.find("error") is not None for case in cases)
     assert "keeps the contract" in (check.report / "summary.txt").read_text()
     assert_no_secret(check.server, check.report, result)
+    assert check.errors == []
     assert {path.name for path in check.work.iterdir()} <= {"ci", "contract-report"}
+
+
+OPERATIONS = [
+    (contract, label)
+    for contract in SPECS
+    for path, item in read_spec(find_spec_dir(), contract)["paths"].items()
+    for label in (*(f"{method.upper()} {path}" for method in item if method in METHODS), "Stateful tests")
+]
+
+
+@pytest.mark.parametrize(("contract", "operation"), dict.fromkeys(OPERATIONS))
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_each_operation_was_checked(kind: str, contract: str, operation: str, request: pytest.FixtureRequest) -> None:
+    """Schemathesis generated valid and invalid data, edge cases, and sequences of calls."""
+    check: WholeCheck = request.getfixturevalue(f"on_{kind}")
+    cases = ET.parse(check.report / f"schema-{contract}.xml").getroot().iter("testcase")
+    [case] = [case for case in cases if case.get("name") == operation]
+    # It was not skipped either.
+    assert list(case) == []
 
 
 def test_recipe_for_another_implementation_works(on_sqlite: WholeCheck) -> None:
@@ -154,10 +200,16 @@ def test_same_seed_generates_the_same_requests(on_sqlite: WholeCheck, on_postgre
 
 
 def test_another_seed_generates_other_requests(server: Server, tmp_path: Path, on_sqlite: WholeCheck) -> None:
+    files = ("test_web_message_round_trip.py", "test_web_message_lists.py", "test_web_message_faults.py")
     with running_proxy(server.url) as proxy:
-        how = ("--spec", "web-messages", "--suite", "rules", "--seed", "8")
-        result = replace(server, url=proxy.url).check(tmp_path, *how)
-    assert result.returncode == 0, result.stdout + result.stderr
+        target = replace(replace(server, url=proxy.url).target(), seed=8)
+        check = Check(
+            *(target, find_spec_dir(), tmp_path / "report", ("web-messages",)),
+            kinds=("rules",),
+            only=files,
+            start=WarmSuite,
+        )
+        assert run_check(check) == 0
     posted = {request for request in proxy.requests() if request.startswith(b"POST /webmessages")}
     known = posted & set(on_sqlite.requests)
     # Some invalid requests contain nothing random.
