@@ -192,7 +192,7 @@ def _explore_subscriptions(api: Api) -> tuple[CheckTarget, list[dict[str, Any]]]
         )
     current: list[dict[str, Any]] = _read_list(response, "abonnementer")
     _check_no_messages_wait(api, query)
-    allowed = _list_allowed_pairs(api, {*ORG_TYPES, *(entry["orgType"] for entry in current)})
+    allowed = target.allowed or _list_allowed_pairs(api, {*ORG_TYPES, *(entry["orgType"] for entry in current)})
     if not allowed:
         raise CannotCheckError("no orgType from 0 to 99 may subscribe to anything: allow one on the target")
     _check_set_can_be_restored(api, current, allowed)

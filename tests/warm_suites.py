@@ -1,7 +1,8 @@
 """Run suites of the contract check in processes that start fast: each is forked from one that has imported the tools.
 
 Importing pytest and Schemathesis takes most of the time of a small suite. The process that is forked has imported none
-of our modules. A check that runs as a command starts its suites as users do.
+of our modules that read the environment or whose assertions pytest rewrites. A check that runs as a command starts its
+suites as users do.
 """
 
 import atexit
@@ -21,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, NoReturn, Self
 
-TOOLS = ("pytest", "_pytest.junitxml", "requests", "schemathesis.cli")
+TOOLS = ("pytest", "_pytest.junitxml", "requests", "schemathesis.cli", "zoneinfo", "contract_tests.curl_bytes")
 PYTHON = (sys.executable, "-P")
 LARGEST_REQUEST = 100_000
 _STARTING = threading.Lock()

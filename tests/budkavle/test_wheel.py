@@ -103,7 +103,7 @@ def small_mock_programs(tmp_path_factory: pytest.TempPathFactory, mock_wheel: Pa
 
 
 def create_environment(folder: Path, requirements: Iterable[str], *wheels: Path) -> Path:
-    """Make a virtual environment with wheels, installed in this order; return the folder of its programs.
+    """Make a virtual environment with wheels; return the folder of its programs.
 
     It has the distributions that `requirements` need, and no others. There may be no network, so they are links to
     those in the environment of the tests.
@@ -112,9 +112,13 @@ def create_environment(folder: Path, requirements: Iterable[str], *wheels: Path)
     (packages,) = folder.glob("lib/python*/site-packages")
     for name in list_required_distributions(requirements) - OURS:
         link_distribution(name, packages)
-    for wheel in wheels:
-        run_pip(folder, "install", "--no-deps", "--no-index", str(wheel))
+    install_wheels(folder, *wheels)
     return folder / "bin"
+
+
+def install_wheels(folder: Path, *wheels: Path) -> None:
+    """Install wheels in an environment. Programs compile the modules that they use."""
+    run_pip(folder, "install", "--no-deps", "--no-index", "--no-compile", *map(str, wheels))
 
 
 OURS = {"budkavle", "mock-open-e"}
@@ -262,8 +266,9 @@ def test_wheels_work_next_to_a_project_with_packages_of_the_same_names(
 ) -> None:
     folder = tmp_path / "environment"
     ours = (wheel, mock_wheel)
-    wheels = (*ours, other_wheel) if is_first else (other_wheel, *ours)
-    programs = create_environment(folder, ("budkavle[contract]", "mock-open-e[server]"), *wheels)
+    first, second = (ours, (other_wheel,)) if is_first else ((other_wheel,), ours)
+    programs = create_environment(folder, ("budkavle[contract]", "mock-open-e[server]"), *first)
+    install_wheels(folder, *second)
     (packages,) = folder.glob("lib/python*/site-packages")
     # The working directory of the program has such folders as well.
     for name in NAMES:
@@ -403,8 +408,9 @@ def test_contract_check_works_from_a_folder_with_packages_of_the_same_names(
         running_mock(MockOpenE()) as open_e,
         running_target(f"sqlite:///{tmp_path / 'test.db'}", open_e, tmp_path) as server,
     ):
+        options = ("--spec", "subscriptions", "--suite", "rules", "--seed", "7")
         result = subprocess.run(
-            [str(programs / "budkavle"), *server.command(tmp_path, "--suite", "rules", "--seed", "7")[1:]],
+            [str(programs / "budkavle"), *server.command(tmp_path, *options)[1:]],
             cwd=tmp_path,
             env=build_environment() | {"PYTEST_ADDOPTS": "--of-the-project", "PYTEST_PLUGINS": "of_the_project"},
             capture_output=True,
@@ -414,6 +420,7 @@ def test_contract_check_works_from_a_folder_with_packages_of_the_same_names(
         )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "keeps the contract" in result.stdout
+    assert "seed 7," in result.stdout
     assert {path.name for path in set(tmp_path.iterdir()) - set(before)} <= {"report", "client.pem", *SQLITE}
 
 

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from budkavle.commands.contract_check import run_check
+from budkavle.specs import find_spec_dir
+from contract_tests.suites import Check
 from tests.contract_tests.broken_server import Breakage
 from tests.contract_tests.checking import Server, assert_no_findings
 from tests.contract_tests.odd_responses import with_unspecified_headers, with_violations
+from tests.warm_suites import WarmSuite
 
 OWN_FAULTS = re.compile(r"fault of (its|their) own|Traceback|INTERNALERROR|ended with [3-9]|CheckFaultError")
 
@@ -33,15 +37,18 @@ def test_headers_that_no_contract_names_are_not_findings(
 
 
 @pytest.mark.parametrize("breakage", [with_violations(1), with_violations(3)], ids=["seed 1", "seed 3"], indirect=True)
-def test_invalid_responses_are_findings_and_never_errors_of_the_check(server: Server, tmp_path: Path) -> None:
-    result = server.check(tmp_path, "--suite", "rules")
-
-    assert result.returncode == 1, result.stdout + result.stderr
-    assert "BREAKS the contract" in result.stdout
+def test_invalid_responses_are_findings_and_never_errors_of_the_check(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     report = tmp_path / "report"
+    code = run_check(Check(server.target(), find_spec_dir(), report, kinds=("rules",), start=WarmSuite))
+
+    printed = capsys.readouterr()
+    assert code == 1, printed
+    assert "BREAKS the contract" in printed.out
     for text in (
-        result.stdout,
-        result.stderr,
+        printed.out,
+        printed.err,
         (report / "summary.txt").read_text(),
         (report / "rules-web-messages.xml").read_text(),
         (report / "rules-subscriptions.xml").read_text(),

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,11 @@ from contract_tests.suites import Check
 from contract_tests.target import CheckTarget, read_certificate
 from contract_tests.tokens import Issued, TokenError
 from tests.contract_tests.broken_server import Breakage
-from tests.contract_tests.checking import CASE, Server, parse_skip_reasons
+from tests.contract_tests.checking import ALLOWED_PAIRS, CASE, Server, parse_skip_reasons
 from tests.contract_tests.issuing import running_issuer
 from tests.contract_tests.test_check_echoing_server import WAYS, echo_credentials, reveals
 from tests.shown_commands import read_block
+from tests.warm_suites import WarmSuite
 
 RULES_OF_TOKENS = ("test_web_message_tokens.py", "test_event_tokens.py", "test_subscription_tokens.py")
 LIFETIME = 12
@@ -78,10 +79,10 @@ def list_texts(report: Path, result: subprocess.CompletedProcess[str]) -> dict[s
 def test_intact_service_has_no_findings_with_tokens_alone(
     server: Server, issuer: RecordingIssuer, endpoint: str, tmp_path: Path
 ) -> None:
-    """The command is that of the reference. The token is renewed many times."""
+    """The command is that of the reference, with all rules. The token is renewed many times."""
     script = read_block("docs/reference/contract-check.md", "export")
     for shown, here in {
-        "https://budkavle.example --allow-host budkavle.example": server.url,
+        "https://budkavle.example --allow-host budkavle.example": f"{server.url} --suite rules",
         "client.pem": str(server.certificate),
         "https://issuer.example/token": endpoint,
         "--client-id contract-check": f"--client-id {CLIENT}",
@@ -102,12 +103,40 @@ def test_intact_service_has_no_findings_with_tokens_alone(
         assert not any(token.rpartition(".")[2] in text for token in issuer.issued), name
 
 
+@dataclass(frozen=True)
+class Renewed:
+    """Returns new tokens of all scopes."""
+
+    issuer: DemoIssuer
+    secret = None
+
+    def fetch(self) -> Issued:
+        return Issued(self.issuer.create_token("messages", "publish"), LIFETIME)
+
+
+def test_intact_service_has_no_findings_in_generated_requests_with_tokens_alone(
+    server: Server, issuer: RecordingIssuer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Operations with a token, with a certificate, and linked; the test with a bound token has web messages."""
+    target = replace(without_keys(server.target()), allowed=ALLOWED_PAIRS)
+    check = Check(
+        *(target, find_spec_dir(), tmp_path / "report", ("subscriptions",)),
+        kinds=("schema",),
+        only=("opretBesked", "hentBeskeder", "genfremsendBeskeder"),
+        start=WarmSuite,
+    )
+    assert run_check(check, Renewed(issuer)) == 0, capsys.readouterr().out
+
+
 def without_keys(target: CheckTarget) -> CheckTarget:
     return replace(target, api_key=None, publish_key=None)
 
 
 def run_rules(target: CheckTarget, folder: Path, *files: str, **options: object) -> int:
-    return run_check(Check(target, find_spec_dir(), folder / "report", kinds=("rules",), only=files, **options))
+    known = replace(target, allowed=ALLOWED_PAIRS)
+    return run_check(
+        Check(known, find_spec_dir(), folder / "report", kinds=("rules",), only=files, start=WarmSuite, **options)
+    )
 
 
 def test_intact_service_has_no_findings_with_raw_requests(
@@ -118,7 +147,13 @@ def test_intact_service_has_no_findings_with_raw_requests(
     target = without_keys(server.target("messages", "publish", exp=later))
     files = ("test_tokens.py", "test_queries.py", "test_subscription_events.py")
     code = run_check(
-        Check(target, find_spec_dir(), tmp_path / "report", profile="full", kinds=("raw-bytes",), only=files)
+        Check(
+            *(target, find_spec_dir(), tmp_path / "report"),
+            profile="full",
+            kinds=("raw-bytes",),
+            only=files,
+            start=WarmSuite,
+        )
     )
     printed = capsys.readouterr().out
     assert code == 0, printed
@@ -151,10 +186,22 @@ def test_intact_service_has_no_findings_with_a_token_of_the_certificate(
     assert run_rules(target, tmp_path, *files) == 0
     reasons = parse_skip_reasons(capsys.readouterr().out)
     assert reasons == WITHOUT_KEYS - {BOUND} | {"needs a --token that is not bound"}
-    check = Check(target, find_spec_dir(), tmp_path / "report", ("web-messages",), kinds=("schema",))
+    # A few operations: all get their headers in the same way.
+    check = Check(
+        *(target, find_spec_dir(), tmp_path / "report", ("web-messages",)),
+        kinds=("schema",),
+        only=("createWebMessage", "WebMessageById"),
+        start=WarmSuite,
+    )
     assert run_check(check) == 0, capsys.readouterr().out
     raw = ("test_queries.py", "test_subscription_events.py")
-    check = Check(target, find_spec_dir(), tmp_path / "report", profile="full", kinds=("raw-bytes",), only=raw)
+    check = Check(
+        *(target, find_spec_dir(), tmp_path / "report"),
+        profile="full",
+        kinds=("raw-bytes",),
+        only=raw,
+        start=WarmSuite,
+    )
     assert run_check(check) == 0, capsys.readouterr().out
 
 
@@ -211,18 +258,34 @@ class TestEchoingServer:
     def breakage(self) -> Breakage:
         return echo_credentials
 
-    @pytest.mark.parametrize("options", [("--suite", "rules"), ("--suite", "schema", "--fail-fast")], ids=" ".join)
     def test_output_and_files_contain_no_token(
-        self, options: tuple[str, ...], server: Server, issuer: RecordingIssuer, endpoint: str, tmp_path: Path
+        self, server: Server, issuer: RecordingIssuer, endpoint: str, tmp_path: Path
     ) -> None:
-        options = ("--spec", "web-messages", *options)
+        options = ("--spec", "web-messages", "--suite", "schema", "--fail-fast")
         result = check_with_tokens(server, tmp_path, endpoint, *options)
-        assert "BREAKS the contract" in result.stdout, result.stdout + result.stderr
-        texts = list_texts(tmp_path / "report", result)
-        assert any("$TOKEN" in text for text in texts.values()), texts
-        for name, text in texts.items():
-            small = text.lower()
-            for token in issuer.issued:
-                assert token.rpartition(".")[2].lower() not in small, name
-                for way in ("plain", "hexadecimal", "base64", "JSON, every character"):
-                    assert not reveals(small, WAYS[way](token)), (name, way)
+        assert_no_token(list_texts(tmp_path / "report", result), issuer)
+
+    def test_output_and_files_of_rules_contain_no_token(
+        self, server: Server, issuer: RecordingIssuer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        check = Check(
+            *(without_keys(server.target()), find_spec_dir(), tmp_path / "report", ("web-messages",)),
+            kinds=("rules",),
+            only=("test_web_message_tokens.py", "test_web_message_faults.py", "test_web_message_access.py"),
+            start=WarmSuite,
+        )
+        code = run_check(check, Renewed(issuer))
+        result = subprocess.CompletedProcess((), code, *capsys.readouterr())
+        assert_no_token(list_texts(tmp_path / "report", result), issuer)
+
+
+def assert_no_token(texts: dict[str, str], issuer: RecordingIssuer) -> None:
+    """Assert that findings were printed or written with the name of the token, and without the token."""
+    assert "BREAKS the contract" in texts["the screen"], texts
+    assert any("$TOKEN" in text for text in texts.values()), texts
+    for name, text in texts.items():
+        small = text.lower()
+        for token in issuer.issued:
+            assert token.rpartition(".")[2].lower() not in small, name
+            for way in ("plain", "hexadecimal", "base64", "JSON, every character"):
+                assert not reveals(small, WAYS[way](token)), (name, way)
