@@ -1,7 +1,6 @@
 """Run `schemathesis run` on `budkavle dev`: the examples of the contracts work, and our operations have no faults."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 from budkavle.demo.subscriptions import CLIENT_CERT, SYSTEM_ID
 from budkavle.demo.web_messages import KEY
 from contract_tests.target import VARIABLE, CheckTarget, SubscriptionIdentity
+from tests.processes import budkavle, running
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -23,35 +23,15 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CheckTarget]:
     """Yield `budkavle dev` with its own mock Open-E and the rows that the examples refer to."""
-    folder = tmp_path_factory.mktemp("dev")
-    command = [
-        BIN / "budkavle",
-        "dev",
-        "--port",
-        "0",
-        "--mock-port",
-        "0",
-        "--receiver-port",
-        "0",
-        "--operations-port",
-        "0",
-    ]
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=log, text=True) as popen,
-    ):
-        try:
-            assert popen.stdout is not None
-            pages = (re.match(r"API pages: +(\S+)/docs$", line) for line in popen.stdout)
-            yield CheckTarget(
-                next(page[1] for page in pages if page),
-                system=SYSTEM_ID,
-                queued_system=SYSTEM_ID,
-                queued=SubscriptionIdentity(1, 101, 202),
-                allowed=((1, 202), (2, 203)),
-            )
-        finally:
-            popen.kill()
+    ports = ("--port", "0", "--mock-port", "0", "--receiver-port", "0", "--operations-port", "0")
+    with running(*budkavle("dev", *ports), folder=tmp_path_factory.mktemp("dev")) as process:
+        yield CheckTarget(
+            process.wait_for("API pages:").removesuffix("/docs"),
+            system=SYSTEM_ID,
+            queued_system=SYSTEM_ID,
+            queued=SubscriptionIdentity(1, 101, 202),
+            allowed=((1, 202), (2, 203)),
+        )
 
 
 @pytest.mark.parametrize("contract", ["web-messages", "subscriptions"])

@@ -51,6 +51,8 @@ class Environment:
             "PATH": f"{self.programs}:{build_environment()['PATH']}",
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": "dist",
+            # Programs compile the modules that they use.
+            "PIP_COMPILE": "0",
         }
 
     def _put(self, name: str, command: str) -> None:
