@@ -78,7 +78,7 @@ class CheckTarget:
     attacked_delivery: str | None = None
     """The id of a delivery to `attacked` that must stay parked, if there is one."""
     allowed: tuple[tuple[int, int], ...] = ()
-    """The pairs of orgType and entityType that may be subscribed to."""
+    """The pairs of orgType and entityType that may be subscribed to. If empty, they are queried before the checks."""
     case: int | None = None
     """A case in Open-E that messages may be published on."""
     accepts_keys: bool = False
