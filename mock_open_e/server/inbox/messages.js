@@ -8,8 +8,8 @@ import {change, onSearch, readSearch} from "./search.js";
 import {paragraph} from "./text.js";
 
 const ROLES = {manager: "Case worker", owner: "Citizen", internal: "Case worker, internally"};
-const FILES = 10;
-const FILE_BYTES = 24_000_000;
+const MAX_FILES = 10;
+const MAX_BYTES = 24_000_000;
 
 const form = byId("plant");
 const fields = form.elements;
@@ -31,24 +31,10 @@ async function show() {
   const cases = await ask(`cases${query({...limits, case: number, instance})}`);
   // The newest first; cases without messages keep their order.
   cases.sort((one, other) => (other.newest ?? "").localeCompare(one.newest ?? ""));
-  const names = cases.map((each) => name(each.instance, each.flowInstanceID));
-  // A message on another case does not change which case is shown, unless that has none.
-  const isKept = cases[names.indexOf(shown)]?.messages > 0;
-  const chosen = parse(new URLSearchParams(location.search).get("open") ?? (isKept ? shown : names[0]));
-  const whole = chosen && await ask(`cases/${name(chosen.instance, chosen.number)}${query(limits)}`).catch((error) => {
-    if (error.status === 404 || error.status === 400) return null;
-    throw error;
-  });
+  const chosen = choose(cases);
+  const whole = chosen && await readCase(chosen, limits);
   const current = whole && name(chosen.instance, chosen.number);
-  showList(byId("cases"), cases, (each) => name(each.instance, each.flowInstanceID), {
-    create: createCase,
-    update: (node, each) => updateCase(node, each, isSearch),
-    rest: byId("cases-title"),
-  });
-  for (const link of byId("cases").querySelectorAll("a")) {
-    if (link.dataset.name === current) link.setAttribute("aria-current", "true");
-    else link.removeAttribute("aria-current");
-  }
+  showCases(cases, current, isSearch);
   const isLimited = isSearch || Boolean(number || instance);
   byId("no-cases").hidden = cases.length > 0;
   setText(byId("no-cases"), isLimited ? "No case matches the search." : "No case yet. It appears with its first message.");
@@ -62,6 +48,36 @@ async function show() {
       fields.case.value = String(chosen.number);
       fields.instance.value = chosen.instance;
     }
+  }
+}
+
+// Return the case of the address, or else the one that is shown, or the first one.
+function choose(cases) {
+  const names = cases.map((each) => name(each.instance, each.flowInstanceID));
+  // A message on another case does not change which case is shown, unless that has none.
+  const isKept = cases[names.indexOf(shown)]?.messages > 0;
+  return parse(new URLSearchParams(location.search).get("open") ?? (isKept ? shown : names[0]));
+}
+
+// Return a case with the messages that match, null if there is no such case.
+async function readCase({instance, number}, limits) {
+  try {
+    return await ask(`cases/${name(instance, number)}${query(limits)}`);
+  } catch (error) {
+    if (error.status === 404 || error.status === 400) return null;
+    throw error;
+  }
+}
+
+function showCases(cases, current, isSearch) {
+  showList(byId("cases"), cases, (each) => name(each.instance, each.flowInstanceID), {
+    create: createCase,
+    update: (node, each) => updateCase(node, each, isSearch),
+    rest: byId("cases-title"),
+  });
+  for (const link of byId("cases").querySelectorAll("a")) {
+    if (link.dataset.name === current) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
   }
 }
 
@@ -169,8 +185,8 @@ async function encode(file) {
 
 async function plant() {
   const chosen = [...fields.files.files];
-  if (chosen.length > FILES) throw new Error(`Choose at most ${FILES} files.`);
-  if (chosen.reduce((sum, file) => sum + file.size, 0) > FILE_BYTES) throw new Error("The files are larger than 24 MB in all.");
+  if (chosen.length > MAX_FILES) throw new Error(`Choose at most ${MAX_FILES} files.`);
+  if (chosen.reduce((sum, file) => sum + file.size, 0) > MAX_BYTES) throw new Error("The files are larger than 24 MB in all.");
   const instance = fields.instance.value;
   const number = fields.case.value;
   const body = {
