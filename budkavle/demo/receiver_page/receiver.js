@@ -2,8 +2,8 @@
 
 const list = document.getElementById("events");
 const template = document.getElementById("event");
-const PAUSE = 1000;
-const KEPT = 100;
+const PAUSE_MILLISECONDS = 1000;
+const MAX_EVENTS = 100;
 
 function build(event) {
   const item = template.content.firstElementChild.cloneNode(true);
@@ -34,7 +34,7 @@ async function update() {
   if (events.length) {
     for (const old of list.querySelectorAll(".new")) old.classList.remove("new");
     list.prepend(...events.map(build));
-    for (const old of [...list.children].slice(KEPT)) old.remove();
+    for (const old of [...list.children].slice(MAX_EVENTS)) old.remove();
     filter();
     document.getElementById("count").textContent = `${total} ${total === 1 ? "event" : "events"} received`;
   }
@@ -52,6 +52,6 @@ async function run() {
   } catch {
     live.textContent = "The receiver does not answer. Does the demo still run?";
   }
-  setTimeout(run, PAUSE);
+  setTimeout(run, PAUSE_MILLISECONDS);
 }
 run();

@@ -8,13 +8,15 @@ import {onSearch, readSearch} from "./search.js";
 import {markup} from "./text.js";
 
 const PAGE = 50;
+// The maximum limit of the control API.
+const MAX_LIMIT = 1000;
 let limit = PAGE;
 
 async function show() {
   const search = readSearch();
   const isLimited = Object.values(search).some(Boolean);
   // One more than shown, to know whether there are older ones.
-  const found = await ask(`journal${query({...search, limit: Math.min(limit + 1, 1000)})}`);
+  const found = await ask(`journal${query({...search, limit: Math.min(limit + 1, MAX_LIMIT)})}`);
   const calls = found.slice(-limit).reverse();
   byId("nothing").hidden = calls.length > 0 || isLimited;
   byId("no-match").hidden = calls.length > 0 || !isLimited;

@@ -76,8 +76,8 @@ export async function keepPosition(list, run) {
 const DAY_AND_TIME = new Intl.DateTimeFormat("en-GB", {dateStyle: "medium", timeStyle: "medium"});
 const TIME = new Intl.DateTimeFormat("en-GB", {timeStyle: "medium"});
 
-// Return a time in the visitor's zone, without the day if it is today, and the exact one as a tooltip. A text that is
-// no time stays as it is.
+// Return a time in the visitor's zone, without the day if it is today, and the given one as a tooltip. A text that is
+// not a time is shown unchanged.
 export function time(text) {
   const moment = new Date(text);
   if (Number.isNaN(moment.getTime())) return element("span", {}, text);

@@ -4,8 +4,8 @@ import {ask} from "./api.js";
 import {byId, count, element, setText} from "./dom.js";
 
 const WAIT_SECONDS = 20;
-const PAUSE = 250;
-const RETRY_PAUSE = 1000;
+const PAUSE_MILLISECONDS = 250;
+const RETRY_MILLISECONDS = 1000;
 
 let last = null;
 let showAll = async () => {};
@@ -24,16 +24,16 @@ export async function stayLive(show) {
       }
       revision = overview.revision;
       reportProblem("");
-      await pause(PAUSE);
+      await pause(PAUSE_MILLISECONDS);
     } catch (error) {
       reportProblem(`${error.message} This page tries again every second.`);
       revision = null;
-      await pause(RETRY_PAUSE);
+      await pause(RETRY_MILLISECONDS);
     }
   }
 }
 
-// Show the present state at once, such as after a search.
+// Show the present state at once, for example after a search.
 export async function refresh() {
   try {
     await showAll();
@@ -43,7 +43,7 @@ export async function refresh() {
   }
 }
 
-// Report to readers of the screen when they are idle.
+// Let screen readers read a text to the visitor.
 export function announce(text) {
   byId("announcement").textContent = text;
 }

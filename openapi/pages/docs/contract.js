@@ -50,7 +50,7 @@ function removeEmptyParts(request) {
   return request;
 }
 
-// What Swagger UI leaves out for screen readers.
+// Set the names and roles that screen readers need and Swagger UI lacks.
 function nameElements() {
   const name = (selector, find) => {
     for (const found of element.querySelectorAll(selector)) found.setAttribute("aria-label", find(found));
