@@ -3,6 +3,7 @@
 import importlib
 import keyword
 import os
+import re
 import warnings
 from typing import Any
 
@@ -19,6 +20,8 @@ warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testcli
 
 
 _ASKS_FOR_HELP = "budkavle.asks_for_help"
+
+_CREDENTIALS = re.compile(r"(://)\S*@")
 
 _MODULES = {
     "api-key": "budkavle.commands.api_keys",
@@ -71,6 +74,12 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as exc:
+            # Click repeats wrong arguments, and an address may have a password.
+            text = exc.format_message()
+            if not _CREDENTIALS.search(text):
+                raise
+            raise click.UsageError(_CREDENTIALS.sub(r"\1…@", text), exc.ctx) from None
         except StorageFailed as exc:
             raise click.ClickException(exc.explanation or f"{exc} {exc.reason}".rstrip()) from exc
         except BudkavleError as exc:

@@ -280,6 +280,14 @@ def test_url_that_cannot_be_used_is_an_error_without_the_password(
     assert "secret" not in result.stderr
 
 
+@pytest.mark.parametrize("arguments", [("import",), (*COMMAND, *ZONE, "env:OLD_DATABASE")])
+def test_wrong_use_shows_no_password(sqlite_url: str, invoke: Invoke, arguments: tuple[str, ...]) -> None:
+    result = invoke(sqlite_url, *arguments, "mariadb://u:sec/ret@h/db")
+    assert result.exit_code == 2
+    assert "mariadb://…@h/db" in result.stderr
+    assert "ret@" not in result.stderr
+
+
 def test_tls_verifies_the_server(
     sqlite_url: str, invoke: Invoke, old: OldService, mariadb: MariaDb, tmp_path: Path
 ) -> None:
