@@ -109,8 +109,9 @@ def read_errors(response: httpx.Response, status: int) -> list[dict[str, Any]]:
     """Return the errors of a response, after asserting the published shape and order."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
-    assert set(response.json()) == {"errors"}
-    found: list[dict[str, Any]] = response.json()["errors"]
+    value = response.json()
+    assert set(value) == {"errors"}
+    found: list[dict[str, Any]] = value["errors"]
     assert found
     assert all(set(error) == FIELDS and error["message"] for error in found)
     assert found == sorted(found, key=_build_sort_key)
