@@ -89,9 +89,11 @@ def test_repeated_header_is_reported() -> None:
 
 def test_receiver_records_deliveries_only() -> None:
     with held_receiver(is_held=False) as receiver:
-        httpx.post(f"{receiver.url}/a", json={}, trust_env=False)
+        httpx.post(f"{receiver.url}/a", json={}, trust_env=False, verify=False)
         assert take_faults() == []
-        httpx.post(f"{receiver.url}/a", json={}, headers={"webhook-id": HEADERS["webhook-id"]}, trust_env=False)
+        httpx.post(
+            f"{receiver.url}/a", json={}, headers={"webhook-id": HEADERS["webhook-id"]}, trust_env=False, verify=False
+        )
     faults = take_faults()
     where = f"delivery POST /a HTTP/1.1 {HEADERS['webhook-id']}: "
     assert f"{where}the header webhook-timestamp is missing" in faults

@@ -145,7 +145,7 @@ FAULTS = ["GET /health/live -> 418: the status is none of 200, 400, 500"]
 def test_recording_app_records_all_responses_without_changing_them() -> None:
     with (
         running_server(SETTINGS, build_wrong_application(418)) as url,
-        httpx.Client(base_url=url, trust_env=False) as client,
+        httpx.Client(base_url=url, trust_env=False, verify=False) as client,
     ):
         response = client.get("/health/live")
         assert (response.status_code, response.content) == (418, LIVE)
@@ -161,7 +161,7 @@ def test_recording_app_records_the_head_of_a_truncated_response() -> None:
         running_server(SETTINGS, build_wrong_application(418, ends=False)) as url,
         pytest.raises(httpx.RemoteProtocolError),
     ):
-        httpx.get(f"{url}/health/live", trust_env=False)
+        httpx.get(f"{url}/health/live", trust_env=False, verify=False)
     assert take_faults() == FAULTS
 
 
@@ -182,7 +182,7 @@ server.serve_forever()
 def test_clients_record_the_responses_of_a_program() -> None:
     with running(*python(PROGRAM)) as process:
         url = process.wait_for("Budkavle listens on ")
-        assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 418
+        assert httpx.get(f"{url}/health/live", trust_env=False, verify=False).status_code == 418
         assert take_faults() == FAULTS
 
 
@@ -195,15 +195,15 @@ def test_without_requests():
 
 def test_without_assertion():
     with running_server(SETTINGS, build_wrong_application(418)) as url:
-        assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 418
+        assert httpx.get(f"{url}/health/live", trust_env=False, verify=False).status_code == 418
 
 def test_with_failing_assertion():
     with running_server(SETTINGS, build_wrong_application(418)) as url:
-        assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/health/live", trust_env=False, verify=False).status_code == 200
 
 def test_of_a_valid_response():
     with running_server(SETTINGS, build_wrong_application(200)) as url:
-        assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/health/live", trust_env=False, verify=False).status_code == 200
 """
 
 

@@ -274,7 +274,9 @@ def test_service_behind_the_database_uses_its_clock_and_delivers_at_once(databas
     with (
         held_receiver(is_held=False) as receiver,
         running(*arguments, database_url=database_url) as process,
-        httpx.Client(base_url=process.wait_for("Budkavle listens on "), timeout=60, trust_env=False) as client,
+        httpx.Client(
+            base_url=process.wait_for("Budkavle listens on "), timeout=60, trust_env=False, verify=False
+        ) as client,
     ):
         subscribe(database_url, receiver.url)
         publish(database_url)

@@ -50,7 +50,7 @@ def test_sighup_reads_the_file_again(sqlite_url: str, tmp_path: Path) -> None:
         write_issuers(tmp_path, audience=OTHER)
         reload(service, "issuers_reloaded")
         assert (get_status(service.url, for_us), get_status(service.url, for_other)) == (401, 200)
-        metadata = httpx.get(f"{service.url}/.well-known/oauth-protected-resource", trust_env=False)
+        metadata = httpx.get(f"{service.url}/.well-known/oauth-protected-resource", trust_env=False, verify=False)
         assert metadata.json()["resource"] == OTHER
 
 

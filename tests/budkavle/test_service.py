@@ -55,7 +55,7 @@ def test_create_service_wakes_its_worker_after_new_deliveries(sqlite_url: str) -
     headers = {"apikey": "key", "Client-Cert": CLIENT_CERT}
     with (
         running_server(settings, application) as url,
-        httpx.Client(base_url=url, headers=headers, trust_env=False) as client,
+        httpx.Client(base_url=url, headers=headers, trust_env=False, verify=False) as client,
     ):
 
         def post(path: str, body: object) -> tuple[int, int]:
@@ -99,6 +99,6 @@ def test_create_service_wakes_the_worker_of_another_process(database_url: str, p
 
     with (
         running_server(settings, application) as url,
-        httpx.Client(base_url=url, headers={"apikey": "key"}, trust_env=False) as client,
+        httpx.Client(base_url=url, headers={"apikey": "key"}, trust_env=False, verify=False) as client,
     ):
         run_with_database(database_url, watch)

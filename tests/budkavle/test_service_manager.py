@@ -35,7 +35,7 @@ def test_start_is_reported_once(tmp_path: Path, command: tuple[str, ...], kind: 
         try:
             assert manager.recv(100) == b"READY=1"
             url = process.wait_for(LISTENS[command[0]])
-            assert httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200
+            assert httpx.get(f"{url}/health/ready", trust_env=False, verify=False).status_code == 200
             manager.setblocking(False)
             with pytest.raises(BlockingIOError):
                 manager.recv(100)

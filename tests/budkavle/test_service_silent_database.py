@@ -50,7 +50,9 @@ class Running:
 
     def post(self) -> httpx.Response:
         address, headers = f"{self.service.url}/webmessages", {"apikey": KEY}
-        return httpx.post(address, json=build_message_body(), headers=headers, timeout=60, trust_env=False)
+        return httpx.post(
+            address, json=build_message_body(), headers=headers, timeout=60, trust_env=False, verify=False
+        )
 
     @property
     def both(self) -> tuple[RunningWorker, RunningWorker]:
@@ -83,7 +85,7 @@ def running_programs(proxy: TcpProxy, url: str, direct: str) -> Iterator[Running
 
 
 def get(process: RunningWorker, path: str) -> httpx.Response:
-    return httpx.get(f"{process.url}{path}", timeout=60, trust_env=False)
+    return httpx.get(f"{process.url}{path}", timeout=60, trust_env=False, verify=False)
 
 
 def is_ready(process: RunningWorker) -> bool:

@@ -325,7 +325,7 @@ def run_until_ready(folder: Path, script: str) -> None:
     script = script.replace("budkavle serve", "exec budkavle serve --port 0")
     with running("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=folder) as process:
         url = process.wait_for("Budkavle listens on ")
-        assert httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/health/ready", trust_env=False, verify=False).status_code == 200
 
 
 def test_service_starts_a_process_per_core(tmp_path: Path) -> None:

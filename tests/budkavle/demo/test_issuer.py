@@ -27,7 +27,7 @@ def issuer() -> DemoIssuer:
 def client(issuer: DemoIssuer) -> Iterator[httpx.Client]:
     with (
         running_issuer(issuer) as url,
-        httpx.Client(base_url=url.removesuffix(PATH), trust_env=False) as client,
+        httpx.Client(base_url=url.removesuffix(PATH), trust_env=False, verify=False) as client,
     ):
         yield client
 

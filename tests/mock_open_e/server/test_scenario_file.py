@@ -187,7 +187,9 @@ def test_command_uses_a_scenario_and_strict_mode(tmp_path):
 
         def text(body):
             headers = {"Content-Type": UTF8}
-            return httpx.post(f"{url}/api/callback", content=body.encode(), headers=headers, trust_env=False).text
+            return httpx.post(
+                f"{url}/api/callback", content=body.encode(), headers=headers, trust_env=False, verify=False
+            ).text
 
         assert "Rejected in strict mode: The request has no principal" in text(add_message())
         assert "ID 7 was not found" in text(add_message("<flowInstanceID>7</flowInstanceID>", rest=SENDER))

@@ -43,7 +43,7 @@ def wait_for_members(process: Process, url: str, but: set[int]) -> list[psutil.P
 
 def is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health/ready", trust_env=False, timeout=SECONDS).status_code == 200
+        return httpx.get(f"{url}/health/ready", trust_env=False, verify=False, timeout=SECONDS).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -56,7 +56,7 @@ def wait_for_log(process: Process, text: str) -> None:
 
 def count_served(url: str) -> int:
     """Return the number of calls to `/health/live` that any process reports for all."""
-    text = httpx.get(f"{url}/metrics", trust_env=False, timeout=SECONDS).text
+    text = httpx.get(f"{url}/metrics", trust_env=False, verify=False, timeout=SECONDS).text
     found = re.search(r'^budkavle_requests_total\{operation="get_health_live",status="200"\} (\d+)', text, re.MULTILINE)
     return int(found[1]) if found else 0
 
@@ -65,7 +65,7 @@ def test_processes_share_the_port_and_their_metrics(service: tuple[Process, str]
     process, url = service
     assert len(list_members(process)) == COUNT
     for _ in range(30):
-        assert httpx.get(f"{url}/health/live", trust_env=False, timeout=SECONDS).status_code == 200
+        assert httpx.get(f"{url}/health/live", trust_env=False, verify=False, timeout=SECONDS).status_code == 200
     assert [count_served(url) for _ in range(10)] == [30] * 10
     process.send(signal.SIGTERM)
     assert process.wait() == 0
@@ -74,7 +74,7 @@ def test_processes_share_the_port_and_their_metrics(service: tuple[Process, str]
 def test_process_that_is_killed_is_started_again(service: tuple[Process, str], tmp_path: Path) -> None:
     process, url = service
     for _ in range(20):
-        httpx.get(f"{url}/health/live", trust_env=False, timeout=SECONDS)
+        httpx.get(f"{url}/health/live", trust_env=False, verify=False, timeout=SECONDS)
     killed = list_members(process)[0]
     killed.kill()
     wait_for_members(process, url, {killed.pid})
@@ -161,7 +161,7 @@ def test_processes_end_with_a_supervisor_that_is_killed(service: tuple[Process, 
 
 def test_running_request_is_completed(service: tuple[Process, str]) -> None:
     process, url = service
-    with httpx.Client(base_url=url, trust_env=False, timeout=SECONDS) as client:
+    with httpx.Client(base_url=url, trust_env=False, verify=False, timeout=SECONDS) as client:
         assert client.get("/health/live").status_code == 200
         process.send(signal.SIGHUP)
         assert client.get("/health/live").status_code == 200
