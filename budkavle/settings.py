@@ -165,8 +165,10 @@ class Settings(BaseSettings):
         None,
         description="The party service that finds the legal id of a sender with a `partyId` in `oep-integrator-1.5`.",
     )
-    party_ca: FilePath | None = Field(None, description="A PEM file with its CA, if it is not a public one.")
-    party_timeout: float = Field(10, gt=0, le=600, description="Seconds for a look-up in it.")
+    party_ca: FilePath | None = Field(
+        None, description="A PEM file with the CA of the party service, if it is not a public one."
+    )
+    party_timeout: float = Field(10, gt=0, le=600, description="Maximum seconds of a look-up in the party service.")
     settle_interval: float = Field(
         2,
         gt=0,

@@ -152,15 +152,15 @@ def settle(
     async def work(database: Database) -> bool:
         from budkavle.clock import measure_clock
 
-        desk = settling.Desk(database, settings, (await measure_clock(database)).now, operator)
+        context = settling.SettlingContext(database, settings, (await measure_clock(database)).now, operator)
         if message_id is None:
-            return await settling.settle_all(desk)
+            return await settling.settle_all(context)
         if published:
-            await settling.mark_published(desk, message_id, open_e_id)
+            await settling.mark_published(context, message_id, open_e_id)
         elif not_published:
-            await settling.mark_not_published(desk, message_id)
+            await settling.mark_not_published(context, message_id)
         else:
-            await settling.resend(desk, message_id)
+            await settling.resend(context, message_id)
         return True
 
     if not run_with_database(work, settings):

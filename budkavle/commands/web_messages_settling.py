@@ -49,7 +49,7 @@ RESEND_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class SettlingContext:
     """The context of a command of an operator: the database, settings, the clock, and the name for the audit log."""
 
     database: Database
@@ -90,52 +90,52 @@ async def find_status(database: Database, message_id: str, before: datetime) -> 
     )
 
 
-async def mark_published(desk: Desk, message_id: str, open_e_id: int | None) -> None:
+async def mark_published(context: SettlingContext, message_id: str, open_e_id: int | None) -> None:
     """Make a message in doubt readable. Raises `BudkavleError` if it is not in doubt, or if another one has the id."""
     from persistence import publication_decisions as decisions
 
-    before = desk.compute_before()
-    await _check_in_doubt(desk, message_id)
+    before = context.compute_before()
+    await _check_in_doubt(context, message_id)
     detail = {} if open_e_id is None else {"openEMessageId": open_e_id}
-    entry = desk.create_entry("published", **detail)
-    if not await decisions.mark_found(desk.database, message_id, open_e_id, desk.now(), before, entry):
-        raise await _explain_settled(desk, message_id)
-    desk.database.notify_workers(is_certain=False)
+    entry = context.create_entry("published", **detail)
+    if not await decisions.mark_found(context.database, message_id, open_e_id, context.now(), before, entry):
+        raise await _explain_settled(context, message_id)
+    context.database.notify_workers(is_certain=False)
     print_line(f"{message_id}: published; callers can read it now")
 
 
-async def mark_not_published(desk: Desk, message_id: str) -> None:
+async def mark_not_published(context: SettlingContext, message_id: str) -> None:
     """Delete a message in doubt and free its key. Raises `BudkavleError` if it is not in doubt."""
     from persistence import publication_decisions as decisions
 
-    before = desk.compute_before()
-    await _check_in_doubt(desk, message_id)
-    entry = desk.create_entry("not_published")
-    if not await decisions.mark_not_published(desk.database, message_id, before, entry):
-        raise await _explain_settled(desk, message_id)
+    before = context.compute_before()
+    await _check_in_doubt(context, message_id)
+    entry = context.create_entry("not_published")
+    if not await decisions.mark_not_published(context.database, message_id, before, entry):
+        raise await _explain_settled(context, message_id)
     print_line(f"{message_id}: not published; it is deleted here, and its Idempotency-Key is free")
 
 
-async def settle_all(desk: Desk) -> bool:
+async def settle_all(context: SettlingContext) -> bool:
     """Ask Open-E now about all cases with messages in doubt. Return whether all were read and none is in doubt now."""
     from persistence import audit, web_messages
     from persistence.publications import list_cases_in_doubt
 
-    cases = await list_cases_in_doubt(desk.database, desk.compute_before())
+    cases = await list_cases_in_doubt(context.database, context.compute_before())
     if not cases:
         print_line("no message is in doubt")
         return True
-    run = _Run(desk)
+    run = _Run(context)
     try:
         with show_progress("Cases read:") as report:
-            async with _open_read_backs(desk) as read_backs:
+            async with _open_read_backs(context) as read_backs:
                 await run.settle(cases, read_backs, report)
     finally:
         if run.found:
-            desk.database.notify_workers(is_certain=False)
+            context.database.notify_workers(is_certain=False)
         counts = {"cases": run.read, "found": run.found, "notPublished": run.not_published}
-        await audit.record(desk.database, desk.create_entry("asked", **counts))
-    in_doubt = sum((await web_messages.count_in_doubt(desk.database, desk.compute_before())).values())
+        await audit.record(context.database, context.create_entry("asked", **counts))
+    in_doubt = sum((await web_messages.count_in_doubt(context.database, context.compute_before())).values())
     for (instance, reason), number in run.errors.items():
         click.echo(f"{number} of {len(cases)} cases could not be read ({instance}): {reason}", err=True)
     print_line(f"{run.found} published, {run.not_published} not published, {_count(in_doubt)} still in doubt")
@@ -147,7 +147,7 @@ async def settle_all(desk: Desk) -> bool:
     return in_doubt == 0 and not run.errors
 
 
-async def resend(desk: Desk, message_id: str) -> None:
+async def resend(context: SettlingContext, message_id: str) -> None:
     """Send a message in doubt again once it is certain that it is not on its case and can no longer arrive there.
 
     Nothing is sent if Open-E has it: it becomes readable. Raises `BudkavleError` if it is not published afterwards.
@@ -155,33 +155,33 @@ async def resend(desk: Desk, message_id: str) -> None:
     from persistence import audit, web_messages
     from persistence.publications import Resend
 
-    status = await _check_in_doubt(desk, message_id)
-    _check_configured(desk, status.open_e)
-    message = await web_messages.find_unsettled(desk.database, message_id)
+    status = await _check_in_doubt(context, message_id)
+    _check_configured(context, status.open_e)
+    message = await web_messages.find_unsettled(context.database, message_id)
     if message is None:
-        raise await _explain_settled(desk, message_id)
+        raise await _explain_settled(context, message_id)
     if message.is_from_owner and message.sender_user_id is None:
         raise BudkavleError(f"message '{message_id}' cannot be sent again: the partyId of its sender is not stored")
-    message = await _load_files(desk.database, message)
-    order = Resend(message_id, desk.create_entry("resent"))
-    sent = await _wait_until_absent(desk, order)
+    message = await _load_files(context.database, message)
+    order = Resend(message_id, context.create_entry("resent"))
+    sent = await _wait_until_absent(context, order)
     if isinstance(sent, int):
-        await audit.record(desk.database, desk.create_entry("found", messageId=message_id, openEMessageId=sent))
-        desk.database.notify_workers(is_certain=False)
+        await audit.record(context.database, context.create_entry("found", messageId=message_id, openEMessageId=sent))
+        context.database.notify_workers(is_certain=False)
         print_line(f"{message_id}: not sent; Open-E has it as message {sent}, and callers can read it now")
         return
-    open_e_id = await _send(desk, message, sent, order.entry.request_id)
-    desk.database.notify_workers(is_certain=False)
+    open_e_id = await _send(context, message, sent, order.entry.request_id)
+    context.database.notify_workers(is_certain=False)
     print_line(f"{message_id}: sent again; Open-E has it as message {open_e_id}, and callers can read it now")
 
 
 class _Run:
     """One run about all cases: its results, and the number of cases that could not be read, by instance and reason."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, context: SettlingContext) -> None:
         self.found = self.not_published = self.read = 0
         self.errors = Counter[tuple[str, str]]()
-        self._desk = desk
+        self._context = context
         self._done = 0
         self._failures = Counter[str]()
 
@@ -209,7 +209,7 @@ class _Run:
             return
         began = time.monotonic()
         try:
-            settled = await _read_and_settle(self._desk, due, read_backs, None)
+            settled = await _read_and_settle(self._context, due, read_backs, None)
         except BackendFailed as exc:
             self._failures[instance] += time.monotonic() - began >= SLOW_SECONDS
             self.errors[instance, str(exc)] += 1
@@ -221,7 +221,7 @@ class _Run:
             self.not_published += len(settled.not_published)
 
 
-async def _wait_until_absent(desk: Desk, order: Resend) -> datetime | int:
+async def _wait_until_absent(context: SettlingContext, order: Resend) -> datetime | int:
     """Read the case of a message until it is found, or certainly absent and marked as sent again.
 
     Return Open-E's id, or the time of `sent`. The claim on the case is renewed, so that the service does not delete the
@@ -229,15 +229,15 @@ async def _wait_until_absent(desk: Desk, order: Resend) -> datetime | int:
     """
     from persistence.publications import find_case
 
-    began, has_reported = desk.now(), False
-    times = desk.settings.build_call_times()
-    async with _open_read_backs(desk) as read_backs:
+    began, has_reported = context.now(), False
+    times = context.settings.build_call_times()
+    async with _open_read_backs(context) as read_backs:
         while True:
-            due = await find_case(desk.database, order.message_id, desk.compute_before())
+            due = await find_case(context.database, order.message_id, context.compute_before())
             if due is None:
-                raise await _explain_settled(desk, order.message_id)
+                raise await _explain_settled(context, order.message_id)
             try:
-                settled = await _read_and_settle(desk, due, read_backs, order)
+                settled = await _read_and_settle(context, due, read_backs, order)
             except BackendFailed as exc:
                 raise BudkavleError(f"{exc}; message '{order.message_id}' was not sent and is still in doubt") from exc
             if settled is not None and order.message_id in settled.found:
@@ -253,24 +253,26 @@ async def _wait_until_absent(desk: Desk, order: Resend) -> datetime | int:
             await asyncio.sleep(RESEND_SECONDS)
 
 
-async def _read_and_settle(desk: Desk, due: DueCase, read_backs: ReadBacks, order: Resend | None) -> SettledCase | None:
+async def _read_and_settle(
+    context: SettlingContext, due: DueCase, read_backs: ReadBacks, order: Resend | None
+) -> SettledCase | None:
     """Read a case and record the outcomes of its messages. Raises `BackendFailed`."""
     from persistence import publications as stored
 
-    await stored.take_over(desk.database, due.case, desk.now(), timedelta(seconds=desk.settings.settle_lease))
-    begun = desk.now()
+    await stored.take_over(context.database, due.case, context.now(), timedelta(seconds=context.settings.settle_lease))
+    begun = context.now()
     try:
         messages = await read_backs.read_case(due.case, due.since)
     except BackendFailed:
-        wait = timedelta(seconds=desk.settings.settle_interval)
-        await stored.record_failure(desk.database, due.case, desk.now() + wait)
+        wait = timedelta(seconds=context.settings.settle_interval)
+        await stored.record_failure(context.database, due.case, context.now() + wait)
         raise
     read_back = stored.ReadBack(begun, due.since, messages)
-    rules = desk.settings.build_settling_rules()
-    return await stored.settle_case(desk.database, due.case, read_back, desk.now(), rules, order)
+    rules = context.settings.build_settling_rules()
+    return await stored.settle_case(context.database, due.case, read_back, context.now(), rules, order)
 
 
-async def _send(desk: Desk, message: WebMessage, sent: datetime, request_id: str) -> int:
+async def _send(context: SettlingContext, message: WebMessage, sent: datetime, request_id: str) -> int:
     """Send a message that is marked as sent now, and record the outcome. Return Open-E's id.
 
     Raises `BudkavleError` if it is not certainly published: it is in doubt again.
@@ -279,15 +281,15 @@ async def _send(desk: Desk, message: WebMessage, sent: datetime, request_id: str
     from handlers.publication_outcomes import Outcome, PublicationOutcomes
     from persistence import audit
 
-    calls = create_calls(desk.settings, desk.now, threads=1)
-    outcomes = PublicationOutcomes(desk.database, now=desk.now, timeout=desk.settings.record_timeout)
+    calls = create_calls(context.settings, context.now, threads=1)
+    outcomes = PublicationOutcomes(context.database, now=context.now, timeout=context.settings.record_timeout)
     try:
         async with calls.slot(message.open_e):
             open_e_id = await calls.add_message(message, added=sent, request_id=request_id, trace_parent=None)
     except BudkavleError as exc:
         # Even if it is certainly not published, keep it: the operator wants it to be sent.
         await outcomes.record(Outcome(message, sent, MessageState.UNKNOWN))
-        await audit.record(desk.database, desk.create_entry("unknown", messageId=message.id))
+        await audit.record(context.database, context.create_entry("unknown", messageId=message.id))
         raise BudkavleError(f"{exc}; message '{message.id}' is in doubt again") from exc
     else:
         is_recorded = await outcomes.record(Outcome(message, sent, MessageState.PUBLISHED, open_e_id))
@@ -296,8 +298,8 @@ async def _send(desk: Desk, message: WebMessage, sent: datetime, request_id: str
                 f"Open-E has published message '{message.id}' as {open_e_id}, but the database has not recorded it; "
                 "the service finds it there"
             )
-        entry = desk.create_entry("published", messageId=message.id, openEMessageId=open_e_id)
-        await audit.record(desk.database, entry)
+        entry = context.create_entry("published", messageId=message.id, openEMessageId=open_e_id)
+        await audit.record(context.database, entry)
         return open_e_id
     finally:
         await outcomes.close()
@@ -316,36 +318,36 @@ async def _load_files(database: Database, message: WebMessage) -> WebMessage:
 
 
 @asynccontextmanager
-async def _open_read_backs(desk: Desk) -> AsyncIterator[ReadBacks]:
+async def _open_read_backs(context: SettlingContext) -> AsyncIterator[ReadBacks]:
     from budkavle.open_e import create_read_backs
 
-    read_backs = create_read_backs(desk.settings, concurrent_cases=CONCURRENT_CASES)
+    read_backs = create_read_backs(context.settings, concurrent_cases=CONCURRENT_CASES)
     try:
         yield read_backs
     finally:
         read_backs.close()
 
 
-async def _check_in_doubt(desk: Desk, message_id: str) -> PublicationStatus:
+async def _check_in_doubt(context: SettlingContext, message_id: str) -> PublicationStatus:
     """Return the status of a message in doubt. Raises `BudkavleError` for any other."""
-    status = await find_status(desk.database, message_id, desk.compute_before())
+    status = await find_status(context.database, message_id, context.compute_before())
     if not status.is_in_doubt:
-        raise BudkavleError(f"message '{message_id}' is not in doubt: {_describe_outcome(desk, status)}")
+        raise BudkavleError(f"message '{message_id}' is not in doubt: {_describe_outcome(context, status)}")
     return status
 
 
-async def _explain_settled(desk: Desk, message_id: str) -> BudkavleError:
+async def _explain_settled(context: SettlingContext, message_id: str) -> BudkavleError:
     """Return the error for a message that was in doubt a moment ago."""
     try:
-        status = await find_status(desk.database, message_id, desk.compute_before())
+        status = await find_status(context.database, message_id, context.compute_before())
     except NotFound:
         outcome = "it was not published, or its caller deleted it"
     else:
-        outcome = _describe_outcome(desk, status)
+        outcome = _describe_outcome(context, status)
     return BudkavleError(f"message '{message_id}' is no longer in doubt: {outcome}")
 
 
-def _describe_outcome(desk: Desk, status: PublicationStatus) -> str:
+def _describe_outcome(context: SettlingContext, status: PublicationStatus) -> str:
     match status.state:
         case MessageState.STORED:
             return "it has no case, so it was not sent to Open-E"
@@ -354,12 +356,12 @@ def _describe_outcome(desk: Desk, status: PublicationStatus) -> str:
         case MessageState.PUBLISHED:
             return "it is published"
     assert status.sent is not None  # noqa: S101  # An unsettled message was sent.
-    until = status.sent + desk.settings.build_call_times().longest_call
+    until = status.sent + context.settings.build_call_times().longest_call
     return f"it is being sent, until {write_moment(until)} at the latest"
 
 
-def _check_configured(desk: Desk, open_e: OpenEName) -> None:
-    if open_e not in desk.settings.build_accounts():
+def _check_configured(context: SettlingContext, open_e: OpenEName) -> None:
+    if open_e not in context.settings.build_accounts():
         name = "BUDKAVLE_OPEN_E_MUNICIPALITIES" if "/" in open_e else f"BUDKAVLE_OPEN_E_{open_e.upper()}_URL"
         raise BudkavleError(f"the {open_e} Open-E is not configured here: set {name} as for the service")
 

@@ -178,9 +178,11 @@ def describe_open_e(visit: Visit, instance: OepInstance, failing: Mapping[OpenEN
 
 
 def describe_doubt(doubt: DoubtFigures | None, now: datetime) -> Card:
-    """Return how many messages are in doubt, and for how long."""
-    number = 0 if doubt is None else sum(doubt.messages.values())
-    if doubt is None or not number:
+    """Return how many messages are in doubt, and for how long. Without `doubt` the database did not count them."""
+    if doubt is None:
+        return Card("Messages in doubt", "not known", "warn", "The database did not count them in time.")
+    number = sum(doubt.messages.values())
+    if not number:
         return Card("Messages in doubt", "none", "good", "Open-E has answered about every message.")
     age = describe_age(now, now - timedelta(seconds=doubt.oldest_seconds))
     text = f"The oldest was sent {age} ago."

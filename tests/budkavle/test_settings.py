@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from budkavle.setting_values import COMPATIBILITY_APIS
 from budkavle.settings import Settings, SettingsUnusable, read_settings
 from budkavle.variables import OTHER_VARIABLES, check_variables
+from contract_tests.suites import COMPATIBILITY_SPECS
 from domain.web_messages import OepInstance
+from handlers import contracts
 from open_e.accounts import Account
 from tests.processes import REPOSITORY
 
@@ -38,6 +41,11 @@ def test_each_setting_is_documented_with_default_and_sentence(name: str) -> None
     default, _, sentence = ROWS[variable].partition("|")
     assert sentence.strip() == Settings.model_fields[name].description
     assert default.strip() == render_default(name)
+
+
+def test_the_compatibility_apis_that_can_be_turned_on_are_those_that_exist() -> None:
+    """The settings import no handlers, and the contract check imports neither, so each of them has their names."""
+    assert COMPATIBILITY_APIS == contracts.COMPATIBILITY_APIS == COMPATIBILITY_SPECS
 
 
 def test_documentation_names_only_existing_settings() -> None:

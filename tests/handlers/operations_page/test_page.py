@@ -4,7 +4,10 @@ import re
 
 import pytest
 
+from handlers.metrics import DoubtFigures
+from handlers.operations_page.overview import describe_doubt
 from persistence.database import Database
+from tests.factories import NOW
 from tests.handlers.operations_page.operations import ROOT, Page, Stuck, put_stuck, running_page, to_text
 from tests.persistence.catalogues import SYSTEM_IDS
 from tests.waiting import block_until
@@ -91,6 +94,11 @@ def test_without_the_setting_or_the_scope_nothing_can_be_changed(page: Page, stu
             token = form.text.split('name="token" value="')[1].split('"')[0]
             refused = visitor.post(path, {"token": token, "duration": "1h", "last": "1"})
             assert (refused.status_code, reason in to_text(refused.text)) == (403, True)
+
+
+def test_messages_in_doubt_that_were_not_counted_are_not_called_none() -> None:
+    assert describe_doubt(None, NOW).word == "not known"
+    assert describe_doubt(DoubtFigures({}, 0), NOW).word == "none"
 
 
 def test_menu_is_shown_only_to_operators(page: Page) -> None:
