@@ -1,6 +1,6 @@
-"""Packages that tests install for programs in other environments, by the content of the files that pin them.
+"""Packages that tests install for other programs, and what these generate, by the content that determines them.
 
-They stay in `build/` for later runs, because an installation takes seconds. Tests must not change them.
+They stay in `build/` for later runs, because they take seconds. Tests must not change them.
 """
 
 import fcntl
@@ -27,34 +27,38 @@ def install_node_packages(project: Path) -> Path:
     if shutil.which("npm") is None:
         pytest.skip("Node is not installed")
 
-    def install(folder: Path) -> bool:
+    def install(folder: Path) -> None:
         for name in NODE_FILES:
             shutil.copy(project / name, folder)
         command = ("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
         environment = {**os.environ, "npm_config_update_notifier": "false"}
-        return _run(folder, *command, environment=environment)
+        _run_installer(folder, *command, environment=environment)
 
-    return _install("node", b"".join((project / name).read_bytes() for name in NODE_FILES), install) / "node_modules"
+    return make_once("node", b"".join((project / name).read_bytes() for name in NODE_FILES), install) / "node_modules"
 
 
 def install_python_packages(requirements: Path) -> Path:
     """Return a virtual environment with pinned requirements. Skip the test if they cannot be installed."""
 
-    def install(folder: Path) -> bool:
+    def install(folder: Path) -> None:
         venv.create(folder, with_pip=True)
         options = ("--quiet", "--require-hashes", "--requirement", str(requirements))
-        return _run(folder, str(folder / "bin" / "pip"), "install", *options, environment=os.environ)
+        _run_installer(folder, str(folder / "bin" / "pip"), "install", *options, environment=os.environ)
 
-    return _install("python", requirements.read_bytes() + f"{sys.version} {sys.executable}".encode(), install)
+    return make_once("python", requirements.read_bytes() + f"{sys.version} {sys.executable}".encode(), install)
 
 
-def _run(folder: Path, *command: str, environment: Mapping[str, str]) -> bool:
+def _run_installer(folder: Path, *command: str, environment: Mapping[str, str]) -> None:
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=SECONDS, check=False)
-    return result.returncode == 0
+    if result.returncode != 0:
+        pytest.skip("the packages could not be installed: there is no registry to be reached")
 
 
-def _install(kind: str, content: bytes, install: Callable[[Path], bool]) -> Path:
-    """Return the folder of an installation, which one process makes while others wait for it."""
+def make_once(kind: str, content: bytes, make: Callable[[Path], None]) -> Path:
+    """Return the folder that `make` fills, if it is not there already. Other processes wait for the first one.
+
+    All that determines the files must be in `content`.
+    """
     folder = FOLDER / f"{kind}-{hashlib.sha256(content).hexdigest()[:16]}"
     done = folder.with_suffix(".done")
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -63,7 +67,6 @@ def _install(kind: str, content: bytes, install: Callable[[Path], bool]) -> Path
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            if not install(folder):
-                pytest.skip("the packages could not be installed: there is no registry to be reached")
+            make(folder)
             done.touch()
     return folder

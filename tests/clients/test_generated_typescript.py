@@ -16,7 +16,7 @@ from mock_open_e import MockOpenE
 from tests.catalogue_rows import put_system
 from tests.clients.conftest import CASE
 from tests.handlers.callers import create_certificate
-from tests.installations import install_node_packages
+from tests.installations import install_node_packages, make_once
 from tests.mock_servers import running_mock
 from tests.processes import REPOSITORY
 from tests.shown_commands import read_block
@@ -86,16 +86,23 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("typescript")
     shutil.copytree(PROGRAM, folder, dirs_exist_ok=True)
     (folder / "node_modules").symlink_to(install_node_packages(PROGRAM))
+    # The guide lets npx install the generator; here it is installed with the compiler.
+    npx, yes, generator, *words = shlex.split(
+        read_block("docs/how-to/generate-a-client.md", "npx --yes openapi-typescript")
+    )
+    assert (npx, yes, generator) == ("npx", "--yes", "openapi-typescript@7")
+
+    def generate(generated: Path) -> None:
+        for spec in SPECS:
+            places = {"spec/web-messages.yaml": str(spec), "web-messages.ts": str(generated / f"{spec.stem}.ts")}
+            assert set(places) < set(words)
+            result = run(folder, "node", GENERATOR, *(places.get(word, word) for word in words))
+            assert result.returncode == 0, result.stdout + result.stderr
+
+    texts = [(PROGRAM / "package-lock.json").read_text(), *words]
     for spec in SPECS:
-        # The guide lets npx install the generator; here it is installed with the compiler.
-        npx, yes, generator, *words = shlex.split(
-            read_block("docs/how-to/generate-a-client.md", "npx --yes openapi-typescript")
-        )
-        assert (npx, yes, generator) == ("npx", "--yes", "openapi-typescript@7")
-        places = {"spec/web-messages.yaml": str(spec), "web-messages.ts": f"generated/{spec.stem}.ts"}
-        assert set(places) < set(words)
-        result = run(folder, "node", GENERATOR, *(places.get(word, word) for word in words))
-        assert result.returncode == 0, result.stdout + result.stderr
+        texts += [spec.name, spec.read_text()]
+    shutil.copytree(make_once("typescript", json.dumps(texts).encode(), generate), folder / "generated")
     return folder
 
 
