@@ -1,19 +1,14 @@
 """pytest plugin for suites that run against other targets than ours: fixtures, timeouts and the report of failures."""
 
-import ast
 import os
 import signal
-import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from _pytest._code import code
-from _pytest._code.source import Source, getstatementrange_ast
 
 pytest.register_assert_rewrite("contract_tests.attacks", "contract_tests.unwanted_data", "contract_tests.api")
 
@@ -25,20 +20,6 @@ from contract_tests.unwanted_data import find_unwanted_data  # noqa: E402
 
 _found: list[Any] = []
 evidence.end_after_next_response()
-
-
-@cache
-def _parse(text: str) -> ast.AST:
-    with warnings.catch_warnings(action="ignore"):
-        return ast.parse(text)
-
-
-def _find_statement(line: int, source: Source, *, astnode: ast.AST | None) -> tuple[ast.AST, int, int]:
-    return getstatementrange_ast(line, source, astnode=astnode or _parse(str(source)))
-
-
-# To report a failure, pytest parses the file of each call that led to it: half of the time with many failures.
-code.getstatementrange_ast = _find_statement  # type: ignore[assignment,attr-defined]  # It is imported there.
 
 _SECONDS = 600
 """Maximum seconds per check: a response that arrives byte by byte has no other limit."""
