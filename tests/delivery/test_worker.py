@@ -24,7 +24,7 @@ from tests.delivery.working import PERSON, SECOND, StartPeer, deliver_due, read_
 from tests.factories import NOW
 from tests.open_e.peers import encode_response, read_request
 from tests.persistence.catalogues import SYSTEM
-from tests.persistence.queues import build_event, build_publication, list_rows, publish
+from tests.persistence.queues import build_action, build_event, build_publication, list_rows, publish
 from tests.persistence.rows import count_rows
 
 pytestmark = pytest.mark.anyio
@@ -151,7 +151,7 @@ async def test_replayed_delivery_keeps_its_id(database: Database, peer: StartPee
     await publish(database)
     (waiting,) = await read_deliveries(database)
     assert await deliver_due(database) == 1
-    assert await queued.replay(database, [waiting["id"]], NOW) == {waiting["id"]}
+    assert await queued.replay(database, [waiting["id"]], build_action(SYSTEM)) == {waiting["id"]}
     assert await deliver_due(database) == 1
     assert seen == [waiting["id"]] * 2
     assert await read_deliveries(database) == []

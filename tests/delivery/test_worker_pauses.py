@@ -22,7 +22,7 @@ from tests.delivery.working import LIMITS, SECOND, StartPeer, deliver_due, read_
 from tests.factories import NOW
 from tests.handlers.messages import create_id
 from tests.persistence.catalogues import SYSTEM
-from tests.persistence.queues import publish
+from tests.persistence.queues import build_action, publish
 from tests.persistence.row_counts import Statements
 from tests.waiting import LIMIT_SECONDS, wait_until
 
@@ -85,7 +85,7 @@ async def test_worker_attempts_nothing_that_is_paused(database: Database, peer: 
     for _ in range(3):
         await publish(database)
     ids = [item.id for item in await queued.list_page(database, SYSTEM, None, 0, 10)]
-    assert await queued.replay(database, ids[:1], NOW) == set(ids[:1])
+    assert await queued.replay(database, ids[:1], build_action(SYSTEM)) == set(ids[:1])
     assert await deliver_due(database) == 3
     assert await deliver_due(database, NOW + HOUR - SECOND) == 0
     assert (len(recorder.requests), len(other.requests)) == (0, 3)

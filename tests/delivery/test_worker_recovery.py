@@ -18,7 +18,7 @@ from tests.delivery.working import PERSON, SECOND, StartPeer, deliver_due, read_
 from tests.factories import NOW
 from tests.open_e.peers import encode_response, read_request
 from tests.persistence.catalogues import SYSTEM, build_entry, sync
-from tests.persistence.queues import list_rows, publish
+from tests.persistence.queues import build_action, list_rows, publish
 
 pytestmark = pytest.mark.anyio
 
@@ -128,7 +128,8 @@ async def test_retry_after_applies_to_the_target_in_every_worker_until_it_is_ove
     assert receiver.seen == {"/star/busy": 1, "/star/other": 1}
     receiver.answers["/star/busy"] = OK
     (_, waiting) = await read_deliveries(database)
-    assert await queued.replay(database, [waiting["id"]], NOW + 500 * SECOND) == {waiting["id"]}
+    action = build_action(SYSTEM, time=NOW + 500 * SECOND)
+    assert await queued.replay(database, [waiting["id"]], action) == {waiting["id"]}
     assert await deliver_due(database, NOW + 500 * SECOND) == 1
     # That success pulls the first one forward, but not before the end of the pause.
     (first,) = await read_deliveries(database)

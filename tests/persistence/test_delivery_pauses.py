@@ -21,7 +21,7 @@ from persistence.work import queue_read, short_write
 from tests.factories import NOW
 from tests.handlers.messages import create_id
 from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, build_entry, prepare, queue_deliveries, sync
-from tests.persistence.queues import SECOND, claim, publish
+from tests.persistence.queues import SECOND, build_action, claim, publish
 
 pytestmark = pytest.mark.anyio
 
@@ -104,7 +104,7 @@ async def test_first_look_after_the_end_of_a_pause_returns_what_was_due_long_bef
 
 async def test_saturated_worker_sees_no_urgent_delivery_that_is_paused(filled: Database) -> None:
     ids = [item.id for item in await queued.list_page(filled, None, None, 0, 10)]
-    await queued.replay(filled, ids, NOW)
+    await queued.replay(filled, ids, build_action(SYSTEM))
     memory, full = LookMemory(), Capacity(0, 0)
     await pause(filled, FIRST)
     await pause(filled, system_id=OTHER)
@@ -119,7 +119,7 @@ async def test_many_paused_urgent_deliveries_hide_no_others(filled: Database, id
     memory, full = LookMemory(), Capacity(0, 0)
     await queue_deliveries(filled, SYSTEM, MOST_URGENT, urgency=Urgency.TEST)
     of_other = [item.id for item in await queued.list_page(filled, OTHER, None, 0, 10)]
-    await queued.replay(filled, of_other, NOW)
+    await queued.replay(filled, of_other, build_action(OTHER))
     await due_deliveries.look(filled, NOW, full, memory)
     found = {each.target.system_id for each in await due_deliveries.look(filled, NOW, full, memory)}
     assert found == ({OTHER} if identity is None else {SYSTEM})

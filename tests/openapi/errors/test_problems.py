@@ -37,6 +37,8 @@ STATUSES = {
     errors.ResponseTimedOut: 500,
     errors.ConnectionLost: 500,
     errors.CallsPaused: 503,
+    errors.PersonLookUpFailed: 502,
+    errors.PersonLookUpTimedOut: 504,
     errors.IssuerKeysMissing: 503,
     errors.StorageFailed: 503,
     errors.StorageBlocked: 503,
