@@ -1,7 +1,8 @@
 """Run Schemathesis on the published contracts: valid and invalid data, examples, edge cases, and sequences of calls.
 
-Its configuration is in schemathesis.toml, which the command line also reads (test_cli.py). It generates fewer examples
-for web messages and subscriptions, of which tests/contract_tests/test_check.py runs whole checks, with sequences.
+Its configuration is in schemathesis.toml, which the command line also reads (test_cli.py). For web messages and
+subscriptions it generates fewer examples, and only on SQLite, since tests/contract_tests/test_check.py runs whole
+checks of both, with sequences, on each database.
 """
 
 from collections.abc import Callable
@@ -63,6 +64,9 @@ CONTRACTS = {
 }
 
 
+ON_SQLITE = pytest.mark.parametrize("attacked", ["sqlite"], indirect=True)
+
+
 def each_operation(name: str) -> pytest.MarkDecorator:
     """Return the mark that runs a test with each operation of a contract."""
     return pytest.mark.parametrize("operation", [item.ok().label for item in CONTRACTS[name].get_all_operations()])
@@ -98,6 +102,7 @@ def test_operations_keeps_its_contract(operation: str, target: CheckTarget) -> N
     check_operation("operations", operation, base_url=target.url, headers=HEADERS)
 
 
+@ON_SQLITE
 @each_operation("web-messages")
 def test_web_messages_keeps_its_contract(operation: str, target: CheckTarget) -> None:
     check_operation("web-messages", operation, base_url=target.url, headers=HEADERS)
@@ -113,6 +118,7 @@ def test_case_messages_keeps_its_contract(operation: str, target: CheckTarget) -
     check_operation("oep-integrator-1.5", operation, base_url=target.url, headers=HEADERS)
 
 
+@ON_SQLITE
 @each_operation("subscriptions")
 def test_subscriptions_keeps_its_contract(operation: str, target: CheckTarget) -> None:
     check_operation("subscriptions", operation, base_url=target.url, headers=identities(target))
