@@ -82,7 +82,7 @@ curl -sS {service}/webmessages/external-references/flowInstanceId/1068 -H 'apike
 Get an access token from the demo's issuer, and fetch the messages with it instead of the key:
 {build_token_command(token_url, service)}
 
-Check that it keeps the contract (one or two minutes):
+Check that it keeps the contract (about 20 seconds):
 {check_command(service, KEY, token_url)}
 
 API pages:          {service}/docs
