@@ -1,7 +1,7 @@
 """The previous release keeps working while the database is migrated to this version, and afterwards.
 
-The release is the newest tag `v*` before this commit. Until there is one, it is a commit of the time when this became a
-promise. A clone without it cannot run these tests, and reports them as skipped.
+The release is the newest tag `v*` before this commit, or the first one in a clone without tags. A clone without that
+commit cannot run these tests, and reports them as skipped.
 """
 
 import re
@@ -32,13 +32,10 @@ from tests.processes import REPOSITORY, budkavle, run_program, running
 from tests.programs import forget_ports
 from tests.waiting import block_until
 
-FIRST = "78015e67453e5ce27d4a0ad8244e558122b77d06"
-"""The release before the first one."""
+FIRST = "21fad0d4fa7c8888b530ee62c42d3b85690c8f6a"
+"""Release 1.0.0."""
 
 PROGRAM = """
-import sys, types
-# This package was a requirement of the release, and is no longer installed.
-sys.modules.setdefault("swagger_ui_bundle", types.SimpleNamespace(swagger_ui_path="."))
 import budkavle.program, pathlib
 print("Code of", pathlib.Path(budkavle.__file__).parents[1])
 budkavle.program.main()
@@ -151,7 +148,7 @@ def calling(service: str) -> Iterator[Callers]:
 @contextmanager
 def running_release(release: Path, database_url: str) -> Iterator[tuple[str, str]]:
     """Run the demo of a release: a service, a worker and a receiver. Yield the addresses of service and receiver."""
-    ports = ("--port", "0", "--mock-port", "0", "--receiver-port", "0")
+    ports = ("--port", "0", "--mock-port", "0", "--receiver-port", "0", "--operations-port", "0")
     with running(sys.executable, "-c", PROGRAM, "dev", *ports, folder=release, database_url=database_url) as process:
         assert process.wait_for("Code of ") == str(release)
         process.wait_for("Ctrl-C")
@@ -181,6 +178,6 @@ def test_previous_release_works_while_and_after_the_database_is_migrated(release
 
 def test_settings_of_this_version_do_not_stop_the_previous_release(release: Path) -> None:
     """Both may have the same environment. A new setting must not look like a misspelt old one."""
-    check = "import sys; from budkavle.settings import check_variables; check_variables(sys.argv[1:])"
+    check = "import sys; from budkavle.variables import check_variables; check_variables(sys.argv[1:])"
     names = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
     assert run_program(sys.executable, "-c", check, *names, folder=release).returncode == 0

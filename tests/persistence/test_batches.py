@@ -39,7 +39,8 @@ async def test_reads_that_wait_together_are_one_batch_on_postgresql(database: Da
 
     results = await asyncio.gather(*(database.read(double, number) for number in range(MAX_BATCH + 2)))
     assert results == [2 * number for number in range(MAX_BATCH + 2)]
-    assert batches == ([1] * (MAX_BATCH + 2) if isinstance(database, SqliteDatabase) else [MAX_BATCH, 2])
+    # Two batches run at the same time.
+    assert sorted(batches) == ([1] * (MAX_BATCH + 2) if isinstance(database, SqliteDatabase) else [2, MAX_BATCH])
 
 
 @pytest.mark.parametrize(("enough", "expected"), [(MAX_BATCH, [[0, 1, 2], [5]]), (2, [[0, 1], [2], [5]])])
