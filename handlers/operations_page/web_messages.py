@@ -69,7 +69,7 @@ async def settle(visit: Visit) -> Response:
             services.database, message_id, before, _build_entry(visit, "not_published", {})
         )
         sentence = (
-            f"Message {message_id} is deleted here, and its Idempotency-Key is free. Ask its caller to send it again."
+            f"Message {message_id} is deleted here, and a key that it had is free. Ask its caller to send it again."
         )
     if is_settled:
         return visit.finish("Settled 1 message", [sentence], [link])
