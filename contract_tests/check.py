@@ -95,7 +95,7 @@ class _Stage:
     def __init__(self, check: Check, lanes: Sequence[Sequence[Suite]]) -> None:
         self._check = check
         self._lanes = lanes
-        self._events: SimpleQueue[SuiteResult | ProgressStep | None] = SimpleQueue()
+        self._events: SimpleQueue[SuiteResult | ProgressStep | BaseException | None] = SimpleQueue()
         self._stop = threading.Event()
 
     @property
@@ -109,39 +109,48 @@ class _Stage:
             return
         with ThreadPoolExecutor(len(self._lanes)) as pool:
             try:
-                running = {pool.submit(self._run_lane, lane) for lane in self._lanes}
-                is_unanswered = False
-                while running:
-                    event = self._events.get()
-                    if isinstance(event, SuiteResult) and event.is_unanswered:
-                        if is_unanswered:
-                            # Each lane may find out that the server does not answer.
-                            continue
-                        is_unanswered = True
-                    if event is not None:
-                        yield event
-                        continue
-                    ended = {lane for lane in running if lane.done()}
-                    running -= ended
-                    for lane in ended:
-                        lane.result()
+                for lane in self._lanes:
+                    pool.submit(self._run_lane, lane)
+                yield from self._take_events()
             except BaseException:
                 self._stop.set()
                 raise
 
+    def _take_events(self) -> Generator[SuiteResult | ProgressStep]:
+        """Yield events until each lane has put its end, which follows all its results."""
+        running, is_unanswered = len(self._lanes), False
+        while running:
+            event = self._events.get()
+            if event is None:
+                running -= 1
+            elif isinstance(event, BaseException):
+                raise event
+            elif not isinstance(event, SuiteResult) or not event.is_unanswered:
+                yield event
+            # Each lane may find out that the server does not answer.
+            elif not is_unanswered:
+                is_unanswered = True
+                yield event
+
     def _run_lane(self, suites: Sequence[Suite]) -> None:
+        """Put the events of a lane, and at its end None, or its error."""
+        end = None
         try:
-            for suite in suites:
-                if self._stop.is_set():
-                    return
-                result = _run_prepared(self._check, suite, lambda *shown: self._events.put(shown), self._stop)
-                if result is None:
-                    return
-                self._events.put(result)
-                if result.is_unanswered or (self._check.fail_fast and (result.failures or result.error)):
-                    self._stop.set()
-        finally:
-            self._events.put(None)
+            self._run_suites(suites)
+        except BaseException as exc:  # noqa: BLE001  # It is raised where the events are taken.
+            end = exc
+        self._events.put(end)
+
+    def _run_suites(self, suites: Sequence[Suite]) -> None:
+        for suite in suites:
+            if self._stop.is_set():
+                return
+            result = _run_prepared(self._check, suite, lambda *shown: self._events.put(shown), self._stop)
+            if result is None:
+                return
+            self._events.put(result)
+            if result.is_unanswered or (self._check.fail_fast and (result.failures or result.error)):
+                self._stop.set()
 
 
 def _make_report(folder: Path) -> None:

@@ -14,6 +14,7 @@ from contract_tests.check import _Stage
 from contract_tests.suites import Check, Suite, plan_lanes
 from contract_tests.target import CheckTarget
 from contract_tests.verdict import SuiteResult
+from tests.waiting import block_until
 
 PASSED = '<testsuites><testsuite><testcase name="test_a"/></testsuite></testsuites>'
 FAILED = PASSED.replace("/></testsuite>", '><failure message="no">E no</failure></testcase></testsuite>')
@@ -84,6 +85,21 @@ def test_only_one_lane_uses_the_subscriptions_of_the_system(check: Check, tmp_pa
 )
 def test_options_choose_suites(check: Check, tmp_path: Path, values: dict[str, Any], expected: Any) -> None:
     assert list_names(plan_lanes(replace(check, **values), tmp_path)) == expected
+
+
+def test_no_result_is_lost_if_all_lanes_have_ended_before_it_is_taken(check: Check, tmp_path: Path) -> None:
+    def begin(record: Path) -> Process:
+        (check.report / f"{record.stem}.xml").write_text(PASSED)
+        return Process(0)
+
+    check = replace(check, start=start_with(begin))
+    stage = _Stage(check, plan_lanes(check, tmp_path)[0])
+    events = stage.run()
+    taken = [next(events)]
+    # Three results and the ends of two lanes.
+    block_until(lambda: stage._events.qsize() == 5)
+    taken += events
+    assert [event.checks for event in taken if isinstance(event, SuiteResult)] == [1] * 4
 
 
 def test_lanes_run_concurrently_and_the_suites_of_a_lane_one_after_the_other(check: Check, tmp_path: Path) -> None:
