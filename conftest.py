@@ -40,7 +40,13 @@ if TYPE_CHECKING:
     from tests.held_open_e import HeldOpenE
     from tests.postgresql import PostgresqlServer
 
-pytest_plugins = ["tests.file_order", "tests.garbage_collection", "tests.quick_start", "tests.temporary_files"]
+pytest_plugins = [
+    "tests.file_order",
+    "tests.garbage_collection",
+    "tests.interrupts",
+    "tests.quick_start",
+    "tests.temporary_files",
+]
 
 # Use constants: pytest and tests import this file as different modules.
 MESSAGES_KEY = "messages-key-of-the-tests"
