@@ -1,6 +1,5 @@
 """Send the events for operators, and find systems that are failing or have recovered."""
 
-import asyncio
 from collections.abc import Callable, MutableMapping
 from datetime import datetime, timedelta
 
@@ -11,11 +10,11 @@ from budkavle.ids import create_id
 from budkavle.settings import Settings, SettingsUnusable
 from delivery.operator_webhook import CALL_SECONDS, OperatorClient
 from domain.deliveries import retry_delay
-from domain.errors import StorageFailed
 from domain.operator_webhook import OperatorEventType, write_operator_event
 from persistence import failing_systems, operator_events
 from persistence.database import Database
 from persistence.operator_events import ClaimedEvent
+from persistence.repeated_work import FailureLog, run_repeatedly
 
 log = structlog.get_logger("budkavle.operator_events")
 
@@ -90,18 +89,12 @@ class OperatorEvents(BackgroundWork):
         await operator_events.postpone(self._database, event.id, self._now() + wait)
 
     async def _run_forever(self) -> None:
-        while True:
-            try:
-                sent = await self.run_once()
-            except StorageFailed as exc:
-                sent = 0
-                log.warning("operator_events_not_read", reason=exc.reason, detail=exc.explanation or None)
-            except Exception:
-                # The next run must happen all the same.
-                sent = 0
-                log.exception("operator_events_run_failed")
-            if not sent:
-                await asyncio.sleep(POLL_SECONDS)
+        failures = FailureLog(log, "operator_events_not_read", "operator_events_run_failed")
+        await run_repeatedly(self._send_all, failures, POLL_SECONDS)
+
+    async def _send_all(self) -> None:
+        while await self.run_once():
+            pass
 
 
 def create_operator_events(

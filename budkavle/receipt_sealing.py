@@ -10,10 +10,10 @@ from prometheus_client import Gauge
 from budkavle.background import BackgroundWork
 from budkavle.ids import create_id
 from budkavle.settings import Settings
-from domain.errors import StorageFailed
 from persistence import receipt_rounds
 from persistence.database import Database
 from persistence.receipt_rounds import SealEnd
+from persistence.repeated_work import FailureLog, run_repeatedly
 
 log = structlog.get_logger("budkavle.receipt_sealing")
 
@@ -60,15 +60,8 @@ class ReceiptSealing(BackgroundWork):
         return sealed
 
     async def _run_forever(self) -> None:
-        while True:
-            try:
-                await self.run_once()
-            except StorageFailed as exc:
-                log.warning("receipts_not_sealed", reason=exc.reason, detail=exc.explanation or None)
-            except Exception:
-                # The next run must happen all the same.
-                log.exception("receipt_sealing_failed")
-            await asyncio.sleep(min(self._interval, CHECK_INTERVAL).total_seconds())
+        failures = FailureLog(log, "receipts_not_sealed", "receipt_sealing_failed")
+        await run_repeatedly(self.run_once, failures, min(self._interval, CHECK_INTERVAL).total_seconds())
 
 
 def set_seal_due(sealed: str, due: datetime) -> None:

@@ -1,6 +1,5 @@
 """Remove data that is older than the settings say, by command or regularly in the background (decision 0036)."""
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from budkavle.audit_pruning import AuditPruner, create_audit_pruner
 from budkavle.background import BackgroundWork
 from budkavle.ids import create_id
 from budkavle.settings import Settings, SettingsUnusable
-from domain.errors import BudkavleError, StorageFailed
 from domain.grouping import split_by_size
 from domain.idempotency_keys import build_first_id
 from domain.retention import DataKind, RetentionRule
@@ -22,6 +20,7 @@ from persistence import retention as stored
 from persistence.database import Database
 from persistence.queue import housekeeping, receipts
 from persistence.queue.housekeeping import FIRST_EVENT, EventPosition
+from persistence.repeated_work import FailureLog, run_repeatedly
 from persistence.retention import FIRST_ID, PAGE, MessageSelection
 
 log = structlog.get_logger("budkavle.retention")
@@ -151,18 +150,12 @@ class RegularPurge(BackgroundWork):
         return await replace(self._purge, rules=due).run(now)
 
     async def _run_forever(self) -> None:
-        while True:
-            try:
-                for rule, number in (await self.run_once()).items():
-                    log.info("old_data_removed", **rule.describe(), number=number)
-            except StorageFailed as exc:
-                log.warning("purge_failed", reason=exc.reason, detail=exc.explanation or None)
-            except BudkavleError as exc:
-                log.error("purge_refused", reason=str(exc))  # noqa: TRY400  # A trace adds nothing to the reason.
-            except Exception:
-                # The next run must happen all the same.
-                log.exception("purge_run_failed")
-            await asyncio.sleep(INTERVAL.total_seconds())
+        failures = FailureLog(log, "purge_failed", "purge_run_failed", refused="purge_refused")
+        await run_repeatedly(self._remove_and_log, failures, INTERVAL.total_seconds())
+
+    async def _remove_and_log(self) -> None:
+        for rule, number in (await self.run_once()).items():
+            log.info("old_data_removed", **rule.describe(), number=number)
 
 
 def create_purge(settings: Settings, database: Database) -> Purge:

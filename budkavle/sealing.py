@@ -31,7 +31,7 @@ from budkavle.ids import create_id
 from budkavle.receipt_sealing import seal_receipts, set_seal_due
 from budkavle.settings import Settings, SettingsUnusable
 from domain.audit import NO_CALLER, SEALS, AuditEntry
-from domain.errors import BudkavleError, StorageFailed
+from domain.errors import BudkavleError
 from domain.seals import (
     NO_SEAL,
     RecordedSeal,
@@ -44,6 +44,7 @@ from domain.seals import (
 )
 from persistence import api_keys, audit, audit_seals
 from persistence.database import Database
+from persistence.repeated_work import FailureLog, run_repeatedly
 
 log = structlog.get_logger("budkavle.sealing")
 
@@ -156,18 +157,9 @@ class RegularSeals(BackgroundWork):
         return last
 
     async def _run_forever(self) -> None:
-        while True:
-            try:
-                await self.run_once()
-            except StorageFailed as exc:
-                log.warning("audit_not_sealed", reason=exc.reason, detail=exc.explanation or None)
-            except BudkavleError as exc:
-                log.error("audit_not_sealed", reason=str(exc))  # noqa: TRY400  # A trace adds nothing to the reason.
-            except Exception:
-                # The next run must happen all the same.
-                log.exception("audit_seal_failed")
-            # Look more often than necessary: other processes may share the file, and a failure should end soon.
-            await asyncio.sleep(min(self._interval, CHECK_INTERVAL).total_seconds())
+        failures = FailureLog(log, "audit_not_sealed", "audit_seal_failed", refused="audit_not_sealed")
+        # Look more often than necessary: other processes may share the file, and a failure should end soon.
+        await run_repeatedly(self.run_once, failures, min(self._interval, CHECK_INTERVAL).total_seconds())
 
 
 def create_regular_seals(settings: Settings, database: Database, now: Callable[[], datetime]) -> list[RegularSeals]:

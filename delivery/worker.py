@@ -6,6 +6,7 @@ deliveries that were sent but not yet settled are then sent again (at-least-once
 
 import asyncio
 import contextlib
+import logging
 import random
 import time
 from collections import Counter
@@ -40,6 +41,7 @@ from persistence.queue import claims, due_deliveries, housekeeping, receipts, ta
 from persistence.queue.claims import Lease, SettledAttempt
 from persistence.queue.due_deliveries import DueDelivery, LookMemory
 from persistence.queue.housekeeping import FIRST_EVENT
+from persistence.repeated_work import FailureLog, run_repeatedly
 
 log = structlog.get_logger("budkavle.deliveries")
 
@@ -431,20 +433,16 @@ class Worker:
             await retention.record(self._database, {rule: removed}, now)
 
     async def _run_housekeeping(self) -> None:
-        while True:
-            now = self._now()
-            try:
-                released = await housekeeping.release_stuck(self._database, now)
-                if released:
-                    log.warning("stuck_deliveries_released", number=released)
-                await target_pauses.prune_pauses(self._database, now)
-                await self._end_delivery_pauses(now)
-                await self._prune_operator_events(now)
-                await self._prune_events(now - self._limits.event_retention)
-                await self._prune_receipts(now)
-            except StorageFailed as exc:
-                log.error("housekeeping_failed", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace adds nothing to the reason.
-            except Exception:
-                # The next run must happen, as the next turn after a failed one.
-                log.exception("housekeeping_run_failed")
-            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+        failures = FailureLog(log, "housekeeping_failed", "housekeeping_run_failed", storage_failed_level=logging.ERROR)
+        await run_repeatedly(self._keep_house, failures, HOUSEKEEPING_SECONDS)
+
+    async def _keep_house(self) -> None:
+        now = self._now()
+        released = await housekeeping.release_stuck(self._database, now)
+        if released:
+            log.warning("stuck_deliveries_released", number=released)
+        await target_pauses.prune_pauses(self._database, now)
+        await self._end_delivery_pauses(now)
+        await self._prune_operator_events(now)
+        await self._prune_events(now - self._limits.event_retention)
+        await self._prune_receipts(now)

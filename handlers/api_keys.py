@@ -7,9 +7,9 @@ from datetime import datetime
 
 import structlog
 
-from domain.errors import StorageFailed
 from persistence import api_keys
 from persistence.database import Database
+from persistence.repeated_work import FailureLog, run_or_log, run_repeatedly
 
 INTERVAL_SECONDS = 60
 
@@ -17,6 +17,8 @@ CLOSE_SECONDS = 2
 """Maximum seconds by which the record of uses delays the stop of a process."""
 
 log = structlog.get_logger("budkavle.audit")
+
+FAILURES = FailureLog(log, "api_keys_not_recorded", "api_keys_record_failed")
 
 
 class KeyRecords:
@@ -47,9 +49,7 @@ class KeyRecords:
 
     async def run_forever(self) -> None:
         """Record every `INTERVAL_SECONDS`. Failures are logged."""
-        while True:
-            await self._run_or_log()
-            await asyncio.sleep(INTERVAL_SECONDS)
+        await run_repeatedly(self.run_once, FAILURES, INTERVAL_SECONDS)
 
     async def close(self) -> None:
         """Record the uses since the last run that are to be stored, unless the database is silent."""
@@ -57,13 +57,4 @@ class KeyRecords:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._run_or_log()
-
-    async def _run_or_log(self) -> None:
-        try:
-            await self.run_once()
-        except StorageFailed as exc:
-            log.warning("api_keys_not_recorded", reason=exc.reason, detail=exc.explanation or None)
-        except Exception:
-            # The next run must happen all the same.
-            log.exception("api_keys_record_failed")
+                await run_or_log(self.run_once, FAILURES)

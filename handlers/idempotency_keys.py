@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from domain.errors import KeyInUse, KeyReused, StorageFailed
+from domain.errors import KeyInUse, KeyReused
 from domain.idempotency_keys import IdempotencyKey, build_first_id, parse_key
 from domain.retention import DataKind, RetentionRule
 from domain.web_messages import WebMessage
@@ -14,6 +14,7 @@ from handlers.requests import Request
 from persistence import idempotency_keys as stored
 from persistence import retention
 from persistence.database import Database
+from persistence.repeated_work import FailureLog, run_repeatedly
 
 HEADER = "Idempotency-Key"
 
@@ -88,12 +89,5 @@ class ExpiredKeys:
 
     async def run_forever(self) -> None:
         """Delete expired keys every `PRUNE_SECONDS`. Failures are logged."""
-        while True:
-            try:
-                await self.run_once()
-            except StorageFailed as exc:
-                log.warning("idempotency_keys_not_pruned", reason=exc.reason, detail=exc.explanation or None)
-            except Exception:
-                # The next run must happen all the same.
-                log.exception("idempotency_keys_prune_failed")
-            await asyncio.sleep(PRUNE_SECONDS)
+        failures = FailureLog(log, "idempotency_keys_not_pruned", "idempotency_keys_prune_failed")
+        await run_repeatedly(self.run_once, failures, PRUNE_SECONDS)
