@@ -152,8 +152,8 @@ def running_service(**overrides: Any) -> Iterator[RunningService]:
     from tests.budkavle.services import create_plain_client
     from tests.factories import NOW
 
-    # Tests of rejections must not reach the limit of failed authentications, and those of failing calls must not pause
-    # them. Messages stay in doubt while a test looks at them, unless it sets the interval.
+    # Tests of rejections must not reach the limit of failed authentications, and those of failing calls must not
+    # open the circuit. Messages stay in doubt while a test looks at them, unless it sets the interval.
     quiet = {"failed_authentications": 1_000_000, "open_e_pause_after": 100_000, "settle_interval": 86_400}
     settings = Settings(**quiet | overrides)
     keys = (

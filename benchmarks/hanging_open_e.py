@@ -3,9 +3,9 @@
 Each caller has one message with an `Idempotency-Key`, and repeats it after `Retry-After` until it gets a 201. Stopped
 means frozen: after it continues, the mock also works on the requests that the service has given up. Checked are:
 
-- in doubt are at most the calls that begin before each process pauses its calls, and one probe at a time;
-- while calls pause, callers are refused at once with `Retry-After`, and nothing is stored or sent for them;
-- health and metrics show the pause;
+- in doubt are at most the calls that begin before the circuit of each process opens, and one probe at a time;
+- while it is open, callers are refused at once with `Retry-After`, and nothing is stored or sent for them;
+- health and metrics show it;
 - after Open-E answers, every message is on its case exactly once and readable, and none is in doubt.
 
 Run: python -m benchmarks.hanging_open_e [--database SQLite] [--processes 2] [--seconds 75] [--callers 1000]. The exit
@@ -41,17 +41,17 @@ RECOVERY_SECONDS = 120
 """Maximum seconds after Open-E continues until every caller has its 201 and no message is in doubt."""
 
 REFUSED_SECONDS = 1.0
-"""Maximum seconds of 99 % of the refusals while calls pause."""
+"""Maximum seconds of 99 % of the refusals while the circuit is open."""
 
 _DEFAULTS = Settings.model_fields
 THREADS = _DEFAULTS["open_e_threads"].default
 TIMEOUT_SECONDS = _DEFAULTS["open_e_connect_timeout"].default + _DEFAULTS["open_e_read_timeout"].default
-PAUSE_SECONDS = _DEFAULTS["open_e_pause_seconds"].default
+PROBE_SECONDS = _DEFAULTS["open_e_pause_seconds"].default
 RUNNING = THREADS + THREADS // 4 + _DEFAULTS["open_e_pause_after"].default
-"""Maximum calls of a process that begin before its calls pause: those that have a slot, and one for each timeout."""
+"""Maximum calls of a process that begin before its circuit opens: those that have a slot, and one for each timeout."""
 
 _IN_DOUBT = re.compile(r'^budkavle_messages_in_doubt\{state="\w+"\} ([0-9.]+)$', re.MULTILINE)
-_PAUSED = re.compile(r'^budkavle_open_e_paused\{open_e="external"\} 1', re.MULTILINE)
+_OPEN = re.compile(r'^budkavle_open_e_paused\{open_e="external"\} 1', re.MULTILINE)
 
 
 @dataclass
@@ -90,9 +90,9 @@ class Callers:
 
 @dataclass
 class Seen:
-    """What metrics and health showed. `paused` is the first and the last time at which metrics showed a pause."""
+    """What metrics and health showed. `open` is the first and the last time at which metrics showed an open circuit."""
 
-    paused: list[float] = field(default_factory=list)
+    open: list[float] = field(default_factory=list)
     in_doubt: int = 0
     settled: float = 0.0
     health: Counter[str] = field(default_factory=Counter)
@@ -111,8 +111,8 @@ async def _watch(service: Program, seen: Seen) -> None:
                 seen.settled = 0.0
             elif not seen.settled:
                 seen.settled = now
-            if _PAUSED.search(metrics):
-                seen.paused = [*seen.paused[:1], now]
+            if _OPEN.search(metrics):
+                seen.open = [*seen.open[:1], now]
                 seen.health[str(health["components"]["openEExternal"])] += 1
             await asyncio.sleep(0.5)
 
@@ -143,11 +143,11 @@ async def _run(stage: Stage, database: str, processes: int, seconds: float, coun
     watching.cancel()
     await asyncio.wait([watching])
     found = await asyncio.to_thread(find_messages, service, mock)
-    begun, ended = seen.paused[:1] or [0.0], seen.paused[-1:] or [0.0]
+    begun, ended = seen.open[:1] or [0.0], seen.open[-1:] or [0.0]
     refused = [end - begin for begin, end, status, _ in callers.answers if status == 503 and begin > begun[0] + 1]
     first = min(end for _, end, status, _ in callers.answers if status == 201)
     p99 = sorted(refused)[len(refused) * 99 // 100] if refused else 0.0
-    most = processes * (RUNNING + 1 + int(seconds // (TIMEOUT_SECONDS + PAUSE_SECONDS)))
+    most = processes * (RUNNING + 1 + int(seconds // (TIMEOUT_SECONDS + PROBE_SECONDS)))
     statuses = Counter(status for _, _, status, _ in callers.answers)
     answers = ", ".join(f"{number} with {status}" for status, number in sorted(statuses.items()))
     print(
@@ -163,11 +163,11 @@ async def _run(stage: Stage, database: str, processes: int, seconds: float, coun
     if not refused or p99 > REFUSED_SECONDS:
         violations.append(f"{len(refused)} refusals, 99 % of them within {p99:.1f} s")
     if len(callers.causes) > 1:
-        violations.append(f"other causes of 503 than the pause: {dict(callers.causes)}")
+        violations.append(f"other causes of 503 than the open circuit: {dict(callers.causes)}")
     if missing := sum(status == 503 and not has for _, _, status, has in callers.answers):
         violations.append(f"{missing} answers 503 without Retry-After")
     if not seen.health["PAUSED"]:
-        violations.append("health did not show the pause")
+        violations.append("health did not show the open circuit")
     if traces := service.count_tracebacks():
         violations.append(f"{traces} traces in the log")
     return violations
@@ -182,9 +182,9 @@ def main() -> None:
     arguments = parser.parse_args()
     print(
         f"### An Open-E that hangs\n\n{arguments.callers} callers, {arguments.seconds:g} s; seconds after Open-E hung, "
-        "or after it continued.\n\n| | processes | most in doubt | calls paused after s | refused at once | p99 ms | "
-        "all answers | first 201 after s | pause ended after s | all published after s | none in doubt after s | "
-        "health in the pause |\n|---|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|---|"
+        "or after it continued.\n\n| | processes | most in doubt | circuit open after s | refused at once | p99 ms | "
+        "all answers | first 201 after s | closed after s | all published after s | none in doubt after s | "
+        "health while open |\n|---|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|---|"
     )
     faults = []
     for database in arguments.database or DATABASES:

@@ -70,8 +70,8 @@ def create_calls(
         threads=threads,
         queue_timeout=settings.open_e_queue_timeout,
         now=now,
-        pause_after=settings.open_e_pause_after,
-        pause_seconds=settings.open_e_pause_seconds,
+        circuit_threshold=settings.open_e_pause_after,
+        probe_seconds=settings.open_e_pause_seconds,
         tracer=tracer,
     )
 

@@ -153,10 +153,13 @@ class Settings(BaseSettings):
         10, gt=0, le=600, description="Seconds that a message waits for one of these calls."
     )
     open_e_pause_after: int = Field(
-        5, ge=1, le=100_000, description="Calls in a row without an answer after which calls to an Open-E pause."
+        5,
+        ge=1,
+        le=100_000,
+        description="Calls in a row without an answer after which calls to an Open-E are refused (circuit breaker).",
     )
     open_e_pause_seconds: float = Field(
-        5, gt=0, le=3600, description="Seconds until one call checks whether a paused Open-E answers again."
+        5, gt=0, le=3600, description="Seconds until one call checks whether such an Open-E answers again."
     )
     open_e_time_zone: Annotated[str, AfterValidator(check_time_zone)] = Field(
         "Europe/Stockholm", description="The time zone of Open-E, in which it may show the times of messages."

@@ -214,7 +214,7 @@ class ConnectionLost(OutcomeUnknown):
     """The connection was lost before another system answered."""
 
 
-class CallsPaused(BackendFailed):
+class CircuitOpen(BackendFailed):
     """Open-E does not answer; nothing was stored or published. Retry later."""
 
 

@@ -31,7 +31,7 @@ class OpenE(Protocol):
     def slot(self, open_e: OpenEName) -> Any:
         """Return an asynchronous context manager that reserves a thread for a call.
 
-        Raises `BackendUnavailable` and `CallsPaused`.
+        Raises `BackendUnavailable` and `CircuitOpen`.
         """
 
     def get_health(self, open_e: OpenEName) -> str:

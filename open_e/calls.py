@@ -45,7 +45,7 @@ _FAILURES = _UNREACHED | {metrics.REFUSED}
 class OpenECalls:
     """Runs at most `threads` calls concurrently. A further call waits up to `queue_timeout` seconds for a thread.
 
-    After `pause_after` calls in a row without an answer, calls to this instance pause (`Circuit`).
+    After `circuit_threshold` calls in a row without an answer, the circuit of this instance opens (`Circuit`).
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class OpenECalls:
         threads: int,
         queue_timeout: float,
         now: Callable[[], datetime],
-        pause_after: int,
-        pause_seconds: float,
+        circuit_threshold: int,
+        probe_seconds: float,
         tracer: Tracer | None = None,
     ) -> None:
         self._client = client
@@ -68,7 +68,7 @@ class OpenECalls:
         self._slots = anyio.Semaphore(threads + threads // 4)
         self._queue_timeout = queue_timeout
         self._circuits: defaultdict[OpenEName, Circuit] = defaultdict(
-            lambda: Circuit(threshold=pause_after, seconds=pause_seconds)
+            lambda: Circuit(threshold=circuit_threshold, seconds=probe_seconds)
         )
         self._health = defaultdict(lambda: "NOT_CONFIGURED", dict.fromkeys(configured, "UNKNOWN"))
         metrics.create_series(configured)
@@ -77,7 +77,7 @@ class OpenECalls:
     async def slot(self, open_e: OpenEName) -> AsyncIterator[None]:
         """Reserve capacity for one call.
 
-        Raises `BackendUnavailable` if none becomes free in time, and `CallsPaused` while the Open-E does not answer.
+        Raises `BackendUnavailable` if none becomes free in time, and `CircuitOpen` while the Open-E does not answer.
         """
         circuit = self._circuits[open_e]
         circuit.check()
@@ -135,7 +135,7 @@ class OpenECalls:
         return open_e_id
 
     def get_health(self, open_e: OpenEName) -> str:
-        """Return `UP` or `DOWN` after the last call, `PAUSED` while calls pause, `UNKNOWN` before the first one.
+        """Return `UP` or `DOWN` after the last call, `PAUSED` with an open circuit, `UNKNOWN` before the first.
 
         It is `NOT_CONFIGURED` without a URL.
         """
@@ -159,7 +159,7 @@ class OpenECalls:
             circuit.note_answer()
         if circuit.is_open != was_open:
             log.warning("open_e_calls_resumed" if was_open else "open_e_calls_paused", instance=str(open_e))
-            metrics.set_paused(open_e, is_paused=circuit.is_open)
+            metrics.set_circuit(open_e, is_open=circuit.is_open)
 
 
 class _TooLate(BackendUnavailable):

@@ -21,14 +21,19 @@ _durations = Histogram(
 _read_backs = Counter(
     "budkavle_open_e_read_backs", "Requests for the messages of a case by outcome.", ("open_e", "outcome")
 )
-_paused = Gauge("budkavle_open_e_paused", "1 while calls to an Open-E pause.", ("open_e",), multiprocess_mode="livemax")
+_open_circuit = Gauge(
+    "budkavle_open_e_paused",
+    "1 while calls to an Open-E are refused, since it does not answer.",
+    ("open_e",),
+    multiprocess_mode="livemax",
+)
 
 
 def create_series(names: Iterable[OpenEName]) -> None:
     """Create all series. Alert rules compare rates, and a series that begins at its first failure would hide it."""
     for name in map(str, names):
         _durations.labels(name)
-        _paused.labels(name)
+        _open_circuit.labels(name)
         for outcome in OUTCOMES:
             _calls.labels(name, outcome)
         for outcome in READ_BACK_OUTCOMES:
@@ -49,6 +54,6 @@ def count_read_back(open_e: OpenEName, outcome: str) -> None:
     _read_backs.labels(str(open_e), outcome).inc()
 
 
-def set_paused(open_e: OpenEName, *, is_paused: bool) -> None:
-    """Set whether calls to an Open-E pause."""
-    _paused.labels(str(open_e)).set(is_paused)
+def set_circuit(open_e: OpenEName, *, is_open: bool) -> None:
+    """Set whether the circuit of an Open-E is open, so that calls are refused."""
+    _open_circuit.labels(str(open_e)).set(is_open)

@@ -26,7 +26,7 @@ _STATUS: dict[type[errors.BudkavleError], HTTPStatus] = {
     errors.StorageRejected: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.CallsPaused: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.CircuitOpen: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IssuerKeysMissing: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.PersonLookUpFailed: HTTPStatus.BAD_GATEWAY,
     errors.PersonLookUpTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
@@ -46,7 +46,7 @@ _RETRY_AFTER_SECONDS: dict[type[errors.BudkavleError], int] = {
     errors.StorageRejected: 0,
     errors.StorageFailed: 5,
     errors.Overloaded: 5,
-    errors.CallsPaused: 5,
+    errors.CircuitOpen: 5,
     errors.TooManyFailures: 1,
     errors.KeyInUse: 2,
 }

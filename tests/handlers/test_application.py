@@ -47,7 +47,7 @@ def create(spec_dir: Path) -> Any:
     database = open_database("sqlite:///never-opened.db")
     client = OpenEClient({}, connect_timeout=1, read_timeout=1, threads=1)
     open_e = OpenECalls(
-        client, frozenset(), threads=1, queue_timeout=1, now=lambda: NOW, pause_after=1, pause_seconds=1
+        client, frozenset(), threads=1, queue_timeout=1, now=lambda: NOW, circuit_threshold=1, probe_seconds=1
     )
     outcomes = PublicationOutcomes(database, now=lambda: NOW, timeout=1)
     services = Services(

@@ -108,7 +108,7 @@ def test_posts_to_an_open_e_that_does_not_answer_are_refused_at_once(sqlite_url:
 
 
 @pytest.mark.parametrize("fault", ["FlowInstanceNotFound", "AccessDenied", "NoDetail", "Http500", "Garbage", "Http403"])
-def test_answers_never_pause_calls(sqlite_url: str, open_e: MockOpenE, fault: Any) -> None:
+def test_answers_never_open_the_circuit(sqlite_url: str, open_e: MockOpenE, fault: Any) -> None:
     with running_service(database_url=sqlite_url, open_e_pause_after=1, **OPEN_E_URLS) as service:
         open_e.fail(fault, times=None)
         for _ in range(3):

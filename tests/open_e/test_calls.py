@@ -1,4 +1,4 @@
-"""Calls to Open-E from the event loop: their start, and pauses."""
+"""Calls to Open-E from the event loop: their start, and circuits that open."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from domain.errors import BackendUnavailable, BudkavleError, CallsPaused
+from domain.errors import BackendUnavailable, BudkavleError, CircuitOpen
 from domain.publications import MAX_START
 from domain.web_messages import OepInstance
 from mock_open_e import MockOpenE
@@ -30,8 +30,8 @@ def run_calls(now: datetime, count: int = 1, url: str = URL) -> list[Any]:
             threads=1,
             queue_timeout=1,
             now=lambda: now,
-            pause_after=3,
-            pause_seconds=60,
+            circuit_threshold=3,
+            probe_seconds=60,
         )
         results: list[Any] = []
         for _ in range(count):
@@ -53,19 +53,21 @@ def test_call_begins_in_time_or_not_at_all(open_e: MockOpenE) -> None:
     assert run_calls(ADDED + MAX_START) == [1, "UP"]
     late = run_calls(ADDED + MAX_START + timedelta(milliseconds=1), count=4)
     assert all(issubclass(each, BackendUnavailable) for each in late[:-1])
-    # It says nothing about Open-E, and pauses no calls.
+    # It says nothing about Open-E, and opens no circuit.
     assert late[-1] == "UNKNOWN"
     assert len(open_e.messages) == 1
 
 
-@pytest.mark.parametrize(("fault", "is_paused"), [("Slow", True), ("Reset", False), ("Http500", False)])
-def test_calls_pause_after_timeouts_but_not_after_other_errors(open_e: MockOpenE, fault: Any, is_paused: bool) -> None:
+@pytest.mark.parametrize(("fault", "is_opened"), [("Slow", True), ("Reset", False), ("Http500", False)])
+def test_circuit_opens_after_timeouts_but_not_after_other_errors(
+    open_e: MockOpenE, fault: Any, is_opened: bool
+) -> None:
     open_e.fail(fault, times=None, seconds=60)
     results = run_calls(ADDED, count=4)
-    assert (results[3] is CallsPaused) == is_paused
-    assert results[-1] == ("PAUSED" if is_paused else "DOWN")
+    assert (results[3] is CircuitOpen) == is_opened
+    assert results[-1] == ("PAUSED" if is_opened else "DOWN")
 
 
-def test_calls_pause_after_failed_connections() -> None:
+def test_circuit_opens_after_failed_connections() -> None:
     with closed_port() as port:
-        assert run_calls(ADDED, count=4, url=f"http://127.0.0.1:{port}/api/callback")[3:] == [CallsPaused, "PAUSED"]
+        assert run_calls(ADDED, count=4, url=f"http://127.0.0.1:{port}/api/callback")[3:] == [CircuitOpen, "PAUSED"]

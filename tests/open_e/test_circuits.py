@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.errors import CallsPaused
+from domain.errors import CircuitOpen
 from open_e.circuits import Circuit
 
 
@@ -34,11 +34,11 @@ def is_refused(circuit: Circuit) -> bool:
     try:
         with circuit.enter():
             return False
-    except CallsPaused:
+    except CircuitOpen:
         return True
 
 
-def test_calls_pause_after_failures_in_a_row(circuit: Circuit) -> None:
+def test_circuit_opens_after_failures_in_a_row(circuit: Circuit) -> None:
     fail(circuit, 2)
     circuit.note_answer()
     fail(circuit, 2)
@@ -57,7 +57,7 @@ def test_one_probe_at_a_time_is_allowed(circuit: Circuit, clock: Clock) -> None:
     circuit.check()
     with circuit.enter():
         assert is_refused(circuit)
-        with pytest.raises(CallsPaused):
+        with pytest.raises(CircuitOpen):
             circuit.check()
         circuit.note_silence()
     assert is_refused(circuit)
@@ -77,13 +77,13 @@ def test_probe_that_made_no_call_allows_the_next_one(circuit: Circuit, clock: Cl
     assert circuit.is_open
 
 
-def test_answer_to_an_earlier_call_ends_the_pause(circuit: Circuit) -> None:
+def test_answer_to_an_earlier_call_closes_the_circuit(circuit: Circuit) -> None:
     fail(circuit, 3)
     circuit.note_answer()
     assert not is_refused(circuit)
 
 
-def test_call_that_began_before_the_pause_does_not_end_the_probe(circuit: Circuit, clock: Clock) -> None:
+def test_call_that_began_before_the_circuit_opened_does_not_end_the_probe(circuit: Circuit, clock: Clock) -> None:
     with circuit.enter():
         fail(circuit, 3)
         clock.time = 5

@@ -36,7 +36,7 @@ STATUSES = {
     errors.OutcomeUnknown: 500,
     errors.ResponseTimedOut: 500,
     errors.ConnectionLost: 500,
-    errors.CallsPaused: 503,
+    errors.CircuitOpen: 503,
     errors.PersonLookUpFailed: 502,
     errors.PersonLookUpTimedOut: 504,
     errors.IssuerKeysMissing: 503,
