@@ -26,10 +26,10 @@ from benchmarks.stage import DATABASES, Program, Stage
 from budkavle.settings import Settings
 
 STEP = 500
-"""Connections that are opened between two pauses."""
+"""Connections that are opened between two delays."""
 
 STEP_SECONDS = 0.5
-"""Pause of the opener after `STEP` connections, so that posts compete with idle connections, not with handshakes."""
+"""Delay of the opener after `STEP` connections, so that posts compete with idle connections, not with handshakes."""
 
 POST_SECONDS = 1.0
 """Time from one post to the next, so that most of them meet connections that were already idle."""

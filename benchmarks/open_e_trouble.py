@@ -36,7 +36,7 @@ ZONES = (None, "Europe/Stockholm")
 LATEST_SECONDS = 1.5
 """Maximum seconds after which the messageapi returns a message. It must be below the margin of the service."""
 
-PAUSE_SECONDS = 0.6
+INTERVAL_SECONDS = 0.6
 
 
 class Trouble:
@@ -56,8 +56,8 @@ class Trouble:
         async with aiohttp.ClientSession(self._url) as session:
             while not stopped.is_set():
                 await self._make_some(session)
-                # A pause between orders, so that calls also succeed.
-                await asyncio.sleep(self._chance.uniform(0, PAUSE_SECONDS))
+                # An interval between orders, so that calls also succeed.
+                await asyncio.sleep(self._chance.uniform(0, INTERVAL_SECONDS))
             await _send(session, "DELETE", "/control/faults")
             await _send(session, "PUT", "/control/conditions/external", {})
 

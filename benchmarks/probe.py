@@ -19,7 +19,7 @@ import uvloop
 
 from benchmarks.load import ROOT
 
-PAUSE_SECONDS = 0.01
+INTERVAL_SECONDS = 0.01
 SECONDS = 300
 
 
@@ -28,8 +28,8 @@ class ProbeResult:
     """Responses by target: their number, those other than 2xx, the slowest in milliseconds.
 
     `work` is the maximum processor time that the watched process used during one response, in milliseconds: the
-    duration of the slowest response on an otherwise idle machine. `lag` is the maximum excess of the probe's own pauses
-    in milliseconds, which the machine causes.
+    duration of the slowest response on an otherwise idle machine. `lag` is the maximum excess of the probe's own
+    intervals in milliseconds, which the machine causes.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -45,11 +45,11 @@ class ProbeResult:
 
 @contextmanager
 def watching(
-    port: int, targets: Mapping[str, str], pause: float = PAUSE_SECONDS, pid: int | None = None
+    port: int, targets: Mapping[str, str], interval: float = INTERVAL_SECONDS, pid: int | None = None
 ) -> Iterator[ProbeResult]:
     """Send requests while the block runs, and fill in the results at its end. `targets` are requests by name.
 
-    `pause` is the number of seconds between a response and the next request; `pid` is the process whose processor time
+    `interval` is the seconds between a response and the next request; `pid` is the process whose processor time
     is measured.
     """
     seen = ProbeResult()
@@ -59,7 +59,9 @@ def watching(
     try:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps({"port": port, "targets": dict(targets), "pause": pause, "pid": pid}) + "\n")
+        process.stdin.write(
+            json.dumps({"port": port, "targets": dict(targets), "interval": interval, "pid": pid}) + "\n"
+        )
         process.stdin.flush()
         process.stdout.readline()
         yield seen
@@ -88,7 +90,7 @@ async def _ask(job: Mapping[str, Any], name: str, seen: ProbeResult, stopped: as
         seen.counts[name] = seen.counts.get(name, 0) + 1
         seen.worst[name] = max(seen.worst.get(name, 0.0), took)
         seen.refused[name] = seen.refused.get(name, 0) + (not head.startswith(b"HTTP/1.1 2"))
-        await asyncio.sleep(job["pause"])
+        await asyncio.sleep(job["interval"])
     writer.close()
 
 
@@ -102,11 +104,11 @@ def _read_processor_milliseconds(pid: int) -> float:
     return total / 1e6
 
 
-async def _watch_self(pause: float, seen: ProbeResult, stopped: asyncio.Event) -> None:
+async def _watch_self(interval: float, seen: ProbeResult, stopped: asyncio.Event) -> None:
     while not stopped.is_set():
         start = time.perf_counter()
-        await asyncio.sleep(pause)
-        seen.lag = max(seen.lag, (time.perf_counter() - start - pause) * 1000)
+        await asyncio.sleep(interval)
+        seen.lag = max(seen.lag, (time.perf_counter() - start - interval) * 1000)
 
 
 async def _main(job: Mapping[str, Any]) -> ProbeResult:
@@ -115,7 +117,7 @@ async def _main(job: Mapping[str, Any]) -> ProbeResult:
     print("begun", flush=True)
     async with asyncio.timeout(SECONDS):
         await asyncio.gather(
-            _watch_self(job["pause"], seen, stopped),
+            _watch_self(job["interval"], seen, stopped),
             *(_ask(job, name, seen, stopped) for name in job["targets"]),
         )
     return seen

@@ -21,8 +21,8 @@ CASES = 40
 SENDER = "joe01doe"
 TEXTS = ("Your case is decided.", "Two\nlines", "100 € 😀", "å\nä")
 WITH_CARRIAGE_RETURNS = "Two\nlines"
-PAUSE_SECONDS = 0.3
-"""Maximum pause of a caller between two posts."""
+INTERVAL_SECONDS = 0.3
+"""Maximum interval of a caller between two posts."""
 
 CALL_SECONDS = 30
 LONGEST_RETRY_SECONDS = 1.0
@@ -41,7 +41,7 @@ class Post:
 
 @dataclass
 class Callers:
-    """Concurrent callers of one service. They pause while `is_up` is not set."""
+    """Concurrent callers of one service. They wait while `is_up` is not set."""
 
     url: str
     api_key: str
@@ -68,8 +68,8 @@ class Callers:
             post = self._choose_next_post()
             if post is not None:
                 await self._post(session, post)
-            # A pause between posts spreads them over the kills.
-            await asyncio.sleep(self.chance.uniform(0, PAUSE_SECONDS))
+            # An interval between posts spreads them over the kills.
+            await asyncio.sleep(self.chance.uniform(0, INTERVAL_SECONDS))
 
     def _choose_next_post(self) -> Post | None:
         now = time.monotonic()

@@ -75,7 +75,7 @@ DRAIN_SECONDS = 120
 AROUND_SECONDS = 2.0
 """Maximum seconds before a fault at which an interrupted call began, and after it at which such a call ends."""
 
-PAUSE_SECONDS = 0.05
+INTERVAL_SECONDS = 0.05
 
 
 STUCK_RELEASED = "stuck_deliveries_released"
@@ -99,7 +99,7 @@ class Occurrence:
     until: float
     repaired: float
     lag: float
-    """The maximum excess of this program's pauses in seconds, which the machine causes."""
+    """The maximum excess of this program's intervals in seconds, which the machine causes."""
 
 
 def main() -> None:
@@ -199,8 +199,8 @@ async def _meet_faults(load: Load, servers: Databases, order: Iterable[str]) -> 
 async def _watch_self(lags: list[float]) -> None:
     while True:
         began = time.monotonic()
-        await asyncio.sleep(PAUSE_SECONDS)
-        lags.append(time.monotonic() - began - PAUSE_SECONDS)
+        await asyncio.sleep(INTERVAL_SECONDS)
+        lags.append(time.monotonic() - began - INTERVAL_SECONDS)
 
 
 def _wait_for_deliveries(url: str) -> int:

@@ -26,11 +26,11 @@ ALLOWED = THREADS / CALL_SECONDS
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="A slow Open-E.")
-    parser.add_argument("--seconds", type=float, default=5, help="Of posts without a pause, per database.")
+    parser.add_argument("--seconds", type=float, default=5, help="Of continuous posts, per database.")
     arguments = parser.parse_args()
     print(
         f"### A slow Open-E\n\n{POSTS} posts at once to a case, {CALL_SECONDS * 1000:g} ms per call, {THREADS} threads:"
-        f" {ALLOWED:.0f}/s are allowed. Once: {POSTS} posts and no more. Without a pause: {arguments.seconds:g} s.\n"
+        f" {ALLOWED:.0f}/s are allowed. Once: {POSTS} posts and no more. Continuous: {arguments.seconds:g} s.\n"
     )
     print(
         "| | | posts/s | share of allowed | p99 ms | not 2xx | worst live ms | worst ready ms | lag of the machine ms |"
@@ -47,7 +47,7 @@ def main() -> None:
             if traces := service.count_tracebacks():
                 misses.append(f"{database}: {traces} traces in the log")
     print(
-        f"\nAims, {AIM_SHARE:.0%} of what is allowed without a pause, health within {AIM_HEALTH_MS} ms, no refusal: "
+        f"\nAims, {AIM_SHARE:.0%} of what is allowed, continuously, health within {AIM_HEALTH_MS} ms, no refusal: "
         f"{'not met: ' + '; '.join(misses) if misses else 'met'}"
     )
 
@@ -56,7 +56,7 @@ def _build_jobs(service: Program, seconds: float) -> dict[str, Job]:
     requests = create_requests(service.key, CASE)
     return {
         "once": Job(service.port, requests, POSTS, seconds=30, most=POSTS),
-        "without a pause": Job(service.port, requests, POSTS, seconds, warm_up=1),
+        "continuous posts": Job(service.port, requests, POSTS, seconds, warm_up=1),
     }
 
 

@@ -20,7 +20,7 @@ from benchmarks.stage import DATABASES, START_SECONDS, Stage, free_port
 
 AIM_READY_SECONDS = 1.2
 AIM_HELP_SECONDS = 0.3
-PAUSE_SECONDS = 0.005
+INTERVAL_SECONDS = 0.005
 BUDKAVLE = Path(sys.executable).with_name("budkavle")
 KEEP_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
 """An installation has its modules compiled; the first, unmeasured round compiles those of a checkout."""
@@ -61,7 +61,7 @@ def _serve(stage: Stage, environment: dict[str, str]) -> float:
     while not _is_ready(port):
         if service.process.poll() is not None or time.perf_counter() > start + START_SECONDS:
             raise RuntimeError(f"the service did not start: {service.errors.read_text(errors='replace')[-800:]}")
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(INTERVAL_SECONDS)
     seconds = time.perf_counter() - start
     stage.stop(service)
     return seconds

@@ -4,7 +4,7 @@ A service per database has a party with 100,000 messages, a system with 50,000 s
 event with 3,000 subscribers, and 3,000 systems with queues. While one heavy request runs, a separate process calls
 `/health/live` and gets a small message every 2 ms, each over its own keep-alive connection. The output contains medians
 of the rounds: the longest wait of either, the same for a second without load, and the maximum excess of the calling
-process's own pauses, which the machine causes. "Processor" is the maximum processor time that the service used during
+process's own waits, which the machine causes. "Processor" is the maximum processor time that the service used during
 one such response: the wait on an otherwise idle machine.
 
 Run: python -m benchmarks.worst_wait [--rounds 3] [--only TEXT] [--database SQLite]. The exit code is 1 if the wait of a
@@ -41,7 +41,7 @@ from persistence.database import Database
 from persistence.work import large_write
 
 AIM_MS = 50
-PAUSE_SECONDS = 0.002
+INTERVAL_SECONDS = 0.002
 IDLE_SECONDS = 1.0
 TIMEOUT_SECONDS = 120
 BATCH = 10_000
@@ -126,10 +126,10 @@ def _measure(kind: str, loaded_service: LoadedService, heavy: Heavy, rounds: int
     for _ in range(rounds):
         if heavy.before is not None:
             heavy.before()
-        with watching(loaded_service.service.port, targets, PAUSE_SECONDS, loaded_service.service.pid) as seen:
+        with watching(loaded_service.service.port, targets, INTERVAL_SECONDS, loaded_service.service.pid) as seen:
             time.sleep(IDLE_SECONDS)
         idle.append(seen)
-        with watching(loaded_service.service.port, targets, PAUSE_SECONDS, loaded_service.service.pid) as seen:
+        with watching(loaded_service.service.port, targets, INTERVAL_SECONDS, loaded_service.service.pid) as seen:
             start = time.perf_counter()
             status = heavy.send()
             seconds.append(time.perf_counter() - start)

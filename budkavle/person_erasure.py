@@ -20,8 +20,8 @@ MESSAGES_AT_ONCE = 25
 ROUNDS = 4
 """Maximum rounds, so that a caller who keeps writing messages to the person does not keep the command going."""
 
-ATTEMPTS, PAUSE_SECONDS = 20, 0.25
-"""Attempts to drop deliveries that a worker has locked, and the pause between them."""
+ATTEMPTS, INTERVAL_SECONDS = 20, 0.25
+"""Attempts to drop deliveries that a worker has locked, and the interval between them."""
 
 STAYS = {
     "audit": "entries about calls, without content, recipient or references; they are evidence, and chained by hashes",
@@ -113,7 +113,7 @@ class PersonErasure:
             left = await persons.find_remaining_events(self._database, left)
             if not left:
                 return True
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(INTERVAL_SECONDS)
         return False
 
     def _build_entry(self, outcome: str, detail: dict[str, Any] | None = None) -> AuditEntry:

@@ -27,8 +27,8 @@ _due = Gauge(
 CHECK_INTERVAL = timedelta(minutes=1)
 """Maximum time between two looks whether a round is due."""
 
-ATTEMPTS, PAUSE_SECONDS = 50, 0.1
-"""Attempts of a command, and the pause between them: a worker stores receipts within milliseconds."""
+ATTEMPTS, INTERVAL_SECONDS = 50, 0.1
+"""Attempts of a command, and the interval between them: a worker stores receipts within milliseconds."""
 
 
 class ReceiptSealing(BackgroundWork):
@@ -80,7 +80,7 @@ async def seal_receipts(database: Database, now: datetime) -> int:
     for _ in range(ATTEMPTS):
         if await receipt_rounds.has_ended(database, end):
             return await _seal_until(database, end, now)
-        await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(INTERVAL_SECONDS)
     return 0
 
 

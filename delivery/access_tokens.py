@@ -1,7 +1,7 @@
 """Access tokens for calls to a receiver, which are requested with client credentials and shared by its deliveries.
 
 A token is requested when a delivery needs one, and replaced in the background shortly before it expires, or when the
-receiver rejects it. A failed request is repeated after a pause, so that an endpoint that is down, or that rejects the
+receiver rejects it. A failed request is repeated after a delay, so that an endpoint that is down, or that rejects the
 client, gets few requests however many deliveries wait. Source: decision 0031.
 """
 
@@ -29,7 +29,7 @@ from oauth2.client_credentials import (
 EARLY_SECONDS = 60.0
 """A token is replaced this long before it expires, but not before half of its lifetime."""
 
-PAUSE = timedelta(seconds=5)
+RETRY_DELAY = timedelta(seconds=5)
 """The time from a failed request to the next one."""
 
 LONGEST_ATTEMPT = timedelta(seconds=60)
@@ -82,7 +82,7 @@ class AccessTokens:
         token = self._token
         if token is None or not token.is_valid(now):
             return await self._wait_for_new(session, now, deadline)
-        if token.expires_soon(now) and not self._is_within(self._failed, PAUSE, now):
+        if token.expires_soon(now) and not self._is_within(self._failed, RETRY_DELAY, now):
             self._begin_request(session, now)
         return token.issued.text
 
@@ -107,7 +107,7 @@ class AccessTokens:
             await asyncio.wait([self._request])
 
     async def _wait_for_new(self, session: SharedSession, now: datetime, deadline: float) -> str:
-        if self._request is None and self._is_within(self._failed, PAUSE, now):
+        if self._request is None and self._is_within(self._failed, RETRY_DELAY, now):
             raise TokenUnavailable(self._failure)
         request = self._begin_request(session, now)
         try:

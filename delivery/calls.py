@@ -178,7 +178,7 @@ def _decode_text(received: bytes) -> str:
 
 
 def _retry_after(value: str | None, now: datetime) -> float | None:
-    """Return the requested pause in seconds, or None if the field is missing or is invalid under RFC 9110."""
+    """Return the requested delay in seconds, or None if the field is missing or is invalid under RFC 9110."""
     if value is None:
         return None
     if _SECONDS.fullmatch(value):

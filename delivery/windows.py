@@ -6,14 +6,14 @@ there to the delivery that has been due for longest. Ties are resolved in favour
 
 The concurrency limit of a target starts at 10. It rises by one for each response within a second, falls by one (down to
 10) for each slower response, and is halved for each failure, down to 1. After two consecutive failures (calls that ran
-at the same time count once) a target backs off: one call at a time, with pauses of 1, 3, 7, ... up to 60 seconds, until
-a call succeeds. No call starts before the end of a pause that the receiver requested with `Retry-After`.
+at the same time count once) a target backs off: one call at a time, with delays of 1, 3, 7, ... up to 60 seconds, until
+a call succeeds. No call starts before the end of a delay that the receiver requested with `Retry-After`.
 
 Targets that are unhealthy (failed last) or unknown use at most half of the slots of their system and half of those of
 the worker together (three quarters including the first calls of unknown targets). No system uses more than 49 times as
 many slots as are free in the worker, and no target more than 49 times as many as its system has left. A target that
 hangs or fails therefore slows down only itself, and a healthy one finds a slot at once. Replayed deliveries ignore
-back-off and pauses, and test messages have some slots of their own, one per target.
+back-off and requested delays, and test messages have some slots of their own, one per target.
 """
 
 import random
@@ -52,7 +52,7 @@ FORGOTTEN_AFTER = 300.0
 NEVER = float("-inf")
 
 HAS_TEST_SLOTS: dict[int | None, bool] = {None: False, Urgency.REPLAY: False, Urgency.TEST: True}
-"""Whether a delivery may use the slots for test messages, by urgency. All urgent ones ignore back-off and pauses."""
+"""Whether a delivery may use the slots for test messages, by urgency. All urgent ones ignore back-off."""
 
 
 @dataclass(slots=True)
@@ -209,8 +209,8 @@ class Windows:
         state.failed = now
         if state.failures >= FAILURES_BEFORE_BACK_OFF:
             state.is_recovering = True
-            pause = min(LONGEST_BACK_OFF, 2.0 ** min(state.failures - 1, 30) - 1)
-            state.until = now + pause * (1 + JITTER * (2 * self._chance() - 1))
+            delay = min(LONGEST_BACK_OFF, 2.0 ** min(state.failures - 1, 30) - 1)
+            state.until = now + delay * (1 + JITTER * (2 * self._chance() - 1))
 
     def _get_or_add_target(self, target: Target) -> _Target:
         known = self._slots.targets.get(target)
@@ -253,7 +253,7 @@ class Windows:
                 continue
             if not seen.urgency:
                 state = self._slots.targets.get(seen.target)
-                if seen.is_paused or (state is not None and state.until > now):
+                if seen.is_delayed or (state is not None and state.until > now):
                     continue
             queues = waiting[seen.target.system_id].setdefault(seen.target, {})
             queues.setdefault(seen.subscription_id, deque()).append(seen)

@@ -37,7 +37,7 @@ from domain.retention import DataKind, RetentionRule
 from domain.tracing import SpanKind, Tracer, trace_work
 from persistence import delivery_pauses, operator_events, retention
 from persistence.database import Database
-from persistence.queue import claims, due_deliveries, housekeeping, receipts, target_pauses
+from persistence.queue import back_offs, claims, due_deliveries, housekeeping, receipts
 from persistence.queue.claims import Lease, SettledAttempt
 from persistence.queue.due_deliveries import DueDelivery, LookMemory
 from persistence.queue.housekeeping import FIRST_EVENT
@@ -70,7 +70,7 @@ poll reached.
 """
 
 AFTER_FAILURE_SECONDS = (0.1, 1.0)
-"""The shortest and the longest pause after a failed turn. The pause doubles with each consecutive failure."""
+"""The shortest and the longest delay after a failed turn. The delay doubles with each consecutive failure."""
 
 
 class DeliveryClient(Protocol):
@@ -125,8 +125,8 @@ class Worker:
         self._finished: list[SettledAttempt] = []
         # Numbers of deliveries in a claim that failed; the database may have committed it.
         self._uncertain: set[int] = set()
-        # Pauses that receivers requested and that are not stored yet.
-        self._pauses: dict[Target, datetime] = {}
+        # Delays that receivers requested and that are not stored yet.
+        self._requested_delays: dict[Target, datetime] = {}
         # Recovered targets, each with the time from which its waiting deliveries are made due.
         self._recovered: dict[Target, datetime] = {}
         # The last old event that was considered for deletion.
@@ -226,7 +226,7 @@ class Worker:
 
     def _is_idle(self) -> bool:
         """Return whether only a wake-up or the time can give the worker something to do."""
-        has_work = self._finished or self._uncertain or self._pauses or self._recovered or self._backing_off
+        has_work = self._finished or self._uncertain or self._requested_delays or self._recovered or self._backing_off
         return self._saw_none_due and not has_work
 
     async def _run_turn(self) -> None:
@@ -262,7 +262,7 @@ class Worker:
         target = Target(item.receiver.system_id, item.webhook_url)
         if is_retried and answer.retry_after:
             until = now + timedelta(seconds=answer.retry_after)
-            self._pauses[target] = max(until, self._pauses.get(target, until))
+            self._requested_delays[target] = max(until, self._requested_delays.get(target, until))
         if is_retried:
             self.failed.setdefault(target.system_id, item.number)
         else:
@@ -364,13 +364,13 @@ class Worker:
         self._uncertain = numbers
 
     async def _settle(self, lease: Lease) -> None:
-        if self._pauses:
-            # Store the pauses before any worker can claim deliveries of these targets again.
-            storing, self._pauses = self._pauses, {}
+        if self._requested_delays:
+            # Store the delays before any worker can claim deliveries of these targets again.
+            storing, self._requested_delays = self._requested_delays, {}
             try:
-                await target_pauses.pause(self._database, storing)
+                await back_offs.store_back_offs(self._database, storing)
             except BaseException:
-                self._pauses = storing | self._pauses
+                self._requested_delays = storing | self._requested_delays
                 raise
         if self._finished:
             await self._settle_ended(lease)
@@ -381,10 +381,10 @@ class Worker:
         """Make waiting deliveries of recovered targets due soon. Most targets have none."""
         recovered, self._recovered = self._recovered, {}
         try:
-            waiting = await target_pauses.find_waiting(self._database, recovered, PULLED_AT_ONCE)
+            waiting = await back_offs.find_waiting(self._database, recovered, PULLED_AT_ONCE)
             for target, start in list(recovered.items()):
                 if target in waiting:
-                    number, following = await target_pauses.pull_forward(self._database, target, start, PULLED_AT_ONCE)
+                    number, following = await back_offs.pull_forward(self._database, target, start, PULLED_AT_ONCE)
                     if number == PULLED_AT_ONCE:
                         self._recovered.setdefault(target, following)
                 del recovered[target]
@@ -441,7 +441,7 @@ class Worker:
         released = await housekeeping.release_stuck(self._database, now)
         if released:
             log.warning("stuck_deliveries_released", number=released)
-        await target_pauses.prune_pauses(self._database, now)
+        await back_offs.prune_back_offs(self._database, now)
         await self._end_delivery_pauses(now)
         await self._prune_operator_events(now)
         await self._prune_events(now - self._limits.event_retention)

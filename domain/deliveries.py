@@ -108,7 +108,7 @@ class ClaimedDelivery:
 class ReceiverResponse:
     """The result of an attempt. `status` is None without a response; `body` is the beginning of the body.
 
-    `retry_after` is the pause that the receiver requests, in seconds. `detail` explains to operators why there is no
+    `retry_after` is the delay that the receiver requests, in seconds. `detail` explains to operators why there is no
     response. `request_hash` is the SHA-256 of the body of the request, if the receiver accepted it.
     """
 

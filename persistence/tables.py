@@ -353,6 +353,7 @@ deliveries = sa.Table(
     },
 )
 
+# The back-off of targets, which receivers request with `Retry-After`. The table keeps the name of its first version.
 target_pauses = sa.Table(
     "target_pauses",
     metadata,

@@ -78,7 +78,7 @@ class Delivery:
     method: str = "POST"
     """Other methods than POST have no body and no headers."""
     pieces: int = 1
-    """The number of pieces in which the body is sent, with pauses."""
+    """The number of pieces in which the body is sent slowly."""
 
     def build_headers(self, key: bytes | None, now: datetime) -> dict[str, str]:
         """Return the headers of the request. Without a key there is no signature."""

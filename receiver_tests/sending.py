@@ -24,7 +24,7 @@ from domain.deliveries import Reason
 from receiver_tests.deliveries import Delivery
 from receiver_tests.target import ReceiverTarget
 
-PAUSE_SECONDS = 0.1
+PIECE_INTERVAL_SECONDS = 0.1
 """Seconds between two pieces of a body that is sent slowly."""
 MAX_LOOK_BYTES = 16 * 1024 * 1024
 MAX_TEXT = 80
@@ -176,5 +176,5 @@ async def _send_slowly(data: bytes, pieces: int) -> AsyncIterator[bytes]:
     size = -(-len(data) // pieces)
     for begin in range(0, len(data), size):
         if begin:
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(PIECE_INTERVAL_SECONDS)
         yield data[begin : begin + size]

@@ -20,7 +20,7 @@ RETRIED = {408, 425, 429, *range(500, 600)}
 
 LOOK_SECONDS = 2.0
 """Maximum seconds until a delivery is in the list of the receiver, which may do its work after the answer."""
-_LOOK_PAUSE = 0.1
+_LOOK_INTERVAL = 0.1
 
 
 class Finding(Exception):
@@ -122,12 +122,12 @@ class Trial:
 
     async def _wait_until_listed(self, delivery: Delivery) -> list[dict[str, Any]]:
         """Return the entries of a delivery. If it was sent more than once, wait a moment for a second one."""
-        for _ in range(int(LOOK_SECONDS / _LOOK_PAUSE)):
+        for _ in range(int(LOOK_SECONDS / _LOOK_INTERVAL)):
             if await self._find_listed(delivery.id):
                 break
-            await asyncio.sleep(_LOOK_PAUSE)
+            await asyncio.sleep(_LOOK_INTERVAL)
         if sum(sent.id == delivery.id for sent in self.sent) > 1:
-            await asyncio.sleep(2 * _LOOK_PAUSE)
+            await asyncio.sleep(2 * _LOOK_INTERVAL)
         return await self._find_listed(delivery.id)
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 LIMIT_SECONDS = 60
-PAUSE_SECONDS = 0.02
+INTERVAL_SECONDS = 0.02
 """Seconds between two looks at another process, which needs the processor meanwhile."""
 
 
@@ -15,7 +15,7 @@ def block_until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + LIMIT_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"not reached within {LIMIT_SECONDS} s"
-        threading.Event().wait(PAUSE_SECONDS)
+        threading.Event().wait(INTERVAL_SECONDS)
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:

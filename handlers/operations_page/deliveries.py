@@ -14,7 +14,7 @@ from handlers.operations_page.page import ROOT, Visit
 from handlers.operations_page.systems import FEW, replay_audited
 from persistence import deliveries as stored
 from persistence import delivery_pauses, receipts, systems
-from persistence.queue import target_pauses
+from persistence.queue import back_offs as stored_back_offs
 
 
 async def show_delivery(visit: Visit) -> Response:
@@ -32,7 +32,7 @@ async def show_delivery(visit: Visit) -> Response:
         return visit.render("receipt.html", {"current": None, "receipt": receipt, "system": system})
     system = await systems.find(database, item.system_id)
     pauses = await delivery_pauses.list_pauses(database, visit.now, item.system_id)
-    back_offs = await target_pauses.list_pauses(database, item.system_id, visit.now, FEW)
+    back_offs = await stored_back_offs.list_back_offs(database, item.system_id, visit.now, FEW)
     blocker = None if item.blocked_by is None else await _explain_blocker(visit, item.blocked_by, pauses, back_offs)
     values = {
         "current": None,

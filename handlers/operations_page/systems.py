@@ -16,7 +16,7 @@ from handlers.operations_page import texts
 from handlers.operations_page.overview import QUEUE_SECONDS, build_charts, build_empty_history, judge
 from handlers.operations_page.page import ROOT, Visit
 from persistence import audit, deliveries, delivery_pauses, receipts, systems
-from persistence.queue import target_pauses
+from persistence.queue import back_offs as stored_back_offs
 from persistence.queue.depth import Depth
 from persistence.systems import SystemSummary
 
@@ -55,7 +55,7 @@ async def show_system(visit: Visit) -> Response:
         "charts": None if history is None or histories is None else build_charts(history, histories),
         "pauses": pauses,
         "pause": whole,
-        "back_offs": await target_pauses.list_pauses(database, system.id, now, FEW),
+        "back_offs": await stored_back_offs.list_back_offs(database, system.id, now, FEW),
         "lists": {
             "parked": await list_stuck(visit, system.id, "parked", FEW),
             "blocked": await list_stuck(visit, system.id, "blocked", FEW),
@@ -86,7 +86,7 @@ async def show_deliveries(visit: Visit) -> Response:
         "next": None if is_last else write_position(items[-1], kind),
         "is_first": not after,
         "pauses": await list_pauses(visit, system.id),
-        "back_offs": await target_pauses.list_pauses(visit.services.database, system.id, visit.now, FEW),
+        "back_offs": await stored_back_offs.list_back_offs(visit.services.database, system.id, visit.now, FEW),
     }
     return visit.render("deliveries.html", values)
 

@@ -72,7 +72,7 @@ class Explanation:
 def explain_delivery(  # noqa: PLR0911  # One return for each cause is easiest to read.
     item: QueuedDelivery,
     pauses: Sequence[DeliveryPause],
-    target_pauses: Sequence[tuple[Target, datetime]],
+    back_offs: Sequence[tuple[Target, datetime]],
     now: datetime,
 ) -> Explanation:
     """Return why a delivery has not arrived, the most specific cause first."""
@@ -93,7 +93,7 @@ def explain_delivery(  # noqa: PLR0911  # One return for each cause is easiest t
     if pause is not None:
         return Explanation("paused", "warn", [describe_pause(pause)])
     failed = "Its last attempt failed. " if item.attempts else ""
-    back_off = next((until for target, until in target_pauses if target.webhook_url == item.webhook_url), None)
+    back_off = next((until for target, until in back_offs if target.webhook_url == item.webhook_url), None)
     if back_off is not None and back_off > max(now, item.due or now):
         sentence = f"{failed}The receiver keeps failing, so workers do not call it before {write_time(back_off)}."
         return Explanation("backing off", "warn", [sentence])

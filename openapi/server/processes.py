@@ -24,10 +24,10 @@ METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 RESTART_SECONDS = (0.1, 10.0)
-"""The first and the longest pause before a process that ended early is restarted. The pause doubles."""
+"""The first and the longest delay before a process that ended early is restarted. The delay doubles."""
 
 EARLY_SECONDS = 10.0
-"""A process that ran longer is restarted after the first pause."""
+"""A process that ran longer is restarted after the first delay."""
 
 log = structlog.get_logger("budkavle.processes")
 
@@ -59,7 +59,7 @@ class Supervisor:
         _name_metric_files(lambda: self._number)
         self._stopping: Callable[[], None] = lambda: None
         self._children: dict[int, _Child] = {}
-        self._pause = RESTART_SECONDS[0]
+        self._delay = RESTART_SECONDS[0]
 
     def fork(self, started: Callable[[], None], stopping: Callable[[], None]) -> "Member":
         """Fork the processes and return in each. The supervisor never returns: it exits with their first error.
@@ -145,7 +145,7 @@ class Supervisor:
             _remove_gauges(child.number)
             if not self._is_stopping:
                 log.error("process_ended", pid=pid, code=ended)
-                self._pause_before_restart(time.monotonic() - child.started)
+                self._wait_before_restart(time.monotonic() - child.started)
             if self._is_stopping:
                 # A process that has not started yet is killed by the signal.
                 code = code or (0 if -ended in FORWARDED else abs(ended))
@@ -162,17 +162,17 @@ class Supervisor:
                 member, has_started = self._start(number)
             except OSError as exc:
                 log.warning("process_not_started", reason=exc.strerror)
-                self._pause_before_restart(0)
+                self._wait_before_restart(0)
                 continue
             if member is None:
                 os.close(has_started)
             return member
         return None
 
-    def _pause_before_restart(self, ran_seconds: float) -> None:
+    def _wait_before_restart(self, ran_seconds: float) -> None:
         first, longest = RESTART_SECONDS
-        self._pause = first if ran_seconds > EARLY_SECONDS else min(2 * self._pause, longest)
-        ends = time.monotonic() + self._pause
+        self._delay = first if ran_seconds > EARLY_SECONDS else min(2 * self._delay, longest)
+        ends = time.monotonic() + self._delay
         while not self._is_stopping and (left := ends - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))
 

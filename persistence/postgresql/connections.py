@@ -38,7 +38,7 @@ CLOSE_SECONDS = 2
 """Timeout of a graceful close. The server itself cleans up connections that are cut off."""
 
 RETRY_SECONDS = (0.05, 0.5)
-"""The first and the longest pause between attempts to connect to a restarting server."""
+"""The first and the longest delay between attempts to connect to a restarting server."""
 
 LOG_SECONDS = 10
 """Minimum time between log entries about the same connection failure."""
@@ -228,7 +228,7 @@ class Connector:
         that time each call makes a single attempt. `limit` is the timeout of one attempt at one host.
         """
         started = time.monotonic()
-        pause, longest = RETRY_SECONDS
+        delay, longest = RETRY_SECONDS
         while True:
             try:
                 # Use a new context, because the connection's callbacks keep it: the caller's contains a request.
@@ -240,11 +240,11 @@ class Connector:
                     raise
                 if self._unavailable_since is None:
                     self._unavailable_since = now
-                if now + pause > min(started, self._unavailable_since) + retry_seconds:
+                if now + delay > min(started, self._unavailable_since) + retry_seconds:
                     raise
-                # Randomise the pause, so that callers do not retry at the same moment.
-                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # A pause is no secret.
-                pause = min(2 * pause, longest)
+                # Randomise the delay, so that callers do not retry at the same moment.
+                await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311  # A delay is no secret.
+                delay = min(2 * delay, longest)
             else:
                 if self._unavailable_since is not None:
                     seconds = round(time.monotonic() - self._unavailable_since, 3)

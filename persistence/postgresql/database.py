@@ -57,7 +57,7 @@ MAX_ATTEMPTS = 6
 """Maximum attempts for work that failed without any effect."""
 
 CONFLICT_SECONDS = 0.01
-"""Shortest pause (seconds) before a retry after a deadlock or a serialization failure. It doubles."""
+"""Shortest delay (seconds) before a retry after a deadlock or a serialization failure. It doubles."""
 
 _MIGRATION_LOCK = 0x6275646B61766C65
 """The key of our advisory lock: the letters of the product's name."""
@@ -69,7 +69,7 @@ MIGRATION_LOCK_SECONDS = 2.0
 """Maximum wait of a migration for a lock of a table. Meanwhile all other work on the table queues behind it."""
 
 MIGRATION_RETRY_SECONDS = (1.0, 15.0)
-"""The first and the longest pause after a migration that waited in vain, in which the work behind it is done."""
+"""The first and the longest delay after a migration that waited in vain, in which the work behind it is done."""
 
 BLOCKED_SECONDS = 600.0
 """Time for which a migration is retried while other transactions hold its locks."""
@@ -270,16 +270,16 @@ class PostgresqlDatabase:
     async def _change_tables(self, change: Callable[[sa.Connection], T]) -> T:
         """Run migrations in one transaction, and return the result. Retry them while they are blocked."""
         deadline = time.monotonic() + BLOCKED_SECONDS
-        pause, longest = MIGRATION_RETRY_SECONDS
+        delay, longest = MIGRATION_RETRY_SECONDS
         while True:
             try:
                 return await self._run(lambda modes: modes.migration, False, _lock_and_change_tables, change)
             except StorageBlocked as exc:
-                if time.monotonic() + pause > deadline:
+                if time.monotonic() + delay > deadline:
                     raise StorageBlocked(exc.reason, f"{_BLOCKED}: {exc.explanation}") from exc
-                log.warning("migration_blocked", reason=exc.reason, retry_seconds=pause)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, longest)
+                log.warning("migration_blocked", reason=exc.reason, retry_seconds=delay)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, longest)
 
     async def check_version(self) -> None:
         await self.read(_check_encoding)
@@ -387,8 +387,8 @@ async def _retry(attempt: Callable[[_Progress], Awaitable[T]], progress: _Progre
             if not _had_no_effect(exc, progress):
                 raise
             if find_sqlstate(exc) in CONFLICTS:
-                # Pause for a random time, so that the same transactions do not conflict again.
-                await asyncio.sleep(CONFLICT_SECONDS * 2**number * random.uniform(0.5, 1))  # noqa: S311  # A pause is no secret.
+                # Wait for a random time, so that the same transactions do not conflict again.
+                await asyncio.sleep(CONFLICT_SECONDS * 2**number * random.uniform(0.5, 1))  # noqa: S311  # A delay is no secret.
     progress.begin()
     return await attempt(progress)
 

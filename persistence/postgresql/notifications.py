@@ -15,7 +15,7 @@ from persistence.work import mark
 CHANNEL = "budkavle_deliveries"
 
 RECONNECT_SECONDS = 1.0
-"""Pause before a listener connects again."""
+"""Delay before a listener connects again."""
 
 _NOTIFY = PreparedStatement(sa.text(f"select pg_notify('{CHANNEL}', '')"))
 

@@ -58,7 +58,7 @@ class Capacity:
 
 
 class DueDelivery(NamedTuple):
-    """A due delivery. `is_behind`: an earlier one of its key blocks it. `is_paused`: its target is paused."""
+    """A due delivery. `is_behind`: an earlier one of its key blocks it. `is_delayed`: its target backs off."""
 
     number: int
     target: Target
@@ -66,7 +66,7 @@ class DueDelivery(NamedTuple):
     due: datetime
     urgency: int | None = None
     is_behind: bool = False
-    is_paused: bool = False
+    is_delayed: bool = False
 
 
 class Pauses(NamedTuple):
@@ -121,9 +121,9 @@ class LookMemory:
 async def look(database: Database, now: datetime, room: Capacity, memory: LookMemory) -> list[DueDelivery]:
     """Return due deliveries: urgent ones, the oldest of each system that is not full, and more.
 
-    For a system with more due deliveries than one look returns, the look continues by subscription and skips full and
-    paused targets. No target or subscription can therefore hide another one. What an operator has paused is never
-    returned: the statement that finds due deliveries also returns the pauses in force.
+    For a system with more due deliveries than one look returns, the look continues by subscription and skips targets
+    that are full or back off. No target or subscription can therefore hide another one. What an operator has paused is
+    never returned: the statement that finds due deliveries also returns the pauses in force.
     """
     return await database.read(_look, now, room, memory)
 
@@ -198,7 +198,7 @@ _OLDEST_OF_EACH = {
 # A pause of a subscription that does not exist holds back nothing.
 _PAUSES = """
     select null as number, p.system_id, s.id as subscription_id, null as due, null as urgency, false as is_behind,
-        null as webhook_url, false as is_paused, false as is_listed
+        null as webhook_url, false as is_delayed, false as is_listed
     from delivery_pauses p left join subscriptions s
         on s.system_id = p.system_id and s.org_type = p.org_type and s.org_code = p.org_code
         and s.entity_type = p.entity_type
@@ -210,7 +210,7 @@ def _build_look(seen: str) -> PreparedStatement:
     # Use a subquery per row: for a join, the planner may read all subscriptions.
     look = build_statement(f"""
         select seen.number, seen.system_id, seen.subscription_id, seen.due, seen.urgency, seen.is_behind,
-            seen.webhook_url, p.until is not null as is_paused, seen.is_listed
+            seen.webhook_url, p.until is not null as is_delayed, seen.is_listed
         from (
             select each.*, (select s.webhook_url from subscriptions s where s.id = each.subscription_id) as webhook_url
             from ({seen}) as each
@@ -227,7 +227,7 @@ def _build_look(seen: str) -> PreparedStatement:
         deliveries.c.urgency,
         sa.column("is_behind"),
         subscriptions.c.webhook_url,
-        sa.column("is_paused"),
+        sa.column("is_delayed"),
         sa.column("is_listed"),
     )
     return PreparedStatement(look)
@@ -275,8 +275,8 @@ _LOOK_AT_SUBSCRIPTIONS = {
     """)
     for dialect, oldest in _OLDEST_OF_EACH.items()
 }
-"""The oldest due deliveries of each subscription of some systems, except those of some or paused targets, and those
-that are known to be paused."""
+"""The oldest due deliveries of each subscription of some systems, except those of targets that are given or back off,
+and those that are known to be paused."""
 
 
 _IN_FORCE = "(p.until is null or p.until > :now)"
@@ -424,7 +424,7 @@ class _Seen(NamedTuple):
 def _execute(connection: sa.Connection, look: PreparedStatement, parameters: Mapping[str, Any]) -> _Seen:
     """Return what a look finds, without the deliveries that are paused."""
     found, listed, systems, subscriptions_ = [], [], set(), set()
-    for number, system_id, subscription_id, due, urgency, is_behind, webhook_url, is_paused, is_listed in look.execute(
+    for number, system_id, subscription_id, due, urgency, is_behind, webhook_url, is_delayed, is_listed in look.execute(
         connection, **parameters
     ):
         if number is None:
@@ -435,7 +435,7 @@ def _execute(connection: sa.Connection, look: PreparedStatement, parameters: Map
             continue
         target = Target(system_id, webhook_url)
         found.append(
-            DueDelivery(number, target, subscription_id, due, urgency, bool(is_behind), is_paused=bool(is_paused))
+            DueDelivery(number, target, subscription_id, due, urgency, bool(is_behind), is_delayed=bool(is_delayed))
         )
         if is_listed:
             listed.append(system_id)

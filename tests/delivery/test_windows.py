@@ -72,7 +72,7 @@ def test_one_target_never_uses_all_slots_of_its_system_nor_one_system_all_of_the
 def test_failing_target_gets_one_call_and_backs_off() -> None:
     windows = Windows(200, 100, chance=lambda: 0.5)
     end(windows, start(windows, build_rows(A, 50)), 1, is_well=False)
-    now, pauses = 1.0, []
+    now, delays = 1.0, []
     for _ in range(9):
         (chosen,) = start(windows, build_rows(A, 50), now)
         now += 15
@@ -80,8 +80,8 @@ def test_failing_target_gets_one_call_and_backs_off() -> None:
         began = now
         while not windows.choose(build_rows(A, 50), now):
             now += 0.5
-        pauses.append(now - began)
-    assert pauses == [1, 3, 7, 15, 31, *[LONGEST_BACK_OFF] * 4]
+        delays.append(now - began)
+    assert delays == [1, 3, 7, 15, 31, *[LONGEST_BACK_OFF] * 4]
     assert windows.count_backing_off(began) == {A.system_id: 1}
     assert A in windows.get_room(began).full_targets
 
@@ -113,7 +113,7 @@ def test_idle_target_is_forgotten() -> None:
     assert end(windows, start(windows, build_rows(A, 1), 400), 400.1) == [True]
 
 
-def test_replayed_delivery_ignores_back_off_and_pause_but_needs_a_slot() -> None:
+def test_replayed_delivery_ignores_back_off_but_needs_a_slot() -> None:
     windows = Windows(200, 100)
     for now in (0, 1):
         end(windows, start(windows, build_rows(A, 1), now), now + 0.1, is_well=False)
@@ -121,9 +121,9 @@ def test_replayed_delivery_ignores_back_off_and_pause_but_needs_a_slot() -> None
     replayed = build_rows(A, 2, urgency=Urgency.REPLAY)
     assert start(windows, replayed, 1.2) == replayed[:1]
     assert start(windows, replayed[1:], 1.2) == []
-    paused = build_rows(B, 1, first=10, is_paused=True)
-    assert start(windows, paused, 1.2) == []
-    again = build_rows(B, 1, first=11, is_paused=True, urgency=Urgency.REPLAY)
+    backing_off = build_rows(B, 1, first=10, is_delayed=True)
+    assert start(windows, backing_off, 1.2) == []
+    again = build_rows(B, 1, first=11, is_delayed=True, urgency=Urgency.REPLAY)
     assert start(windows, again, 1.2) == again
 
 

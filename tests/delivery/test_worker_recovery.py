@@ -1,4 +1,4 @@
-"""Receivers that recover, or that request a pause."""
+"""Receivers that recover, or that request a delay."""
 
 import json
 from collections import Counter
@@ -11,7 +11,7 @@ from domain.deliveries import Target
 from persistence import deliveries as queued
 from persistence import tables
 from persistence.database import Database
-from persistence.queue import target_pauses
+from persistence.queue import back_offs
 from persistence.work import short_write
 from tests.delivery.receiving import OK, Recorder, build_base_url
 from tests.delivery.working import PERSON, SECOND, StartPeer, deliver_due, read_deliveries, running_worker, subscribe
@@ -131,22 +131,22 @@ async def test_retry_after_applies_to_the_target_in_every_worker_until_it_is_ove
     action = build_action(SYSTEM, time=NOW + 500 * SECOND)
     assert await queued.replay(database, [waiting["id"]], action) == {waiting["id"]}
     assert await deliver_due(database, NOW + 500 * SECOND) == 1
-    # That success pulls the first one forward, but not before the end of the pause.
+    # That success pulls the first one forward, but not before the end of the delay.
     (first,) = await read_deliveries(database)
     assert first["due"] == NOW + 600 * SECOND
     assert await deliver_due(database, NOW + 599 * SECOND) == 0
     assert await deliver_due(database, NOW + 600 * SECOND) == 1
-    await target_pauses.prune_pauses(database, NOW + 601 * SECOND)
+    await back_offs.prune_back_offs(database, NOW + 601 * SECOND)
     assert await list_rows(database, tables.target_pauses) == []
 
 
-async def test_longest_pause_of_a_target_applies_and_pauses_of_unknown_systems_are_dropped(
+async def test_longest_delay_of_a_target_applies_and_delays_of_unknown_systems_are_dropped(
     database: Database, peer: StartPeer
 ) -> None:
     await subscribe(database, build_base_url(peer(Recorder())))
     target, gone = Target(SYSTEM, "/a"), Target("0b1f4c1e-5798-41e9-ae24-57fa13b361e1", "/a")
-    await target_pauses.pause(database, {target: NOW + 2 * SECOND, gone: NOW + SECOND})
-    await target_pauses.pause(database, {target: NOW + SECOND})
+    await back_offs.store_back_offs(database, {target: NOW + 2 * SECOND, gone: NOW + SECOND})
+    await back_offs.store_back_offs(database, {target: NOW + SECOND})
     (row,) = await list_rows(database, tables.target_pauses)
     assert (row["system_id"], row["webhook_url"], row["until"]) == (SYSTEM, "/a", NOW + 2 * SECOND)
 
@@ -158,13 +158,13 @@ async def test_many_deliveries_are_pulled_forward_in_batches(database: Database,
     await make_wait(database)
     start, found = NOW, []
     while True:
-        number, start = await target_pauses.pull_forward(database, Target(SYSTEM, "/a"), start, 10)
+        number, start = await back_offs.pull_forward(database, Target(SYSTEM, "/a"), start, 10)
         found.append(number)
         if number < 10:
             break
     assert found == [10, 10, 5]
     dues = [row["due"] for row in await read_deliveries(database)]
-    assert dues == [NOW + place * target_pauses.PULLED_EVERY for place in range(25)]
+    assert dues == [NOW + place * back_offs.PULLED_EVERY for place in range(25)]
 
 
 async def test_find_waiting_returns_the_targets_with_deliveries_that_wait_longer(
@@ -176,6 +176,6 @@ async def test_find_waiting_returns_the_targets_with_deliveries_that_wait_longer
     await make_wait(database)
     await publish(database, org_code=102)
     starts = {Target(SYSTEM, path): NOW for path in ("/waits", "/due", "/unknown")}
-    assert await target_pauses.find_waiting(database, starts, 10) == {Target(SYSTEM, "/waits")}
+    assert await back_offs.find_waiting(database, starts, 10) == {Target(SYSTEM, "/waits")}
     later = dict.fromkeys(starts, NOW + 3 * HOUR)
-    assert await target_pauses.find_waiting(database, later, 10) == set()
+    assert await back_offs.find_waiting(database, later, 10) == set()

@@ -206,23 +206,23 @@ async def test_large_set_does_not_stop_the_event_loop(authority: Authority) -> N
     with pytest.raises(KeySetUnusable):
         parse_key_set(text.encode())
     duration = time.perf_counter() - began
-    longest_pause = 0.0
+    longest_wait = 0.0
 
-    async def measure_pauses() -> None:
-        nonlocal longest_pause
+    async def measure_waits() -> None:
+        nonlocal longest_wait
         while True:
             before = time.perf_counter()
             await asyncio.sleep(0)
-            longest_pause = max(longest_pause, time.perf_counter() - before)
+            longest_wait = max(longest_wait, time.perf_counter() - before)
 
     async with running_key_set_server(create_certificate(authority)) as server:
         server.respond = send(text)
-        measuring = asyncio.create_task(measure_pauses())
+        measuring = asyncio.create_task(measure_waits())
         source = await fetch_once(server.url, authority.create_context(), times=FetchTimes(timeout=60))
         measuring.cancel()
         source.stop()
     assert source.failures == 1
-    assert longest_pause < duration / 2
+    assert longest_wait < duration / 2
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from domain.time_ranges import TimeRange
 from persistence import audit, deliveries, events, publication_statuses
 from persistence.database import Database
 from persistence.deliveries import ParkedSummary
-from persistence.queue import claims, target_pauses
+from persistence.queue import back_offs, claims
 from persistence.work import Read, short_read
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, build_entry, prepare, queue_deliveries, sync
@@ -93,7 +93,7 @@ READS: dict[str, tuple[Read[..., Any], tuple[Any, ...]]] = {
     "ix_audit_entries_time_id": (audit._list_of_request, ("r", TimeRange(NOW), 10)),
     "ix_events_created": (events._list_of_request, ("r", TimeRange(NOW), 10)),
     "pk_web_messages": (publication_statuses._list_of_request, ("r", TimeRange(NOW), NOW, 10)),
-    "pk_target_pauses": (target_pauses._list_pauses, (SYSTEM, NOW, 10)),
+    "pk_target_pauses": (back_offs._list_back_offs, (SYSTEM, NOW, 10)),
 }
 
 

@@ -2,7 +2,7 @@
 
 const list = document.getElementById("events");
 const template = document.getElementById("event");
-const PAUSE_MILLISECONDS = 1000;
+const INTERVAL_MILLISECONDS = 1000;
 const MAX_EVENTS = 100;
 
 function build(event) {
@@ -52,6 +52,6 @@ async function run() {
   } catch {
     live.textContent = "The receiver does not answer. Does the demo still run?";
   }
-  setTimeout(run, PAUSE_MILLISECONDS);
+  setTimeout(run, INTERVAL_MILLISECONDS);
 }
 run();

@@ -4,7 +4,7 @@ import {ask} from "./api.js";
 import {byId, count, element, setText} from "./dom.js";
 
 const WAIT_SECONDS = 20;
-const PAUSE_MILLISECONDS = 250;
+const INTERVAL_MILLISECONDS = 250;
 const RETRY_MILLISECONDS = 1000;
 
 let last = null;
@@ -24,11 +24,11 @@ export async function stayLive(show) {
       }
       revision = overview.revision;
       reportProblem("");
-      await pause(PAUSE_MILLISECONDS);
+      await sleep(INTERVAL_MILLISECONDS);
     } catch (error) {
       reportProblem(`${error.message} This page tries again every second.`);
       revision = null;
-      await pause(RETRY_MILLISECONDS);
+      await sleep(RETRY_MILLISECONDS);
     }
   }
 }
@@ -53,7 +53,7 @@ export function reportProblem(text) {
   byId("problem").hidden = !text;
 }
 
-const pause = (milliseconds) => new Promise((resume) => setTimeout(resume, milliseconds));
+const sleep = (milliseconds) => new Promise((resume) => setTimeout(resume, milliseconds));
 
 function describe(overview) {
   const refused = overview.refused ? ` (${overview.refused} rejected)` : "";

@@ -139,7 +139,7 @@ async def test_pooler_that_is_detected_while_others_wait_serves_them_as_well(
             await call_all(database)
             proxy.refuse()
             waiting = [asyncio.create_task(database.read(short_read(_read_settings))) for _ in range(PATIENT.pool_size)]
-            # Their pauses grow meanwhile, so that one caller detects the pooler while the others pause.
+            # Their delays grow meanwhile, so that one caller detects the pooler while the others wait.
             await asyncio.sleep(1)
             proxy.retarget(("127.0.0.1", bouncer.port))
             proxy.accept()

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from persistence.postgresql.database import PostgresqlDatabase
-from persistence.queue import claims, due_deliveries, receipts, target_pauses
+from persistence.queue import back_offs, claims, due_deliveries, receipts
 from persistence.work import large_queue_write, large_write, mark, queue_write
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,7 @@ STATEMENTS: dict[str, sa.Executable] = {
     "replace by receipts": receipts._REPLACE_ON_POSTGRESQL,
     "fail": claims._FAIL["postgresql"],
     "still held": claims._STILL_HELD["postgresql"],
-    "waiting targets": target_pauses._WAITING_TARGETS["postgresql"],
+    "waiting targets": back_offs._WAITING_TARGETS["postgresql"],
     "let next go": claims._LET_NEXT_GO["postgresql"],
 }
 LOOKED_UP = ("number = ", "subscription_id = ", "system_id = ")

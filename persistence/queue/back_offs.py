@@ -1,4 +1,4 @@
-"""Pause targets, and make the waiting deliveries of a recovered target due soon."""
+"""Delay the calls of targets, and make the waiting deliveries of a recovered target due soon."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -15,19 +15,21 @@ PULLED_EVERY = timedelta(milliseconds=10)
 """Interval between the due times of deliveries that are pulled forward."""
 
 
-async def pause(database: Database, pauses: Mapping[Target, datetime]) -> None:
+async def store_back_offs(database: Database, untils: Mapping[Target, datetime]) -> None:
     """Prevent all workers from calling these targets before the given times."""
-    await database.write(_pause, pauses)
+    await database.write(_store_back_offs, untils)
 
 
-async def prune_pauses(database: Database, now: datetime) -> None:
-    """Delete pauses that have ended."""
-    await database.write(_prune_pauses, now)
+async def prune_back_offs(database: Database, now: datetime) -> None:
+    """Delete delays that have ended."""
+    await database.write(_prune_back_offs, now)
 
 
-async def list_pauses(database: Database, system_id: str, now: datetime, limit: int) -> list[tuple[Target, datetime]]:
-    """Return the targets of a system that failed, and until when workers do not call them; the longest pause first."""
-    return await database.read(_list_pauses, system_id, now, limit)
+async def list_back_offs(
+    database: Database, system_id: str, now: datetime, limit: int
+) -> list[tuple[Target, datetime]]:
+    """Return the targets of a system that failed, and until when workers do not call them; the longest delay first."""
+    return await database.read(_list_back_offs, system_id, now, limit)
 
 
 async def find_waiting(database: Database, starts: Mapping[Target, datetime], limit: int) -> set[Target]:
@@ -38,20 +40,20 @@ async def find_waiting(database: Database, starts: Mapping[Target, datetime], li
 async def pull_forward(database: Database, target: Target, start: datetime, limit: int) -> tuple[int, datetime]:
     """Make at most `limit` waiting deliveries of a target due soon, one after the other from `start`.
 
-    No delivery becomes due before the end of a pause of the target, before another one of its key, or later than it
-    was. Return the number of deliveries found, and the earliest due time for the following ones.
+    No delivery becomes due before the end of the back-off of the target, before another one of its key, or later than
+    it was. Return the number of deliveries found, and the earliest due time for the following ones.
     """
     return await database.mark(_pull_forward, target, start, limit)
 
 
-_PAUSE = {
+_STORE = {
     "sqlite": build_statement("""
         insert into target_pauses (system_id, webhook_url, until)
         select value->>'system_id', value->>'webhook_url', value->>'until' from json_each(:rows)
         where value->>'system_id' in (select id from systems)
         on conflict (system_id, webhook_url) do update set until = max(until, excluded.until)
     """),
-    # Insert in a fixed order to prevent deadlocks: two workers may pause the same targets.
+    # Insert in a fixed order to prevent deadlocks: two workers may store the same targets.
     "postgresql": build_statement("""
         insert into target_pauses (system_id, webhook_url, until)
         select s.id, value->>'webhook_url', cast(value->>'until' as timestamptz)
@@ -62,11 +64,11 @@ _PAUSE = {
     """),
 }
 
-_PAUSE_OF_TARGET = sa.select(target_pauses.c.until).where(
+_BACK_OFF_OF_TARGET = sa.select(target_pauses.c.until).where(
     target_pauses.c.system_id == sa.bindparam("system_id"), target_pauses.c.webhook_url == sa.bindparam("webhook_url")
 )
 
-_PRUNE_PAUSES = target_pauses.delete().where(target_pauses.c.until < sa.bindparam("before"))
+_PRUNE = target_pauses.delete().where(target_pauses.c.until < sa.bindparam("before"))
 
 _WAITING_OF_TARGET = build_statement("""
     select d.number from deliveries d
@@ -107,13 +109,13 @@ and deliveries.number in (
 
 
 @short_write
-def _pause(connection: sa.Connection, pauses: Mapping[Target, datetime]) -> None:
+def _store_back_offs(connection: sa.Connection, untils: Mapping[Target, datetime]) -> None:
     is_sqlite = connection.dialect.name == "sqlite"
     rows = [
         _target_row(connection, target) | {"until": format_moment(until) if is_sqlite else until.isoformat()}
-        for target, until in pauses.items()
+        for target, until in untils.items()
     ]
-    connection.execute(_PAUSE[connection.dialect.name], {"rows": to_json(rows)})
+    connection.execute(_STORE[connection.dialect.name], {"rows": to_json(rows)})
 
 
 def _target_row(connection: sa.Connection, target: Target) -> dict[str, str]:
@@ -122,12 +124,14 @@ def _target_row(connection: sa.Connection, target: Target) -> dict[str, str]:
 
 
 @short_write
-def _prune_pauses(connection: sa.Connection, now: datetime) -> None:
-    connection.execute(_PRUNE_PAUSES, {"before": now})
+def _prune_back_offs(connection: sa.Connection, now: datetime) -> None:
+    connection.execute(_PRUNE, {"before": now})
 
 
 @short_read
-def _list_pauses(connection: sa.Connection, system_id: str, now: datetime, limit: int) -> list[tuple[Target, datetime]]:
+def _list_back_offs(
+    connection: sa.Connection, system_id: str, now: datetime, limit: int
+) -> list[tuple[Target, datetime]]:
     select = target_pauses.select().where(target_pauses.c.system_id == system_id, target_pauses.c.until > now)
     rows = connection.execute(select.order_by(target_pauses.c.until.desc()).limit(limit))
     return [(Target(row.system_id, row.webhook_url), row.until) for row in rows]
@@ -146,7 +150,7 @@ def _find_waiting(connection: sa.Connection, starts: Mapping[Target, datetime], 
 @mark
 def _pull_forward(connection: sa.Connection, target: Target, start: datetime, limit: int) -> tuple[int, datetime]:
     target_parameters = {"system_id": target.system_id, "webhook_url": target.webhook_url}
-    until = connection.execute(_PAUSE_OF_TARGET, target_parameters).scalar()
+    until = connection.execute(_BACK_OFF_OF_TARGET, target_parameters).scalar()
     start = start if until is None else max(start, until)
     end = start + limit * PULLED_EVERY
     parameters = target_parameters | {"after": end, "limit": limit}
