@@ -1,7 +1,7 @@
 """Post a message by key in a process that is killed at a line, once for each line that a post executes.
 
 Run as a program by `test_service_killed.py`, with settings in the environment. Each post has a key, a party and a case
-of its own, which are its number. Prints the number of killed processes.
+of its own, which are its number; nothing kills post 0. Prints the number of killed processes.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from budkavle.audit_keys import open_configured_database
 from budkavle.service import create_service
 from budkavle.settings import Settings
 from domain.api_keys import ApiKey, hash_key
@@ -55,8 +56,15 @@ async def prepare(application: Any) -> None:
     assert threading.active_count() == 1, "A child of fork has one thread"
 
 
+async def warm_up(kind: str, key: ApiKey) -> None:
+    """Post with another service, so that the processes need not import modules and compile statements each."""
+    database = open_configured_database(Settings())
+    await post(create_service(Settings(), database, extra_keys=(key,)), kind, 0)
+    await database.close()
+
+
 async def post(application: Any, kind: str, number: int) -> None:
-    killer = Killer(number, WATCHED)
+    killer = Killer(number or sys.maxsize, WATCHED)
     transport = httpx.ASGITransport(application)
     async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
         headers = {"apikey": "key", "Idempotency-Key": str(number)}
@@ -64,12 +72,14 @@ async def post(application: Any, kind: str, number: int) -> None:
         sys.settrace(killer.trace)
         response = await client.post("/webmessages", json=build_body(kind, number), headers=headers)
         sys.settrace(None)
+        threading.settrace(None)  # type: ignore[arg-type]
         assert response.status_code == 201, response.text
 
 
 def main() -> None:
     kind = sys.argv[1]
     key = ApiKey(hash_key(b"key"), "tests", ("messages",), NOW)
+    asyncio.run(warm_up(kind, key))
     application = create_service(Settings(), extra_keys=(key,))
     asyncio.run(prepare(application))
     gc.freeze()
