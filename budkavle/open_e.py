@@ -11,7 +11,6 @@ from open_e.calls import OpenECalls
 from open_e.case_reads import CaseReads
 from open_e.client import OpenEClient
 from open_e.messageapi import MessageApi
-from open_e.parties import Parties
 from open_e.read_backs import ReadBacks
 
 if TYPE_CHECKING:
@@ -81,14 +80,6 @@ def create_case_reads(settings: Settings) -> CaseReads:
     timeout = settings.open_e_connect_timeout + settings.open_e_read_timeout
     api = MessageApi(build_accounts(settings), timeout=timeout, threads=CASE_READ_THREADS)
     return CaseReads(api, threads=CASE_READ_THREADS, queue_timeout=settings.open_e_queue_timeout)
-
-
-def create_parties(settings: Settings) -> Parties | None:
-    """Return the look-ups of persons, None without a party service. Close them after use."""
-    if settings.party_url is None:
-        return None
-    ca = None if settings.party_ca is None else str(settings.party_ca)
-    return Parties(str(settings.party_url), ca=ca, timeout=settings.party_timeout)
 
 
 def create_read_backs(settings: Settings, *, concurrent_cases: int) -> ReadBacks:

@@ -16,7 +16,7 @@ from budkavle.audit_keys import open_configured_database
 from budkavle.clock import now
 from budkavle.ids import create_id
 from budkavle.issuers import Issuers
-from budkavle.open_e import build_municipalities, create_calls, create_case_reads, create_parties, create_read_backs
+from budkavle.open_e import build_municipalities, create_calls, create_case_reads, create_read_backs
 from budkavle.settings import Settings
 from budkavle.specs import find_spec_dir
 from delivery.worker import Worker
@@ -39,6 +39,7 @@ from openapi.observation.source_limits import FailureLimit
 from openapi.server.connections import Connections
 from openapi.server.protocol import BoundedProtocol
 from openapi.server.serving import Drain
+from party_service.legal_ids import Parties
 from persistence.database import Database
 
 if TYPE_CHECKING:
@@ -155,6 +156,14 @@ def create_service(
         operations=operations,
         demo=demo,
     )
+
+
+def create_parties(settings: Settings) -> Parties | None:
+    """Return the look-ups of persons, None without a party service. Close them after use."""
+    if settings.party_url is None:
+        return None
+    ca = None if settings.party_ca is None else str(settings.party_ca)
+    return Parties(str(settings.party_url), ca=ca, timeout=settings.party_timeout)
 
 
 def create_body_budget(settings: Settings) -> BodyBudget:

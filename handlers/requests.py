@@ -67,7 +67,7 @@ class Parties(Protocol):
     """Looks up persons in the party service."""
 
     async def find_legal_id(self, municipality_id: str, party_id: str, request_id: str) -> str:
-        """Return the legal id of a person. Errors: `open_e.parties`."""
+        """Return the legal id of a person. Errors: `party_service.legal_ids`."""
 
 
 def return_false() -> bool:

@@ -32,6 +32,7 @@ PACKAGES = (
     "persistence",
     "oauth2",
     "open_e",
+    "party_service",
     "delivery",
     "mock_open_e",
     "receiver_tests",

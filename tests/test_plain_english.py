@@ -22,6 +22,7 @@ PACKAGES = (
     "mock_open_e",
     "oauth2",
     "open_e",
+    "party_service",
     "openapi",
     "persistence",
     "receiver_tests",

@@ -242,7 +242,7 @@ def test_importing_the_package_does_not_change_the_import_path(programs: Path, t
 
 
 CHECKS = ("contract_tests", "receiver_tests")
-NAMES = ("domain", "handlers", "openapi", "persistence", "oauth2", "open_e", "delivery", *CHECKS)
+NAMES = ("domain", "handlers", "openapi", "persistence", "oauth2", "open_e", "party_service", "delivery", *CHECKS)
 
 
 @pytest.fixture(scope="module")

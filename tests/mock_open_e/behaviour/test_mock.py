@@ -149,7 +149,7 @@ def test_mock_open_e_passes_other_addresses_through_if_configured(mock_url):
         assert open_e.messages == []
 
 
-OURS = ("domain", "handlers", "openapi", "oauth2", "open_e", "persistence", "budkavle", "delivery")
+OURS = ("domain", "handlers", "openapi", "oauth2", "open_e", "party_service", "persistence", "budkavle", "delivery")
 
 
 def test_mock_can_be_imported_next_to_packages_with_our_names(tmp_path):
