@@ -14,7 +14,7 @@ from open_e.messageapi import MessageApi
 from open_e.read_backs import ReadBacks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from budkavle.settings import Settings
@@ -30,14 +30,14 @@ READ_BACK_SECONDS_LESS = 2
 
 
 def build_accounts(settings: Settings) -> dict[OpenEName, Account]:
-    """Return the accounts of all Open-Es that are configured. Raises `SettingsUnusable`."""
+    """Return the accounts of all Open-Es that are configured, also in the file. Raises `SettingsUnusable`."""
     shared = {str(name): account for name, account in settings.build_accounts().items()}
     return shared | _read_own_accounts(settings)
 
 
-def build_municipalities(settings: Settings) -> ServedMunicipalities:
-    """Return the municipalities that the compatibility APIs serve, and which of them have their own Open-E."""
-    own = frozenset(name.partition("/")[0] for name in _read_own_accounts(settings))
+def build_municipalities(settings: Settings, accounts: Mapping[OpenEName, Account]) -> ServedMunicipalities:
+    """Return the municipalities that the compatibility APIs serve, and which of them have accounts of their own."""
+    own = frozenset(name.partition("/")[0] for name in accounts if "/" in name)
     return ServedMunicipalities(frozenset(settings.municipalities), own)
 
 
@@ -53,10 +53,14 @@ def _read_own_accounts(settings: Settings) -> dict[OpenEName, Account]:
 
 
 def create_calls(
-    settings: Settings, now: Callable[[], datetime], *, threads: int, tracer: Tracer | None = None
+    settings: Settings,
+    accounts: Mapping[OpenEName, Account],
+    now: Callable[[], datetime],
+    *,
+    threads: int,
+    tracer: Tracer | None = None,
 ) -> OpenECalls:
     """Return the calls that publish messages. Close them after use."""
-    accounts = build_accounts(settings)
     client = OpenEClient(
         accounts,
         connect_timeout=settings.open_e_connect_timeout,
@@ -75,16 +79,15 @@ def create_calls(
     )
 
 
-def create_case_reads(settings: Settings) -> CaseReads:
+def create_case_reads(settings: Settings, accounts: Mapping[OpenEName, Account]) -> CaseReads:
     """Return the reads of messages for callers. Close them after use."""
     timeout = settings.open_e_connect_timeout + settings.open_e_read_timeout
-    api = MessageApi(build_accounts(settings), timeout=timeout, threads=CASE_READ_THREADS)
+    api = MessageApi(accounts, timeout=timeout, threads=CASE_READ_THREADS)
     return CaseReads(api, threads=CASE_READ_THREADS, queue_timeout=settings.open_e_queue_timeout)
 
 
-def create_read_backs(settings: Settings, *, concurrent_cases: int) -> ReadBacks:
+def create_read_backs(settings: Settings, accounts: Mapping[OpenEName, Account], *, concurrent_cases: int) -> ReadBacks:
     """Return the read-backs of this number of cases of each Open-E concurrently. Close them after use."""
-    accounts = build_accounts(settings)
     threads = max(len(accounts), 1) * concurrent_cases
     timeout = settings.settle_lease - READ_BACK_SECONDS_LESS
     return ReadBacks(MessageApi(accounts, timeout=timeout, threads=threads), threads=threads)

@@ -16,7 +16,13 @@ from budkavle.audit_keys import open_configured_database
 from budkavle.clock import now
 from budkavle.ids import create_id
 from budkavle.issuers import Issuers
-from budkavle.open_e import build_municipalities, create_calls, create_case_reads, create_read_backs
+from budkavle.open_e import (
+    build_accounts,
+    build_municipalities,
+    create_calls,
+    create_case_reads,
+    create_read_backs,
+)
 from budkavle.settings import Settings
 from budkavle.specs import find_spec_dir
 from delivery.worker import Worker
@@ -72,9 +78,10 @@ def create_service(
     contracts = (*DEFAULT, *settings.compatibility_apis) if contracts is None else contracts
     spec_dir = find_spec_dir()
     store = database or open_configured_database(settings)
-    open_e = create_calls(settings, clock, threads=settings.open_e_threads, tracer=tracer)
-    read_backs = create_read_backs(settings, concurrent_cases=CONCURRENT_CASES)
-    case_reads = create_case_reads(settings) if OEP_INTEGRATOR_1_5 in contracts else None
+    accounts = build_accounts(settings)
+    open_e = create_calls(settings, accounts, clock, threads=settings.open_e_threads, tracer=tracer)
+    read_backs = create_read_backs(settings, accounts, concurrent_cases=CONCURRENT_CASES)
+    case_reads = create_case_reads(settings, accounts) if OEP_INTEGRATOR_1_5 in contracts else None
     parties = create_parties(settings) if OEP_INTEGRATOR_1_5 in contracts else None
     outcomes = PublicationOutcomes(store, now=clock, timeout=settings.record_timeout)
     wake_worker = store.notify_workers if worker is None else worker.wake
@@ -107,7 +114,7 @@ def create_service(
         read_tally=read_tally,
         get_issuers=issuers.get_accepted,
         tracer=tracer,
-        municipalities=build_municipalities(settings),
+        municipalities=build_municipalities(settings, accounts),
         case_reader=case_reads,
         parties=parties,
         api_docs=(spec_dir / f"{WEB_MESSAGES_3_2}.yaml").read_bytes() if WEB_MESSAGES_3_2 in contracts else b"",

@@ -146,12 +146,13 @@ def web_message_sender(
         from budkavle.clock import measure_clock
         from budkavle.message_imports.run import ImportOptions, MessageImport
         from budkavle.message_imports.web_message_sender import open_web_message_sender
-        from budkavle.open_e import build_municipalities
+        from budkavle.open_e import build_accounts, build_municipalities
         from domain.message_imports import ImportRules
         from domain.web_messages import OepInstance
 
         chosen = None if instance is None else OepInstance(instance)
-        rules = ImportRules(zone, build_municipalities(settings), municipality, chosen, omit_files)
+        municipalities = build_municipalities(settings, build_accounts(settings))
+        rules = ImportRules(zone, municipalities, municipality, chosen, omit_files)
         options = ImportOptions(rules, name, address.place, is_dry_run=dry_run, deletes=deletes)
         now = (await measure_clock(database)).now
         with open_web_message_sender(address) as source:

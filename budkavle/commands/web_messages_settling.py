@@ -277,11 +277,11 @@ async def _send(context: SettlingContext, message: WebMessage, sent: datetime, r
 
     Raises `BudkavleError` if it is not certainly published: it is in doubt again.
     """
-    from budkavle.open_e import create_calls
+    from budkavle.open_e import build_accounts, create_calls
     from handlers.publication_outcomes import Outcome, PublicationOutcomes
     from persistence import audit
 
-    calls = create_calls(context.settings, context.now, threads=1)
+    calls = create_calls(context.settings, build_accounts(context.settings), context.now, threads=1)
     outcomes = PublicationOutcomes(context.database, now=context.now, timeout=context.settings.record_timeout)
     try:
         async with calls.slot(message.open_e):
@@ -319,9 +319,10 @@ async def _load_files(database: Database, message: WebMessage) -> WebMessage:
 
 @asynccontextmanager
 async def _open_read_backs(context: SettlingContext) -> AsyncIterator[ReadBacks]:
-    from budkavle.open_e import create_read_backs
+    from budkavle.open_e import build_accounts, create_read_backs
 
-    read_backs = create_read_backs(context.settings, concurrent_cases=CONCURRENT_CASES)
+    accounts = build_accounts(context.settings)
+    read_backs = create_read_backs(context.settings, accounts, concurrent_cases=CONCURRENT_CASES)
     try:
         yield read_backs
     finally:

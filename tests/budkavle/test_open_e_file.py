@@ -38,7 +38,7 @@ municipalities:
     assert read_municipal_accounts(path, "ca.pem") == own
     settings = Settings(open_e_municipalities=path, open_e_external_url="https://shared.example/api/callback")
     assert set(build_accounts(settings)) == {*own, "external"}
-    assert build_municipalities(settings).with_own_open_e == {"2281", "22"}
+    assert build_municipalities(settings, build_accounts(settings)).with_own_open_e == {"2281", "22"}
 
 
 FAULTS = {

@@ -1,6 +1,9 @@
 """The assembled service."""
 
 import asyncio
+import sys
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import httpx
@@ -9,10 +12,12 @@ import sqlalchemy as sa
 
 from budkavle.demo.subscriptions import CLIENT_CERT, FINGERPRINT
 from budkavle.ids import create_id
+from budkavle.open_e_file import read_municipal_accounts
 from budkavle.service import build_server_config, create_service, find_spec_dir
 from budkavle.settings import Settings
 from conftest import running_server
 from domain.api_keys import ApiKey, hash_key
+from handlers.contracts import CONTRACTS
 from persistence.database import Database
 from persistence.work import short_write
 from tests.budkavle.queues import list_queue, subscribe
@@ -102,3 +107,20 @@ def test_create_service_wakes_the_worker_of_another_process(database_url: str, p
         httpx.Client(base_url=url, headers={"apikey": "key"}, trust_env=False, verify=False) as client,
     ):
         run_with_database(database_url, watch)
+
+
+def test_create_service_reads_the_file_of_municipalities_once(sqlite_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "open-e.yaml"
+    path.write_text('municipalities: {"2281": {external: {url: "https://e.example/api/callback"}}}')
+    reads = []
+
+    def note_call(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code is read_municipal_accounts.__code__:
+            reads.append(frame.f_locals["path"])
+
+    sys.setprofile(note_call)
+    try:
+        create_service(Settings(database_url=sqlite_url, open_e_municipalities=path), contracts=CONTRACTS)
+    finally:
+        sys.setprofile(None)
+    assert reads == [path]
