@@ -24,6 +24,7 @@ from persistence.prepared import PreparedStatement
 from persistence.tables import audit_entries as entries_table
 from persistence.tables import chains as chains_table
 from persistence.tables import subscriptions, systems
+from persistence.time_ranges import limit_to
 from persistence.work import large_read, long_read, short_write
 
 NO_ENTRY = ChainHead(domain.FIRST_HASH, 0)
@@ -271,10 +272,7 @@ def _list_latest(connection: sa.Connection, chain: str, limit: int) -> list[Chai
 @long_read
 def _list_of_request(connection: sa.Connection, request_id: str, times: TimeRange, limit: int) -> list[ChainedEntry]:
     select = entries_table.select().where(entries_table.c.request_id == request_id)
-    if times.since is not None:
-        select = select.where(entries_table.c.time >= times.since)
-    if times.until is not None:
-        select = select.where(entries_table.c.time < times.until)
+    select = limit_to(select, entries_table.c.time, times)
     rows = connection.execute(select.order_by(entries_table.c.time, entries_table.c.id).limit(limit))
     return [_build_chained(row) for row in rows.mappings()]
 

@@ -12,6 +12,7 @@ from domain.time_ranges import TimeRange
 from persistence.database import Database
 from persistence.prepared import PreparedStatement
 from persistence.tables import delivery_pauses, events, message_types
+from persistence.time_ranges import limit_to
 from persistence.work import long_read, queue_read, short_read
 
 
@@ -93,11 +94,7 @@ def _find(connection: sa.Connection, event_id: str) -> StoredEvent | None:
 
 @long_read
 def _list_of_request(connection: sa.Connection, request_id: str, times: TimeRange, limit: int) -> list[StoredEvent]:
-    select = _SELECT.where(events.c.request_id == request_id)
-    if times.since is not None:
-        select = select.where(events.c.created >= times.since)
-    if times.until is not None:
-        select = select.where(events.c.created < times.until)
+    select = limit_to(_SELECT.where(events.c.request_id == request_id), events.c.created, times)
     rows = connection.execute(select.order_by(events.c.created, events.c.id).limit(limit)).mappings()
     return [_to_stored_event(row) for row in rows]
 

@@ -17,6 +17,7 @@ from persistence.tables import idempotency_keys as keys_table
 from persistence.tables import publication_traces as traces_table
 from persistence.tables import settlements as settlements_table
 from persistence.tables import web_messages as messages_table
+from persistence.time_ranges import limit_to
 from persistence.work import long_read, short_read
 
 
@@ -121,11 +122,7 @@ def _find(connection: sa.Connection, message_id: str, before: datetime) -> Publi
 def _list_of_request(
     connection: sa.Connection, request_id: str, times: TimeRange, before: datetime, limit: int
 ) -> list[PublicationStatus]:
-    select = _SELECT.where(_m.request_id == request_id)
-    if times.since is not None:
-        select = select.where(_m.id >= build_first_id(times.since))
-    if times.until is not None:
-        select = select.where(_m.id < build_first_id(times.until))
+    select = limit_to(_SELECT.where(_m.request_id == request_id), _m.id, times, build_first_id)
     rows = connection.execute(select.order_by(_m.id).limit(limit), {"before": before})
     return [_to_status(row) for row in rows.all()]
 
