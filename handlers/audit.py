@@ -1,6 +1,7 @@
 """Record each call of an audited operation that its own transaction does not record: look-ups, rejections, failures."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -8,7 +9,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.audit import NO_SYSTEM, AuditEntry
-from domain.errors import StorageFailed
+from domain.errors import RefusalReason, StorageFailed
 from handlers.refusal_tally import NOT_CHECKED
 from handlers.requests import Services
 from openapi.observation.peers import PEER, compute_source
@@ -51,11 +52,10 @@ class AuditedOperation:
         elif status >= HTTPStatus.BAD_REQUEST:
             outcome, detail = "refused", {"status": status, "errors": call.errors}
         caller = scope.get(CALLER)
-        is_counted = call.reason is not None or caller is None
-        if is_counted:
+        has_no_access = call.reason is not None or caller is None
+        if has_no_access:
             # The chain of a system has no entries of callers without access, even if they have just lost it.
             call.chain = NO_SYSTEM
-            detail |= {"reason": call.reason or NOT_CHECKED, "address": scope[PEER]}
         entry = AuditEntry(
             chain=call.chain,
             kind="call",
@@ -66,17 +66,30 @@ class AuditedOperation:
             request_id=scope["budkavle.request_id"],
             detail=detail,
         )
-        try:
-            if is_counted:
-                await self._services.refusals.record(entry, call.reason)
-            else:
-                await audit.record(self._services.database, entry)
-        except StorageFailed as exc:
-            # Send the response nevertheless: the requested work was already done or rejected.
-            log.error(  # noqa: TRY400  # A trace adds nothing to the reason.
-                "call_not_audited",
-                operation=self._operation,
-                outcome=outcome,
-                request_id=entry.request_id,
-                reason=exc.reason,
-            )
+        if has_no_access:
+            await record_refusal(self._services, entry, call.reason, scope[PEER])
+        else:
+            await _write_or_log(entry, audit.record(self._services.database, entry))
+
+
+async def record_refusal(services: Services, entry: AuditEntry, reason: RefusalReason | None, peer: str) -> None:
+    """Record the call of a caller without access, or count it, with the reason and the address of the caller.
+
+    `reason` is None for a call that failed before its certificate was looked up.
+    """
+    entry = replace(entry, detail={**entry.detail, "reason": reason or NOT_CHECKED, "address": peer})
+    await _write_or_log(entry, services.refusals.record(entry, reason))
+
+
+async def _write_or_log(entry: AuditEntry, write: Awaitable[object]) -> None:
+    try:
+        await write
+    except StorageFailed as exc:
+        # Send the response nevertheless: the requested work was already done or rejected.
+        log.error(  # noqa: TRY400  # A trace adds nothing to the reason.
+            "call_not_audited",
+            operation=entry.operation,
+            outcome=entry.outcome,
+            request_id=entry.request_id,
+            reason=exc.reason,
+        )

@@ -23,6 +23,7 @@ from domain.errors import (
     StorageFailed,
 )
 from domain.log_texts import redact_for_log
+from handlers.audit import record_refusal
 from handlers.operations_page import texts
 from handlers.operations_page.forms import check_origin, parse_fields, read_form
 from handlers.operations_page.history_watch import HistoryWatch
@@ -221,7 +222,7 @@ async def identify(visit: Visit) -> Operator | None:
     return await visit.context.operators.identify(visit.request.cookies.get(COOKIE), certificate)
 
 
-async def record_refusal(visit: Visit, error: CallerRefused) -> None:
+async def record_refused_sign_in(visit: Visit, error: CallerRefused) -> None:
     """Count a refused sign-in in metrics and for the audit, as those of API callers."""
     count_refusal(error.reason)
     peer = visit.request.scope[PEER]
@@ -233,14 +234,9 @@ async def record_refusal(visit: Visit, error: CallerRefused) -> None:
         caller=f"ip:{compute_source(peer)}",
         outcome="refused",
         request_id=visit.request_id,
-        detail={"status": int(get_status(error)), "errors": 1, "reason": error.reason, "address": peer},
+        detail={"status": int(get_status(error)), "errors": 1},
     )
-    try:
-        await visit.services.refusals.record(entry, error.reason)
-    except StorageFailed as exc:
-        log.error(  # noqa: TRY400  # A trace adds nothing to the reason.
-            "call_not_audited", operation=OPERATION, outcome="refused", request_id=visit.request_id, reason=exc.reason
-        )
+    await record_refusal(visit.services, entry, error.reason, peer)
 
 
 async def render_error(visit: Visit, error: BudkavleError) -> Response:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from domain.audit import NO_SYSTEM, AuditEntry
 from domain.errors import CallerRefused, LacksScope, TooManyFailures, Unauthenticated
 from handlers.operations_page import texts
-from handlers.operations_page.page import COOKIE, ROOT, SIGN_IN, Visit, record_refusal
+from handlers.operations_page.page import COOKIE, ROOT, SIGN_IN, Visit, record_refused_sign_in
 from openapi.errors.problems import get_headers, get_status
 from openapi.observation.peers import PEER
 from openapi.requests import CALLER
@@ -43,7 +43,7 @@ async def sign_in(visit: Visit) -> Response:
             except TooManyFailures as too_many:
                 refused = too_many
         visit.request.scope["budkavle.log"]["reason"] = refused.reason
-        await record_refusal(visit, refused)
+        await record_refused_sign_in(visit, refused)
         response = _render(visit, address, error=str(refused), status=get_status(refused))
         response.headers.update(get_headers(refused))
         return response
