@@ -16,7 +16,7 @@ from oauth2.issuers import (
     DEFAULT_TOLERANCE,
     Issuer,
     TrustedIssuers,
-    normalize_type,
+    normalise_type,
 )
 from oauth2.key_sets import KeySetUnusable
 from openapi.yaml_nodes import Nodes, quote_text
@@ -98,7 +98,7 @@ def _read_issuer(nodes: Nodes, node: yaml.Node, folder: Path) -> Issuer | None:
         audiences=_read_audiences(nodes, values.get("audience")),
         algorithms=algorithms,
         jwks=_read_location(nodes, values.get("jwks"), folder, algorithms),
-        type=normalize_type(nodes.read_text(values.get("type"), "type") or AT_JWT),
+        type=normalise_type(nodes.read_text(values.get("type"), "type") or AT_JWT),
         clock_tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
         scope_claim=claim,
         scope_map=scope_map,

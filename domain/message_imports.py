@@ -24,7 +24,7 @@ from domain.web_messages import (
     OepInstance,
     OpenEName,
     WebMessage,
-    normalize_case_numbers,
+    normalise_case_numbers,
 )
 
 MAX_CASE = 2**31 - 1
@@ -293,10 +293,10 @@ class _Planner:
                 continue
             self._check_reference(_name("external_reference", place), key, value)
             references.append(ExternalReference(key, value))
-        normalized = normalize_case_numbers(references)
-        if sum(each.key == FLOW_INSTANCE_ID for each in normalized) > 1:
+        normalised = normalise_case_numbers(references)
+        if sum(each.key == FLOW_INSTANCE_ID for each in normalised) > 1:
             self._change("external_reference", f"names several {FLOW_INSTANCE_ID}: the first is the case")
-        return normalized
+        return normalised
 
     def _check_reference(self, field: str, key: str, value: str) -> None:
         self._check_nul(f"{field}.ref_key", key)

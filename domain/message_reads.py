@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from domain.web_messages import ExternalReference, WebMessage, normalize_references
+from domain.web_messages import ExternalReference, WebMessage, normalise_references
 
 KEY_BYTES = 32
 
@@ -23,8 +23,8 @@ def build_party_subject(party_id: str) -> Subject:
 
 def build_reference_subject(reference: ExternalReference) -> Subject:
     """Return the subject of messages without a party that have a reference."""
-    [normalized] = normalize_references([reference])
-    return f"reference:{json.dumps([normalized.key, normalized.value])}"
+    [normalised] = normalise_references([reference])
+    return f"reference:{json.dumps([normalised.key, normalised.value])}"
 
 
 def list_subjects(messages: Iterable[WebMessage]) -> set[Subject]:

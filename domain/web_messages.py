@@ -110,7 +110,7 @@ class UnsettledMessage:
     sent: datetime
 
 
-def normalize_references(references: Sequence[ExternalReference]) -> tuple[ExternalReference, ...]:
+def normalise_references(references: Sequence[ExternalReference]) -> tuple[ExternalReference, ...]:
     """Return the references in canonical form: `flowInstanceId` in its only spelling, no duplicate pairs, in order."""
     spelled = (
         ExternalReference(FLOW_INSTANCE_ID, reference.value)
@@ -121,15 +121,15 @@ def normalize_references(references: Sequence[ExternalReference]) -> tuple[Exter
     return tuple(dict.fromkeys(spelled))
 
 
-def normalize_case_numbers(references: Sequence[ExternalReference]) -> tuple[ExternalReference, ...]:
-    """Return references in canonical form, as `normalize_references` does, and the numbers of cases without zeros."""
+def normalise_case_numbers(references: Sequence[ExternalReference]) -> tuple[ExternalReference, ...]:
+    """Return references in canonical form, as `normalise_references` does, and the numbers of cases without zeros."""
     numbered = (
         ExternalReference(reference.key, reference.value.lstrip("0"))
         if reference.key.lower() == FLOW_INSTANCE_ID.lower()
         else reference
         for reference in references
     )
-    return normalize_references(list(numbered))
+    return normalise_references(list(numbered))
 
 
 def validate_message(message: str) -> list[Violation]:
@@ -141,7 +141,7 @@ def validate_message(message: str) -> list[Violation]:
 
 def validate_references(references: Sequence[ExternalReference]) -> list[Violation]:
     """Return the violations of references that a schema cannot detect: more than one case."""
-    cases = [reference for reference in normalize_references(references) if reference.key == FLOW_INSTANCE_ID]
+    cases = [reference for reference in normalise_references(references) if reference.key == FLOW_INSTANCE_ID]
     if len(cases) > 1:
         return [Violation("externalReferences", f"must not name more than one '{FLOW_INSTANCE_ID}'")]
     return []

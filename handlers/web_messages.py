@@ -103,7 +103,7 @@ def _build_message(
         id=request.services.new_id(),
         party_id=body["partyId"].lower() if body.get("partyId") else None,
         message=body["message"],
-        external_references=rules.normalize_references(references),
+        external_references=rules.normalise_references(references),
         sender_user_id=(body.get("sender") or {}).get("userId"),
         oep_instance=OepInstance(body.get("oepInstance") or OepInstance.EXTERNAL),
         attachments=attachments,

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from oauth2.issuers import normalize_type
+from oauth2.issuers import normalise_type
 from oauth2.strict_json import parse_object
 from oauth2.tokens import TokenFault, TokenRefused
 
@@ -59,7 +59,7 @@ def _read_type(header: dict[str, Any]) -> str | None:
         return None
     if not isinstance(given, str):
         raise _malformed("In the header of the token, typ must be text")
-    return normalize_type(given)
+    return normalise_type(given)
 
 
 def _read_key_id(header: dict[str, Any]) -> str | None:

@@ -38,7 +38,7 @@ ALGORITHMS: Mapping[str, KeyFamily] = {
 """The signature algorithms that an issuer may use. Symmetric ones and `none` are not among them."""
 
 
-def normalize_type(media_type: str) -> str:
+def normalise_type(media_type: str) -> str:
     """Return a type in lower case without `application/`, which RFC 7515, section 4.1.9, lets issuers omit."""
     return media_type.lower().removeprefix("application/")
 
@@ -56,7 +56,7 @@ class Issuer:
     jwks: str
     """The location of the JWK Set: `https://…`, or `file:` and an absolute path."""
     type: str = AT_JWT
-    """The required `typ` of the header in the form of `normalize_type`, or `any`."""
+    """The required `typ` of the header in the form of `normalise_type`, or `any`."""
     clock_tolerance: int = DEFAULT_TOLERANCE
     """Seconds by which the clock of the issuer may differ."""
     scope_claim: str = DEFAULT_SCOPE_CLAIM

@@ -120,7 +120,7 @@ class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]  # Connexion has 
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["path"] = canonicalize_path(scope.get("raw_path") or scope["path"].encode())
+        scope["path"] = canonicalise_path(scope.get("raw_path") or scope["path"].encode())
         extensions = scope.setdefault("extensions", {})
         match = self._routes.find(scope["path"].removeprefix(scope.get("root_path", "")))
         if match is None:
@@ -137,10 +137,10 @@ class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]  # Connexion has 
         await operation.next_app(scope, receive, send)
 
 
-def canonicalize_path(raw_path: bytes) -> str:
+def canonicalise_path(raw_path: bytes) -> str:
     """Return a path in canonical percent-encoding, in which every literal slash is a separator.
 
-    >>> canonicalize_path(b"/%77eb/a%2fb")
+    >>> canonicalise_path(b"/%77eb/a%2fb")
     '/web/a%2Fb'
     """
     path = raw_path.split(b"?", 1)[0]

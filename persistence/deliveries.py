@@ -83,9 +83,9 @@ async def list_of_event(database: Database, event_id: str, limit: int) -> list[Q
     return await database.read(_list_of_event, event_id, limit)
 
 
-async def summarize_parked(database: Database, system_id: str) -> ParkedSummary:
+async def summarise_parked(database: Database, system_id: str) -> ParkedSummary:
     """Return the number of parked deliveries of a system, and the number of the last one."""
-    return await database.read(_summarize_parked, system_id)
+    return await database.read(_summarise_parked, system_id)
 
 
 async def get(database: Database, delivery_id: str) -> QueuedDelivery:
@@ -286,7 +286,7 @@ def _list_of_event(connection: sa.Connection, event_id: str, limit: int) -> list
 
 
 @large_read
-def _summarize_parked(connection: sa.Connection, system_id: str) -> ParkedSummary:
+def _summarise_parked(connection: sa.Connection, system_id: str) -> ParkedSummary:
     select = sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(deliveries.c.number), 0))
     return ParkedSummary(*connection.execute(select.where(deliveries.c.system_id == system_id, _IS_PARKED)).one())
 

@@ -124,6 +124,19 @@ def test_find_excess_reports_each_limit() -> None:
     ]
 
 
+AMERICAN = re.compile(r"(?:summari|normali|canonicali|recogni|organi|minimi|optimi|initiali)z", re.IGNORECASE)
+"""The spelling that names of our own do not have. `Authorization` is a name of HTTP."""
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "tests"])
+def test_names_have_british_spelling(package: str) -> None:
+    """No word is spelled in two ways, so that a search for a name finds it."""
+    for file in list_python_files(package):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                assert not AMERICAN.search(node.name), f"{file.relative_to(REPOSITORY)}: {node.name}"
+
+
 def test_public_class_names_are_unique() -> None:
     files_by_name = defaultdict(list)
     for package in PACKAGES:

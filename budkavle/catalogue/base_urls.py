@@ -50,7 +50,7 @@ def find_base_url_faults(text: str, *, is_private: bool) -> list[str]:
     return faults
 
 
-def normalize_base_url(text: str) -> str:
+def normalise_base_url(text: str) -> str:
     """Return a valid base URL in its stored form: without a final `/`, with scheme and host in lower case."""
     url = _URL.fullmatch(text)
     return f"{url['scheme']}://{url['authority']}".lower() + url["path"].removesuffix("/") if url else text
@@ -65,7 +65,7 @@ def find_token_url_faults(text: str, *, is_private: bool) -> list[str]:
     return faults
 
 
-def normalize_token_url(text: str) -> str:
+def normalise_token_url(text: str) -> str:
     """Return a valid URL of a token endpoint with scheme and host in lower case."""
     url = _URL.fullmatch(text)
     return f"{url['scheme']}://{url['authority']}".lower() + url["path"] + (url["rest"] or "") if url else text

@@ -11,8 +11,8 @@ import yaml
 from budkavle.catalogue.base_urls import (
     find_base_url_faults,
     find_token_url_faults,
-    normalize_base_url,
-    normalize_token_url,
+    normalise_base_url,
+    normalise_token_url,
 )
 from budkavle.catalogue.certificate_files import CertificateFileWrong, read_fingerprint
 from budkavle.catalogue.references import check_ca, check_client_certificate, check_value
@@ -84,7 +84,7 @@ class Systems:
             return ""
         for fault in find_base_url_faults(text, is_private=is_private):
             self._nodes.add_fault(node, f"baseUrl {fault}")
-        return normalize_base_url(text)
+        return normalise_base_url(text)
 
     def _read_certificates(self, section: yaml.Node | None) -> frozenset[str]:
         """Return the fingerprints: those in the file, and those of certificates in other files."""
@@ -151,7 +151,7 @@ class Systems:
         secret = values.get("clientSecret")
         reference = None if secret is None else self._read_reference(secret, "clientSecret", "the secret", read_value)
         return TokenClient(
-            token_url=normalize_token_url(url or ""),
+            token_url=normalise_token_url(url or ""),
             client_id=self._read_parameter(values, "clientId") or "",
             client_secret=reference or "",
             scope=self._read_parameter(values, "scope"),

@@ -122,7 +122,7 @@ def _build_message(
     return WebMessage(
         id=request.services.new_id(),
         message=request.body["message"],
-        external_references=rules.normalize_case_numbers(references),
+        external_references=rules.normalise_case_numbers(references),
         sender_user_id=senders.get("userId") or senders.get("administratorId"),
         oep_instance=instance.type,
         attachments=attachments,

@@ -78,7 +78,7 @@ async def get_municipal_web_messages_by_external_reference(request: Request) -> 
     municipality_id = read_municipality_id(request)
     request.raise_violations()
     given = ExternalReference(request.parameters["key"], request.parameters["value"])
-    reference = _normalize(given)
+    reference = _normalise(given)
 
     def read(limit: int, after: Position | None) -> Awaitable[list[WebMessage]]:
         return lists.list_by_reference(request.services.database, reference, limit, after, municipality_id)
@@ -121,7 +121,7 @@ def _build_message(
         id=request.services.new_id(),
         party_id=parse_java_uuid(body["partyId"]) if body.get("partyId") else None,
         message=body.get("message") or "",
-        external_references=rules.normalize_case_numbers(references),
+        external_references=rules.normalise_case_numbers(references),
         sender_user_id=user_id if user_id.strip() else None,
         oep_instance=instance,
         attachments=attachments,
@@ -131,13 +131,13 @@ def _build_message(
     )
 
 
-def _normalize(reference: ExternalReference) -> ExternalReference:
+def _normalise(reference: ExternalReference) -> ExternalReference:
     """Return a reference as it is stored."""
     is_case = reference.key.lower() == FLOW_INSTANCE_ID.lower() and reference.value.isascii()
     if not is_case or not reference.value.isdigit():
         return reference
-    [normalized] = rules.normalize_case_numbers([reference])
-    return normalized
+    [normalised] = rules.normalise_case_numbers([reference])
+    return normalised
 
 
 async def _respond_with_list(request: Request, read: ReadPage) -> Response:

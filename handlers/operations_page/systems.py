@@ -136,7 +136,7 @@ async def find_system(visit: Visit, system_id: str) -> SystemSummary:
 async def show_replay(visit: Visit) -> Response:
     """Ask for the confirmation of a replay of all parked deliveries of a system."""
     system = await find_system(visit, visit.get_id())
-    summary = await deliveries.summarize_parked(visit.services.database, system.id)
+    summary = await deliveries.summarise_parked(visit.services.database, system.id)
     if not summary.count:
         raise NotFound("No delivery of this system is parked.")
     what = texts.count(summary.count, "parked delivery", "parked deliveries")

@@ -21,7 +21,7 @@ from openapi.observation.log_names import LogNames
 from openapi.observation.peers import PEER, TrustedProxies
 from openapi.observation.source_limits import AnonymousLines
 from openapi.requests import CALLER
-from openapi.routing import canonicalize_path
+from openapi.routing import canonicalise_path
 
 log = structlog.get_logger("budkavle.requests")
 
@@ -216,7 +216,7 @@ def _count(operation: str | None, status: int, seconds: float) -> None:
 
 def get_header_name(raw_path: bytes) -> bytes:
     """Return the name of the request id header for a path, also for unknown paths."""
-    path = canonicalize_path(raw_path)
+    path = canonicalise_path(raw_path)
     return _HEADER_OF_V1 if path == "/v1" or path.startswith("/v1/") else _HEADER
 
 

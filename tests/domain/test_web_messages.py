@@ -11,7 +11,7 @@ from domain.web_messages import (
     UNSETTLED_STATES,
     ExternalReference,
     MessageState,
-    normalize_references,
+    normalise_references,
     validate_message,
     validate_references,
 )
@@ -27,8 +27,8 @@ def build_references(*pairs: tuple[str, str]) -> list[ExternalReference]:
 @pytest.mark.parametrize(
     "key", ["flowInstanceId", "flowinstanceid", "FLOWINSTANCEID", "FlowInstanceID", "fLOWiNSTANCEiD"]
 )
-def test_normalize_references_recognises_the_case_in_every_spelling(key: str) -> None:
-    assert normalize_references(build_references((key, "1068"))) == (CASE,)
+def test_normalise_references_recognises_the_case_in_every_spelling(key: str) -> None:
+    assert normalise_references(build_references((key, "1068"))) == (CASE,)
 
 
 @pytest.mark.parametrize(
@@ -44,25 +44,25 @@ def test_normalize_references_recognises_the_case_in_every_spelling(key: str) ->
         "ﬂowInstanceId",
     ],
 )
-def test_normalize_references_does_not_change_other_keys(key: str) -> None:
-    assert normalize_references(build_references((key, "1068"))) == (ExternalReference(key, "1068"),)
+def test_normalise_references_does_not_change_other_keys(key: str) -> None:
+    assert normalise_references(build_references((key, "1068"))) == (ExternalReference(key, "1068"),)
 
 
-def test_normalize_references_removes_duplicates_in_order() -> None:
+def test_normalise_references_removes_duplicates_in_order() -> None:
     pairs = build_references(
         ("b", "1"), ("FLOWINSTANCEID", "1068"), ("a", "1"), ("b", "1"), ("flowInstanceId", "1068"), ("b", "2")
     )
     expected = build_references(("b", "1"), ("flowInstanceId", "1068"), ("a", "1"), ("b", "2"))
-    assert normalize_references(pairs) == tuple(expected)
+    assert normalise_references(pairs) == tuple(expected)
 
 
-def test_normalize_references_distinguishes_upper_and_lower_case() -> None:
+def test_normalise_references_distinguishes_upper_and_lower_case() -> None:
     pairs = build_references(("errand", "a"), ("Errand", "a"), ("errand", "A"))
-    assert normalize_references(pairs) == tuple(pairs)
+    assert normalise_references(pairs) == tuple(pairs)
 
 
-def test_normalize_references_of_none_is_empty() -> None:
-    assert normalize_references([]) == ()
+def test_normalise_references_of_none_is_empty() -> None:
+    assert normalise_references([]) == ()
 
 
 def test_violations_of_references_allows_a_repeated_case() -> None:

@@ -18,7 +18,7 @@ from tests.raw_http import RawConnection
 SYNC = "syncWebhookAbonnementer"
 
 
-def summarize_entries(caller: Caller, request_id: str) -> list[tuple[str, str, str, str, str, dict[str, Any]]]:
+def summarise_entries(caller: Caller, request_id: str) -> list[tuple[str, str, str, str, str, dict[str, Any]]]:
     """Return chain, kind, operation, caller, outcome and detail of each entry of a request."""
     return [
         (found.chain, found.kind, found.operation, found.caller, found.outcome, found.detail)
@@ -34,19 +34,19 @@ def test_sync_is_recorded_once(caller: Caller) -> None:
     outcomes = []
     for query in ("?dryRun=true", "", ""):
         response = caller.send(caller.body(build_entry()), query)
-        outcomes.append([row[4] for row in summarize_entries(caller, response.headers["x-requestId"])])
+        outcomes.append([row[4] for row in summarise_entries(caller, response.headers["x-requestId"])])
     assert outcomes == [["dry run"], ["changed", "changed"], ["unchanged"]]
 
 
 def test_look_ups_are_recorded(caller: Caller) -> None:
     current = caller.get(**{"x-requestId": "look-up-1"})
     allowed = caller.service.client.get("/v1/beskedtype/tilladte?orgType=1", headers=caller.headers())
-    assert summarize_entries(caller, "look-up-1")[-1] == (
+    assert summarise_entries(caller, "look-up-1")[-1] == (
         *(caller.system_id, "call", "hentAbonnementer", build_audit_name(caller), "answered"),
         {},
     )
     assert current.status_code == 200
-    assert summarize_entries(caller, allowed.headers["x-requestId"]) == [
+    assert summarise_entries(caller, allowed.headers["x-requestId"]) == [
         ("-", "call", "hentTilladteBeskedtyper", build_audit_name(caller), "answered", {})
     ]
 
@@ -62,14 +62,14 @@ def test_refused_calls_are_recorded_with_their_status_and_number_of_errors(calle
     for status, (response, chain, count) in calls.items():
         assert response.status_code == status
         why = {"reason": "system_not_authorised", "address": "127.0.0.1"} if status == 403 else {}
-        assert summarize_entries(caller, response.headers["x-requestId"]) == [
+        assert summarise_entries(caller, response.headers["x-requestId"]) == [
             (chain, "call", SYNC, build_audit_name(caller), "refused", {"status": status, "errors": count} | why)
         ]
 
 
 def test_body_without_a_system_is_recorded_without_one(caller: Caller) -> None:
     for response in (caller.send_bytes(b"{"), caller.send({"abonnementer": []}), caller.send([])):
-        ((chain, *_, outcome, detail),) = summarize_entries(caller, response.headers["x-requestId"])
+        ((chain, *_, outcome, detail),) = summarise_entries(caller, response.headers["x-requestId"])
         assert (chain, outcome, detail) == ("-", "refused", {"status": 400, "errors": 1})
 
 
@@ -140,7 +140,7 @@ def test_disconnected_caller_is_recorded(caller: Caller) -> None:
         connection.send(head.encode() + b'{"systemIdentifier"')
     rows: list[Any] = []
     while not rows:
-        rows = summarize_entries(caller, request_id)
+        rows = summarise_entries(caller, request_id)
     assert rows == [("-", "call", SYNC, build_audit_name(caller), "refused", {"status": 400, "errors": 1})]
 
 
@@ -148,7 +148,7 @@ def test_calls_of_no_operation_are_not_recorded(caller: Caller) -> None:
     client = caller.service.client
     for response in (client.put("/v1/abonnement"), client.get("/v1/x"), client.get("/health/live")):
         name = response.headers.get("x-requestId") or response.headers["x-request-id"]
-        assert summarize_entries(caller, name) == []
+        assert summarise_entries(caller, name) == []
 
 
 def test_chains_of_these_calls_are_intact(caller: Caller) -> None:
@@ -168,7 +168,7 @@ def test_failed_call_is_recorded_and_answered_without_its_cause(subscribing_alon
     ):
         (error,) = read_errors(response, 500)
         assert (error["errorCode"], error["message"]) == (1011, "Intern fejl i servicen; intet er ændret")
-        assert summarize_entries(caller, response.headers["x-requestId"]) == [
+        assert summarise_entries(caller, response.headers["x-requestId"]) == [
             (caller.system_id, "call", operation, build_audit_name(caller), "failed", {"status": 500})
         ]
 
@@ -178,9 +178,9 @@ def test_calls_that_fail_before_authentication_are_counted_too(subscribing_alone
     execute(caller.database_url, sa.text("alter table certificates rename to away"))
     first, *others = [caller.get() for _ in range(3)]
     assert first.status_code >= 500
-    ((chain, *_, outcome, detail),) = summarize_entries(caller, first.headers["x-requestId"])
+    ((chain, *_, outcome, detail),) = summarise_entries(caller, first.headers["x-requestId"])
     assert (chain, outcome, detail["reason"]) == ("-", "failed", "not_checked")
-    assert [summarize_entries(caller, response.headers["x-requestId"]) for response in others] == [[], []]
+    assert [summarise_entries(caller, response.headers["x-requestId"]) for response in others] == [[], []]
 
 
 def test_call_that_the_database_cannot_record_is_answered_and_logged(subscribing_alone: RunningService) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from oauth2.issuers import normalize_type
+from oauth2.issuers import normalise_type
 from tests.tokens import create_issuer
 
 MAP = {
@@ -31,6 +31,6 @@ def test_find_granting_values_includes_wider_scopes(scope: str, values: list[str
     assert create_issuer("https://issuer.example/jwks.json", scope_map=MAP).find_granting_values(scope) == values
 
 
-def test_normalize_type_removes_the_tree_alone() -> None:
-    assert normalize_type("Application/AT+JWT") == "at+jwt"
-    assert normalize_type("text/at+jwt") == "text/at+jwt"
+def test_normalise_type_removes_the_tree_alone() -> None:
+    assert normalise_type("Application/AT+JWT") == "at+jwt"
+    assert normalise_type("text/at+jwt") == "text/at+jwt"

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import MESSAGES_KEY, RunningService
 from openapi import routing
-from openapi.routing import canonicalize_path
+from openapi.routing import canonicalise_path
 from tests.handlers.messages import read_problem
 from tests.raw_http import RawResponse, send_request
 
@@ -52,8 +52,8 @@ def test_canonical_path_follows_its_docstring() -> None:
     ],
 )
 def test_canonical_path_has_one_spelling(raw_path: bytes, expected: str) -> None:
-    assert canonicalize_path(raw_path) == expected
-    assert canonicalize_path(expected.encode()) == expected
+    assert canonicalise_path(raw_path) == expected
+    assert canonicalise_path(expected.encode()) == expected
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ async def settle_all(database: Database, outcome: AttemptOutcome) -> None:
 
 
 async def test_list_parked_returns_those_of_the_system_page_by_page(subscribed: Database) -> None:
-    assert await deliveries.summarize_parked(subscribed, SYSTEM) == ParkedSummary(0, 0)
+    assert await deliveries.summarise_parked(subscribed, SYSTEM) == ParkedSummary(0, 0)
     for _ in range(3):
         await publish(subscribed)
     await settle_all(subscribed, AttemptOutcome.PARK)
@@ -50,7 +50,7 @@ async def test_list_parked_returns_those_of_the_system_page_by_page(subscribed: 
     rest = await deliveries.list_parked(subscribed, SYSTEM, page[-1].number, 2)
     parked = [*page, *rest]
     assert [(item.system_id, item.state, item.status) for item in parked] == [(SYSTEM, "parked", 404)] * 3
-    assert await deliveries.summarize_parked(subscribed, SYSTEM) == ParkedSummary(3, parked[-1].number)
+    assert await deliveries.summarise_parked(subscribed, SYSTEM) == ParkedSummary(3, parked[-1].number)
     assert await deliveries.list_parked(subscribed, SYSTEM_IDS[1], 0, 9) == []
 
 

@@ -5,8 +5,8 @@ import pytest
 from budkavle.catalogue.base_urls import (
     find_base_url_faults,
     find_token_url_faults,
-    normalize_base_url,
-    normalize_token_url,
+    normalise_base_url,
+    normalise_token_url,
 )
 
 GOOD = {
@@ -28,9 +28,9 @@ GOOD = {
 @pytest.mark.parametrize("url", GOOD)
 def test_base_urls_are_normalised_without_a_final_slash(url: str) -> None:
     assert find_base_url_faults(url, is_private=False) == []
-    assert normalize_base_url(url) == GOOD[url]
+    assert normalise_base_url(url) == GOOD[url]
     # A normalised URL does not change.
-    assert normalize_base_url(GOOD[url]) == GOOD[url]
+    assert normalise_base_url(GOOD[url]) == GOOD[url]
 
 
 ABSOLUTE, QUERY, USER = "an absolute URL", "a query or a fragment", "a user or a password"
@@ -152,7 +152,7 @@ def test_private_addresses_need_a_flag(host: str) -> None:
 @pytest.mark.parametrize("url", ["https://a.example/token", "https://a.example", "https://a.example/t/?p=B2C_1&a=%20"])
 def test_token_url_may_have_a_query(url: str) -> None:
     assert find_token_url_faults(url, is_private=False) == []
-    assert normalize_token_url(url.replace("https://a", "HTTPS://A")) == url
+    assert normalise_token_url(url.replace("https://a", "HTTPS://A")) == url
 
 
 @pytest.mark.parametrize("url", ["https://a.example/token?a#b", "https://a.example/token?a b", "https://a.example?å"])
