@@ -14,8 +14,8 @@ from budkavle.ids import create_id
 from budkavle.settings import Settings, SettingsUnusable
 from domain.grouping import split_by_size
 from domain.idempotency_keys import build_first_id
-from domain.retention import DataKind, RetentionRule
-from persistence import idempotency_keys, message_reads
+from domain.retention import DataKind, Removal, RemovalRun, RetentionRule
+from persistence import idempotency_keys, message_reads, removal_counts
 from persistence import retention as stored
 from persistence.database import Database
 from persistence.queue import housekeeping, receipts
@@ -54,36 +54,38 @@ class Purge:
         The audit records the numbers also if an error ends the run. `report` is called with the number so far.
         """
         removed: Counter[RetentionRule] = Counter()
+        run = RemovalRun(now, operator, create_id())
         await message_reads.forget_destroyed(self.database, now)
         try:
             for rule in self.rules:
-                async for number in self._remove(rule, now, operator):
+                async for number in self._remove(Removal(run, rule)):
                     removed[rule] += number
                     report(removed.total())
         finally:
-            await stored.record(self.database, removed, now, operator, create_id())
+            await removal_counts.record(self.database, run)
         return removed
 
     async def count(self, now: datetime) -> Counter[RetentionRule]:
         """Return the numbers that `run` would remove now."""
         return Counter({rule: await self._count(rule, now) for rule in self.rules})
 
-    def _remove(self, rule: RetentionRule, now: datetime, operator: str) -> AsyncIterator[int]:
-        """Remove what a rule says, and yield the number of each transaction."""
-        database, before = self.database, now - rule.period
+    def _remove(self, removal: Removal) -> AsyncIterator[int]:
+        """Remove what a rule says, and yield the number of each transaction, which counts it."""
+        database, run, rule = self.database, removal.run, removal.rule
+        before = run.time - rule.period
         match rule.kind:
             case DataKind.MESSAGES:
-                return remove_messages(database, MessageSelection(before, rule.state, rule.oep_instance))
+                return remove_messages(database, MessageSelection(before, rule.state, rule.oep_instance), removal)
             case DataKind.PARKED_DELIVERIES:
-                return _remove_parked(database, before)
+                return _remove_parked(database, before, removal)
             case DataKind.EVENTS:
-                return _remove_events(database, before)
+                return _remove_events(database, before, removal)
             case DataKind.RECEIPTS:
-                return _repeat(lambda: receipts.prune_receipts(database, before, PAGE))
+                return _repeat(lambda: receipts.prune_receipts(database, before, PAGE, removal))
             case DataKind.IDEMPOTENCY_KEYS:
-                return _repeat(lambda: idempotency_keys.prune_expired(database, build_first_id(before)))
+                return _repeat(lambda: idempotency_keys.prune_expired(database, build_first_id(before), removal))
             case DataKind.AUDIT_ENTRIES:
-                return self._get_pruner().prune(before, now, operator)
+                return self._get_pruner().prune(before, run.time, run.operator)
             case _ as unreachable:
                 assert_never(unreachable)
 
@@ -114,11 +116,13 @@ class Purge:
         return self.pruner
 
 
-async def remove_messages(database: Database, selection: MessageSelection) -> AsyncIterator[int]:
-    """Delete the selected messages, and yield the number of each transaction."""
+async def remove_messages(
+    database: Database, selection: MessageSelection, counted: Removal | None = None
+) -> AsyncIterator[int]:
+    """Delete the selected messages, and yield the number of each transaction, which adds it to that of `counted`."""
     async for items in _iterate_messages(database, selection):
         for ids in split_by_size(items, MESSAGES_AT_ONCE, BYTES_AT_ONCE):
-            yield await stored.remove_messages(database, ids)
+            yield await stored.remove_messages(database, ids, counted)
 
 
 async def count_messages(database: Database, selection: MessageSelection) -> int:
@@ -169,15 +173,15 @@ def create_regular_purge(settings: Settings, database: Database, now: Callable[[
     return RegularPurge(create_purge(settings, database), now)
 
 
-async def _remove_parked(database: Database, before: datetime) -> AsyncIterator[int]:
+async def _remove_parked(database: Database, before: datetime, counted: Removal) -> AsyncIterator[int]:
     async for numbers in _iterate_parked(database, before):
-        yield await stored.remove_parked(database, numbers, before)
+        yield await stored.remove_parked(database, numbers, before, counted)
 
 
-async def _remove_events(database: Database, before: datetime) -> AsyncIterator[int]:
+async def _remove_events(database: Database, before: datetime, counted: Removal) -> AsyncIterator[int]:
     position: EventPosition | None = FIRST_EVENT
     while position is not None:
-        number, position = await housekeeping.prune_events(database, before, position, PAGE)
+        number, position = await housekeeping.prune_events(database, before, position, PAGE, counted)
         yield number
 
 

@@ -33,9 +33,9 @@ from domain.deliveries import (
     retry_delay,
 )
 from domain.errors import StorageFailed
-from domain.retention import DataKind, RetentionRule
+from domain.retention import DataKind, Removal, RemovalRun, RetentionRule
 from domain.tracing import SpanKind, Tracer, trace_work
-from persistence import delivery_pauses, operator_events, retention
+from persistence import delivery_pauses, operator_events, removal_counts
 from persistence.database import Database
 from persistence.queue import back_offs, claims, due_deliveries, housekeeping, receipts
 from persistence.queue.claims import Lease, SettledAttempt
@@ -423,14 +423,13 @@ class Worker:
         if now < self._receipts_due:
             return
         self._receipts_due = now + RECEIPTS_INTERVAL
-        rule = RetentionRule(DataKind.RECEIPTS, self._limits.receipt_retention)
-        removed, last = 0, PRUNED_AT_ONCE
+        removal = Removal(RemovalRun(now), RetentionRule(DataKind.RECEIPTS, self._limits.receipt_retention))
+        before, last = now - removal.rule.period, PRUNED_AT_ONCE
         try:
             while last == PRUNED_AT_ONCE:
-                last = await receipts.prune_receipts(self._database, now - rule.period, PRUNED_AT_ONCE)
-                removed += last
+                last = await receipts.prune_receipts(self._database, before, PRUNED_AT_ONCE, removal)
         finally:
-            await retention.record(self._database, {rule: removed}, now)
+            await removal_counts.record(self._database, removal.run)
 
     async def _run_housekeeping(self) -> None:
         failures = FailureLog(log, "housekeeping_failed", "housekeeping_run_failed", storage_failed_level=logging.ERROR)

@@ -1,12 +1,11 @@
 """How long data is kept. What is in doubt, under way or waiting is kept in any case (decision 0036)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from domain.audit import RETENTION, AuditEntry
+from domain.audit import NO_CALLER, RETENTION, AuditEntry
 from domain.web_messages import MessageState, OepInstance
 
 OPERATION = "purge"
@@ -38,17 +37,24 @@ class RetentionRule:
         return {"kind": str(self.kind), **group, "days": round(self.period / timedelta(days=1), 3)}
 
 
-def build_purge_entries(
-    removed: Mapping[RetentionRule, int], operator: str, now: datetime, request_id: str
-) -> list[AuditEntry]:
-    """Return one entry for each rule by which a run has removed something.
+@dataclass(frozen=True, slots=True)
+class RemovalRun:
+    """A run that removes old data, as its entries in the audit name it. By default it is a regular one."""
 
-    Removed entries of the audit have entries of their own, with checkpoints.
-    """
-    return [
-        AuditEntry(
-            RETENTION, "change", now, OPERATION, operator, "removed", request_id, rule.describe() | {"removed": number}
-        )
-        for rule, number in removed.items()
-        if number and rule.kind is not DataKind.AUDIT_ENTRIES
-    ]
+    time: datetime
+    operator: str = NO_CALLER
+    request_id: str = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What one run removes by one rule."""
+
+    run: RemovalRun
+    rule: RetentionRule
+
+
+def build_purge_entry(run: RemovalRun, rule: dict[str, Any], number: int) -> AuditEntry:
+    """Return the entry about what a run has removed by a rule, which is described as by `RetentionRule.describe`."""
+    detail = rule | {"removed": number}
+    return AuditEntry(RETENTION, "change", run.time, OPERATION, run.operator, "removed", run.request_id, detail)

@@ -8,11 +8,11 @@ import structlog
 
 from domain.errors import KeyInUse, KeyReused
 from domain.idempotency_keys import IdempotencyKey, build_first_id, parse_key
-from domain.retention import DataKind, RetentionRule
+from domain.retention import DataKind, Removal, RemovalRun, RetentionRule
 from domain.web_messages import WebMessage
 from handlers.requests import Request
 from persistence import idempotency_keys as stored
-from persistence import retention
+from persistence import removal_counts
 from persistence.database import Database
 from persistence.repeated_work import FailureLog, run_repeatedly
 
@@ -78,13 +78,13 @@ class ExpiredKeys:
         """Delete all expired keys. Return their number. Raises `StorageFailed`."""
         now = self._now()
         first_id = build_first_id(now - self._lifetime)
-        total = 0
+        run, total = RemovalRun(now), 0
+        removal = Removal(run, RetentionRule(DataKind.IDEMPOTENCY_KEYS, self._lifetime))
         try:
-            while number := await stored.prune_expired(self._database, first_id):
+            while number := await stored.prune_expired(self._database, first_id, removal):
                 total += number
         finally:
-            rule = RetentionRule(DataKind.IDEMPOTENCY_KEYS, self._lifetime)
-            await retention.record(self._database, {rule: total}, now)
+            await removal_counts.record(self._database, run)
         return total
 
     async def run_forever(self) -> None:

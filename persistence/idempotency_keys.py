@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from domain.idempotency_keys import IdempotencyKey, KeyedMessage
+from domain.retention import Removal
+from persistence import removal_counts
 from persistence.database import Database
 from persistence.prepared import PreparedStatement
 from persistence.tables import IS_UNSETTLED, IS_UNSETTLED_TRACE, idempotency_keys, publication_traces, web_messages
@@ -24,9 +26,12 @@ async def free_expired(database: Database, key: IdempotencyKey, first_id: str) -
     await database.write(_free_expired, key, first_id)
 
 
-async def prune_expired(database: Database, first_id: str) -> int:
-    """Delete at most `EXPIRED_AT_ONCE` keys as `free_expired` does. Return their number."""
-    return await database.write(_prune_expired, first_id)
+async def prune_expired(database: Database, first_id: str, counted: Removal | None = None) -> int:
+    """Delete at most `EXPIRED_AT_ONCE` keys as `free_expired` does.
+
+    Return their number, which is added to that of `counted`.
+    """
+    return await database.write(_prune_expired, first_id, counted)
 
 
 async def count_expired(database: Database, first_id: str) -> int:
@@ -87,8 +92,8 @@ def _free_expired(connection: sa.Connection, key: IdempotencyKey, first_id: str)
 
 
 @bulk_write
-def _prune_expired(connection: sa.Connection, first_id: str) -> int:
-    return connection.execute(_PRUNE, {"first_id": first_id}).rowcount
+def _prune_expired(connection: sa.Connection, first_id: str, counted: Removal | None) -> int:
+    return removal_counts.add(connection, counted, connection.execute(_PRUNE, {"first_id": first_id}).rowcount)
 
 
 @long_read

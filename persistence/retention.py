@@ -3,7 +3,7 @@
 Tables are read in pages by their primary keys: an index by age would slow down every insert, and age matters in days.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,11 +11,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from domain.audit import RETENTION
 from domain.deliveries import DeliveryState
-from domain.retention import RetentionRule, build_purge_entries
+from domain.retention import Removal
 from domain.web_messages import READABLE_STATES, MessageState, OepInstance
-from persistence import audit
+from persistence import removal_counts
 from persistence.database import Database
 from persistence.tables import attempts, deliveries, events, receipts
 from persistence.tables import web_messages as messages_table
@@ -53,9 +52,9 @@ async def find_messages(database: Database, selection: MessageSelection, after: 
     return await database.read(_find_messages, selection, after)
 
 
-async def remove_messages(database: Database, message_ids: Sequence[str]) -> int:
-    """Delete those of the messages that callers can read. Return their number."""
-    return await database.write(_remove_messages, message_ids)
+async def remove_messages(database: Database, message_ids: Sequence[str], counted: Removal | None = None) -> int:
+    """Delete those of the messages that callers can read. Return their number, which is added to that of `counted`."""
+    return await database.write(_remove_messages, message_ids, counted)
 
 
 async def find_parked(database: Database, before: datetime, after: int = 0) -> Page:
@@ -63,21 +62,14 @@ async def find_parked(database: Database, before: datetime, after: int = 0) -> P
     return await database.read(_find_parked, before, after)
 
 
-async def remove_parked(database: Database, numbers: Iterable[int], before: datetime) -> int:
-    """Delete those of the deliveries that `find_parked` still finds. Return their number.
+async def remove_parked(
+    database: Database, numbers: Iterable[int], before: datetime, counted: Removal | None = None
+) -> int:
+    """Delete those of the deliveries that `find_parked` still finds. Return their number, as `remove_messages` does.
 
     Other deliveries do not wait for parked ones. Deliveries that another transaction has locked are skipped.
     """
-    return await database.write(_remove_parked, list(numbers), before)
-
-
-async def record(
-    database: Database, removed: Mapping[RetentionRule, int], now: datetime, operator: str = "-", request_id: str = "-"
-) -> None:
-    """Append one entry to the audit for each rule by which a run has removed something, by default a regular run."""
-    entries = build_purge_entries(removed, operator, now, request_id)
-    if entries:
-        await audit.record_all(database, RETENTION, entries)
+    return await database.write(_remove_parked, list(numbers), before, counted)
 
 
 async def count_events(database: Database, before: datetime, parked_before: datetime | None) -> int:
@@ -156,8 +148,8 @@ def _find_messages(connection: sa.Connection, selection: MessageSelection, after
 
 
 @bulk_write
-def _remove_messages(connection: sa.Connection, message_ids: Sequence[str]) -> int:
-    return len(delete_readable(connection, message_ids))
+def _remove_messages(connection: sa.Connection, message_ids: Sequence[str], counted: Removal | None) -> int:
+    return removal_counts.add(connection, counted, len(delete_readable(connection, message_ids)))
 
 
 @large_read
@@ -170,8 +162,9 @@ def _find_parked(connection: sa.Connection, before: datetime, after: int) -> Pag
 
 
 @large_queue_write
-def _remove_parked(connection: sa.Connection, numbers: list[int], before: datetime) -> int:
-    return connection.execute(_REMOVE_PARKED, {"numbers": numbers, "before": before}).rowcount
+def _remove_parked(connection: sa.Connection, numbers: list[int], before: datetime, counted: Removal | None) -> int:
+    number = connection.execute(_REMOVE_PARKED, {"numbers": numbers, "before": before}).rowcount
+    return removal_counts.add(connection, counted, number)
 
 
 @long_read

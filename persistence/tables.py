@@ -473,6 +473,18 @@ read_keys = sa.Table(
     _build_partial_index("ix_read_keys_destroyed", "destroyed", where="destroyed is not null"),
 )
 
+# How much runs have removed because of its age, until the audit has the numbers.
+removal_counts = sa.Table(
+    "removal_counts",
+    metadata,
+    # The run and the rule, as the entry in the audit names them.
+    sa.Column("time", UtcDateTime, primary_key=True),
+    sa.Column("caller", sa.Text, primary_key=True),
+    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("detail", sa.Text, primary_key=True),
+    sa.Column("removed", sa.BigInteger, nullable=False),
+)
+
 audit_entries = sa.Table(
     "audit_entries",
     metadata,

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from domain.retention import Removal
+from persistence import removal_counts
 from persistence.database import Database
 from persistence.queue.sql import IS_AHEAD, build_for_each_dialect
 from persistence.tables import deliveries, events
@@ -28,14 +30,14 @@ async def release_stuck(database: Database, now: datetime) -> int:
 
 
 async def prune_events(
-    database: Database, before: datetime, after: EventPosition, limit: int
+    database: Database, before: datetime, after: EventPosition, limit: int, counted: Removal | None = None
 ) -> tuple[int, EventPosition | None]:
     """Delete those of the next `limit` events after a position that have no deliveries and are older than `before`.
 
-    Return their number and the position of the last event that was considered, None if there was none. So events that
-    are kept for their deliveries are not read each time.
+    Return their number, which is added to that of `counted`, and the position of the last event that was considered,
+    None if there was none. So events that are kept for their deliveries are not read each time.
     """
-    return await database.write(_prune_events, before, after, limit)
+    return await database.write(_prune_events, before, after, limit, counted)
 
 
 # Only deliveries with a key are ever set aside, so there is one group per key. No index serves a condition on an
@@ -84,10 +86,11 @@ def _release_stuck(connection: sa.Connection, now: datetime) -> int:
 
 @large_queue_write
 def _prune_events(
-    connection: sa.Connection, before: datetime, after: EventPosition, limit: int
+    connection: sa.Connection, before: datetime, after: EventPosition, limit: int, counted: Removal | None
 ) -> tuple[int, EventPosition | None]:
     considered = {"before": before, "after_created": after.created, "after_id": after.id, "limit": limit}
     last = connection.execute(_LAST_CONSIDERED, considered).first()
     if last is None:
         return 0, None
-    return connection.execute(_PRUNE_EVENTS, considered).rowcount, EventPosition(last.created, last.id)
+    number = connection.execute(_PRUNE_EVENTS, considered).rowcount
+    return removal_counts.add(connection, counted, number), EventPosition(last.created, last.id)

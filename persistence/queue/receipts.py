@@ -7,6 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from domain.deliveries import Attempt, DeliveredRequest
+from domain.retention import Removal
+from persistence import removal_counts
 from persistence.database import Database, to_json
 from persistence.queue.sql import CAN_BE_SETTLED, FRAGMENTS, build_statement, format_moment
 from persistence.work import queue_write
@@ -15,9 +17,12 @@ Delivered = tuple[int, Attempt, DeliveredRequest]
 """The number of a delivery, its last attempt, and the request that the receiver accepted."""
 
 
-async def prune_receipts(database: Database, before: datetime, limit: int) -> int:
-    """Delete at most `limit` receipts whose last attempt was before a time, oldest first. Return their number."""
-    return await database.write(_prune_receipts, before, limit)
+async def prune_receipts(database: Database, before: datetime, limit: int, counted: Removal | None = None) -> int:
+    """Delete at most `limit` receipts whose last attempt was before a time, oldest first.
+
+    Return their number, which is added to that of `counted`.
+    """
+    return await database.write(_prune_receipts, before, limit, counted)
 
 
 def replace_by_receipts(connection: sa.Connection, holder: str, delivered: Sequence[Delivered]) -> list[Any]:
@@ -124,5 +129,6 @@ _PRUNE = {
 
 
 @queue_write
-def _prune_receipts(connection: sa.Connection, before: datetime, limit: int) -> int:
-    return connection.execute(_PRUNE[connection.dialect.name], {"before": before, "limit": limit}).rowcount
+def _prune_receipts(connection: sa.Connection, before: datetime, limit: int, counted: Removal | None) -> int:
+    number = connection.execute(_PRUNE[connection.dialect.name], {"before": before, "limit": limit}).rowcount
+    return removal_counts.add(connection, counted, number)

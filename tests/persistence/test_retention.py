@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from domain.deliveries import AttemptOutcome, DeliveryState
 from domain.web_messages import ExternalReference, MessageState, OepInstance, WebMessage
-from persistence import audit, deliveries, publication_statuses, retention
+from persistence import deliveries, publication_statuses, retention
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.queue import claims
@@ -159,8 +159,3 @@ async def test_count_events_counts_those_whose_deliveries_are_removed_too(databa
     await publish(database, org_code=9)
     assert await retention.count_events(database, NOW, None) == 1
     assert await retention.count_events(database, NOW, NOW + DAY) == 2
-
-
-async def test_record_has_no_entry_for_nothing(database: Database) -> None:
-    await retention.record(database, {}, NOW)
-    assert await audit.list_page(database, after=0, limit=10) == []

@@ -1,6 +1,7 @@
 """`budkavle purge`, and the regular removal by servers and workers."""
 
 import json
+import sys
 from datetime import datetime, timedelta
 
 import pytest
@@ -25,6 +26,7 @@ from tests.databases import run_with_database
 from tests.factories import NOW, PARTY_ID, build_web_message, idempotency_key
 from tests.persistence.queues import build_lease, build_settled, claim, publish
 from tests.persistence.rows import count_rows, execute
+from tests.processes import run_program
 from tests.waiting import block_until
 
 OLD = NOW
@@ -159,3 +161,11 @@ def test_purge_records_what_it_removed_before_an_error(filled: str) -> None:
 
     run_with_database(filled, run)
     assert [detail["kind"] for *_, detail in list_entries(filled)] == ["messages"]
+
+
+def test_run_that_is_killed_at_any_line_has_its_numbers_in_the_audit(database_url: str, invoke: Invoke) -> None:
+    """Another run records them later."""
+    result = run_program(sys.executable, "-m", "tests.budkavle.kill_retention", database_url=database_url)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout.splitlines()[-1]) > 10
+    assert invoke(database_url, "audit", "verify").exit_code == 0

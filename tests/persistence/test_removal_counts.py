@@ -1,0 +1,58 @@
+"""Count what runs remove because of its age, until the audit has the numbers."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from domain.audit import RETENTION
+from domain.retention import DataKind, Removal, RemovalRun, RetentionRule
+from persistence import audit, removal_counts
+from persistence.database import Database
+from persistence.removal_counts import ABANDONED_AFTER
+from persistence.work import short_write
+from tests.factories import NOW
+from tests.persistence.rows import count_rows
+
+pytestmark = pytest.mark.anyio
+
+RUN = RemovalRun(NOW, "Åsa", "r1")
+DAY = timedelta(days=1)
+MESSAGES, RECEIPTS = RetentionRule(DataKind.MESSAGES, DAY), RetentionRule(DataKind.RECEIPTS, DAY)
+
+add = short_write(removal_counts.add)
+
+
+async def list_entries(database: Database) -> list[tuple[RemovalRun, str, int]]:
+    """Return run, kind and number of the entries."""
+    entries = [each.entry for _, each in await audit.list_page(database, after=0, limit=10, chain=RETENTION)]
+    return [
+        (RemovalRun(entry.time, entry.caller, entry.request_id), entry.detail["kind"], entry.detail["removed"])
+        for entry in entries
+    ]
+
+
+async def test_record_appends_one_entry_for_each_rule_of_the_run(database: Database) -> None:
+    for rule, number in ((RECEIPTS, 3), (MESSAGES, 4), (RECEIPTS, 5), (MESSAGES, 0)):
+        assert await database.write(add, Removal(RUN, rule), number) == number
+    for _ in range(2):
+        await removal_counts.record(database, RUN)
+        assert await list_entries(database) == [(RUN, "messages", 4), (RUN, "receipts", 8)]
+    assert await count_rows(database) == {"audit_entries": 2, "chains": 1}
+
+
+async def test_record_has_no_entry_for_nothing(database: Database) -> None:
+    await database.write(add, Removal(RUN, MESSAGES), 0)
+    await database.write(add, None, 1)
+    await removal_counts.record(database, RUN)
+    assert await count_rows(database) == {}
+
+
+async def test_record_appends_the_numbers_of_abandoned_runs_alone(database: Database) -> None:
+    """A run that began a short time ago may be under way in another process."""
+    await database.write(add, Removal(RUN, MESSAGES), 1)
+    later = replace(RUN, time=NOW + ABANDONED_AFTER, operator="-")
+    await removal_counts.record(database, later)
+    assert await list_entries(database) == []
+    await removal_counts.record(database, replace(later, time=later.time + timedelta(seconds=1)))
+    assert await list_entries(database) == [(RUN, "messages", 1)]
