@@ -9,12 +9,14 @@ import json
 import math
 import re
 import ssl
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import IO, Any, Protocol
 from urllib.error import HTTPError
 from urllib.parse import quote_plus, urlencode
@@ -27,7 +29,8 @@ EARLY_SECONDS = 60
 RETRY_SECONDS = 5
 """Seconds between two attempts to renew a token."""
 
-_TIMEOUT_SECONDS = 10
+TIMEOUT_SECONDS = 10.0
+"""The maximum duration of a request for a token."""
 _MAX_BYTES = 64 * 1024
 _LONGEST = 300
 """Maximum characters of a response in an error."""
@@ -71,9 +74,29 @@ class ClientCredentials:
     trust: ssl.SSLContext = field(default_factory=ssl.create_default_context, repr=False)
     is_secret_in_body: bool = False
     """Whether the endpoint takes the secret in the body (`client_secret_post`) instead of a header."""
+    timeout: float = TIMEOUT_SECONDS
 
     def fetch(self) -> Issued:
         """Return a new token. Raises TokenError."""
+        # The timeout of a socket begins again with each byte. A thread that still waits ends with its process.
+        results: SimpleQueue[Issued | Exception] = SimpleQueue()
+        threading.Thread(target=lambda: results.put(self._try_to_fetch()), daemon=True).start()
+        try:
+            result = results.get(timeout=self.timeout)
+        except Empty:
+            reason = f"has not answered completely within {self.timeout:g} s"
+            raise TokenError(f"the token endpoint {self.url} {reason}") from None
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _try_to_fetch(self) -> Issued | Exception:
+        try:
+            return self._fetch()
+        except Exception as exc:  # noqa: BLE001  # `fetch` raises it.
+            return exc
+
+    def _fetch(self) -> Issued:
         form = [("grant_type", "client_credentials"), *self.parameters]
         headers = {"Accept": "application/json"}
         if self.is_secret_in_body:
@@ -85,7 +108,7 @@ class ClientCredentials:
         request = Request(self.url, urlencode(form).encode(), headers)
         opener = build_opener(ProxyHandler({}), HTTPSHandler(context=self.trust), _NoRedirects)
         try:
-            with opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
+            with opener.open(request, timeout=self.timeout) as response:
                 status, body = response.status, _read(response)
         except HTTPError as exc:
             with exc:

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def odd_server(*pieces: bytes, is_endless: bool = False, clients: int | None = None) -> Iterator[str]:
-    """Send these bytes to each client, and with `is_endless` repeat the last of them for ever.
+def odd_server(
+    *pieces: bytes, is_endless: bool = False, interval: float = 0, clients: int | None = None
+) -> Iterator[str]:
+    """Send these bytes to each client, and with `is_endless` repeat the last of them for ever, each after `interval`.
 
     After `clients` of them, it closes every connection at once.
     """
@@ -31,7 +33,7 @@ def odd_server(*pieces: bytes, is_endless: bool = False, clients: int | None = N
                 connection.recv(65_536)
                 for piece in pieces:
                     connection.sendall(piece)
-                while is_endless and not stopped.is_set():
+                while is_endless and not stopped.wait(interval):
                     connection.sendall(pieces[-1])
                 if clients is not None:
                     clients -= 1

@@ -123,6 +123,16 @@ def test_fetch_reports_an_unusable_answer(answer: bytes) -> None:
         ClientCredentials(url, "client", SECRET).fetch()
 
 
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"])
+def test_fetch_waits_for_a_limited_time(head: bytes) -> None:
+    """Also for an endpoint that sends one byte at a time."""
+    with (
+        odd_server(head, b" ", is_endless=True, interval=0.05) as url,
+        pytest.raises(TokenError, match=f"^the token endpoint {url} has not answered completely within 0.5 s$"),
+    ):
+        ClientCredentials(url, "client", SECRET, timeout=0.5).fetch()
+
+
 @pytest.mark.parametrize(
     ("given", "seconds"), [(300, 300), ("3599", 3599), (0.5, 0.5), (0, None), (-1, None), ("x", None)]
 )
