@@ -21,17 +21,17 @@ from budkavle.commands.option_types import past_option
 from budkavle.commands.progress import show_progress
 from budkavle.commands.records import Column, is_for_people, print_records
 from budkavle.documentation import list_documentation
-from domain.errors import BudkavleError
+from domain.errors import BudkavleError, StorageFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     from budkavle.sealing import StoredSeal
     from budkavle.settings import Settings
-    from domain.audit import ChainHead
+    from domain.audit import BrokenChain, ChainHead
     from persistence.database import Database
 
 
@@ -174,17 +174,13 @@ def verify(
     The hash of the last entry of each chain is printed. With such a hash that was stored elsewhere, --head also detects
     a rewrite of all entries and of the ends of their chains. So does --seals, for all chains and up to the last seal.
     --state detects a change that has no entry, and an entry of a change that was never made; --signatures any entry
-    that the service did not make. Receipts are compared with those that the audit seals.
+    that the service did not make. Receipts are compared with those that the audit seals. All of it is verified, also
+    after the first damage: of each kind of damage, the first one is printed.
     """
     if (seals is not None and not public_keys) or (seals is None and max_age is not None):
         raise click.UsageError("--seals needs --public-key, and --max-age needs --seals")
-    stored: list[StoredSeal] = []
-    keys: list[Ed25519PublicKey] = []
-    if public_keys:
-        from budkavle.sealing import read_public_key, read_seals
-
-        keys = [read_public_key(path) for path in public_keys]
-        stored = [] if seals is None else read_seals(seals, keys)
+    damage: list[str] = []
+    keys, stored = _read_keys_and_seals(public_keys, seals, damage)
     age = None if max_age is None else timedelta(hours=max_age)
 
     settings = load_command_settings()
@@ -192,15 +188,21 @@ def verify(
         raise click.UsageError("--signatures needs BUDKAVLE_AUDIT_KEY")
 
     async def verify_all(database: Database) -> tuple[dict[str, ChainHead], dict[str, str], list[str]]:
-        ends = await verify_entries(database, heads, stored, report)
-        lines = await _verify_receipts(database, settings.receipt_days)
+        ends, broken = await verify_entries(database, heads, stored, report)
+        damage.extend(broken)
+        parts: dict[str, Callable[[], Awaitable[list[str]]]] = {
+            "receipts": lambda: _verify_receipts(database, settings.receipt_days)
+        }
         if stored:
-            lines.append(await _verify_seals(database, stored, age))
-        lines += await verify_checkpoint(database, settings, keys)
+            parts["seals"] = lambda: _verify_seals(database, stored, age, compares_entries=bool(broken))
+        parts["checkpoint"] = lambda: verify_checkpoint(database, settings, keys)
         if signatures:
-            lines.append(await verify_signatures(database, settings))
+            parts["signatures"] = lambda: verify_signatures(database, settings)
         if state:
-            await verify_state(database)
+            parts["state"] = lambda: verify_state(database)
+        lines = await _verify_parts(parts, damage)
+        if damage:
+            raise BudkavleError("\n".join(dict.fromkeys(damage)))
         lines.append(f"ok: {sum(end.length for end in ends.values())} entries in {len(ends)} chains")
         return ends, await read_system_names(database), lines
 
@@ -227,13 +229,55 @@ async def append_seal(database: Database, key_path: Path, path: Path, operator: 
     return f"ok: seal {written.number} of {len(written.chains)} chains"
 
 
+def _read_keys_and_seals(
+    key_paths: Sequence[Path], path: Path | None, damage: list[str]
+) -> tuple[list[Ed25519PublicKey], list[StoredSeal]]:
+    """Return public keys, and the seals in a file. If one is not valid, add to `damage` and return none.
+
+    Raises `SealRefused` if a file cannot be read.
+    """
+    if not key_paths:
+        return [], []
+    from budkavle.sealing import SealRefused, read_public_key, read_seals
+
+    keys = [read_public_key(key_path) for key_path in key_paths]
+    try:
+        return keys, [] if path is None else read_seals(path, keys)
+    except SealRefused as exc:
+        if path is None or not path.is_file():
+            raise
+        damage.append(str(exc))
+        return keys, []
+
+
+async def _verify_parts(parts: Mapping[str, Callable[[], Awaitable[list[str]]]], damage: list[str]) -> list[str]:
+    """Return the lines about all parts, and add what is wrong to `damage`, which has what was found before."""
+    lines: list[str] = []
+    for name, verify_part in parts.items():
+        try:
+            lines += await verify_part()
+        except StorageFailed:
+            if not damage:
+                raise
+            damage.append(f"not verified, since the database failed: {name} and what follows")
+            break
+        except BudkavleError as exc:
+            damage.append(str(exc))
+        except (AttributeError, LookupError, TypeError, ValueError) as exc:
+            # Damaged entries may have details that the service never writes.
+            if not damage:
+                raise
+            damage.append(f"not verified, since entries cannot be read: {name} ({type(exc).__name__})")
+    return lines
+
+
 async def verify_entries(
     database: Database,
     heads: tuple[str, ...],
     seals: Sequence[StoredSeal],
     report: Callable[[int, int], None],
-) -> dict[str, ChainHead]:
-    """Return the head of each chain. Raises an error for the first invalid entry."""
+) -> tuple[dict[str, ChainHead], list[str]]:
+    """Return the head of each chain, and what is wrong: the first invalid entry, and each hash that no entry has."""
     from persistence import audit as stored
 
     sealed: Mapping[tuple[str, int], str] = {}
@@ -241,13 +285,16 @@ async def verify_entries(
         from budkavle.sealing import collect_hashes
 
         sealed = collect_hashes(seals)
+    found: list[BrokenChain] = []
     for head in heads or (None,):
         ends, broken = await stored.verify(database, head, sealed, report)
-        if broken is not None and broken.chain:
-            raise BudkavleError(f"the audit is broken: entry {broken.number} of {broken.chain!r}: {broken.reason}")
-        if broken is not None:
-            raise BudkavleError(f"the audit is broken: {broken.reason}")
-    return ends
+        found += [broken] if broken is not None else []
+    return ends, list(dict.fromkeys(map(_describe_broken, found)))
+
+
+def _describe_broken(broken: BrokenChain) -> str:
+    entry = f"entry {broken.number} of {broken.chain!r}: " if broken.chain else ""
+    return f"the audit is broken: {entry}{broken.reason}"
 
 
 async def prune_entries(
@@ -300,8 +347,8 @@ async def verify_checkpoint(
     return [] if line is None else [line]
 
 
-async def verify_state(database: Database) -> None:
-    """Raise an error with the differences between the stored state and the audit, if there are any."""
+async def verify_state(database: Database) -> list[str]:
+    """Return no lines. Raises an error with the differences between the stored state and the audit."""
     from budkavle.clock import measure_clock
     from persistence import audit_state
 
@@ -309,6 +356,7 @@ async def verify_state(database: Database) -> None:
     if found:
         more = [f"and {len(found) - MAX_DIFFERENCES} more"] if len(found) > MAX_DIFFERENCES else []
         raise BudkavleError("\n".join(["the audit does not match the state:", *found[:MAX_DIFFERENCES], *more]))
+    return []
 
 
 async def append_signing(database: Database, settings: Settings, operator: str) -> str:
@@ -324,15 +372,15 @@ async def append_signing(database: Database, settings: Settings, operator: str) 
     return f"ok: new entries are signed, also those of the {number} present chains"
 
 
-async def verify_signatures(database: Database, settings: Settings) -> str:
+async def verify_signatures(database: Database, settings: Settings) -> list[str]:
     """Return a line about the signed entries. Raises an error for the first one without a right signature."""
     from budkavle.audit_keys import read_signers
     from persistence import audit_signatures
 
     number, broken = await audit_signatures.verify(database, read_signers(settings))
     if broken is not None:
-        raise BudkavleError(f"the audit is broken: entry {broken.number} of {broken.chain!r}: {broken.reason}")
-    return f"ok: {number} signed entries"
+        raise BudkavleError(_describe_broken(broken))
+    return [f"ok: {number} signed entries"]
 
 
 async def _verify_receipts(database: Database, days: float) -> list[str]:
@@ -350,15 +398,24 @@ async def _verify_receipts(database: Database, days: float) -> list[str]:
     return [f"ok: {counts.sealed} sealed receipts, {others}"]
 
 
-async def _verify_seals(database: Database, seals: Sequence[StoredSeal], max_age: timedelta | None) -> str:
-    """Return a line about the seals. Raises an error if the audit has not recorded them, or the last one is too old."""
+async def _verify_seals(
+    database: Database, seals: Sequence[StoredSeal], max_age: timedelta | None, *, compares_entries: bool
+) -> list[str]:
+    """Return a line about the seals.
+
+    Raises an error if an entry is not as sealed, if the audit has recorded other seals, or the last one is too old.
+    """
     from budkavle.clock import measure_clock
-    from budkavle.sealing import check_recorded
+    from budkavle.sealing import check_recorded, collect_hashes
     from persistence import audit_seals
 
+    # Entries of a broken chain were not compared with the seals before.
+    unlike = await audit_seals.find_broken_seal(database, collect_hashes(seals)) if compares_entries else None
+    if unlike is not None:
+        raise BudkavleError(_describe_broken(unlike))
     check_recorded(seals, await audit_seals.list_recorded(database))
     first, last = seals[0].seal, seals[-1].seal
     clock = await measure_clock(database)
     if max_age is not None and last.time < clock.now() - max_age:
         raise BudkavleError(f"the last seal, {last.number} of {write_moment(last.time)}, is too old")
-    return f"ok: seals {first.number} to {last.number}, the last one of {write_moment(last.time)}"
+    return [f"ok: seals {first.number} to {last.number}, the last one of {write_moment(last.time)}"]

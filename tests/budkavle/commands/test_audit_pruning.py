@@ -272,7 +272,8 @@ def test_removed_checkpoint_is_found(pruned: Seals, invoke: Invoke) -> None:
     starts = read_starts(pruned)
     rewrite_audit(pruned.url, lambda rows: [row for row in rows if row.entry.chain != RETENTION], starts)
     missing = "Error: the audit is broken: entry 1 of '-': it is missing"
-    assert (pruned.verify_without(), verify(pruned, invoke)) == (missing, missing)
+    sealed = "the audit is broken: entry 1 of '-': it was sealed and is missing"
+    assert (pruned.verify_without(), verify(pruned, invoke)) == (missing, f"{missing}\n{sealed}")
 
 
 def test_unreadable_checkpoint_is_found(pruned: Seals, invoke: Invoke) -> None:
@@ -284,7 +285,11 @@ def test_unreadable_checkpoint_is_found(pruned: Seals, invoke: Invoke) -> None:
 
     rewrite_audit(pruned.url, forge, read_starts(pruned))
     reason = "entry 0 of 'retention': the last checkpoint cannot be read"
-    assert pruned.verify_without() == f"Error: the audit is broken: {reason}"
+    assert pruned.verify_without().splitlines() == [
+        f"Error: the audit is broken: {reason}",
+        "not verified, since entries cannot be read: receipts (ValueError)",
+        "not verified, since entries cannot be read: checkpoint (ValueError)",
+    ]
     assert prune(pruned, invoke) == "Error: the audit cannot be pruned: its last checkpoint cannot be read"
 
 
