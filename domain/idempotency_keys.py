@@ -42,8 +42,10 @@ class IdempotencyKey:
     @property
     def hash(self) -> bytes:
         """The hash of the key and its scope, under which the key is stored. None of the texts contains U+0000."""
-        municipality = () if self.message.municipality_id is None else (self.message.municipality_id,)
-        return hashlib.sha256("\0".join((self.caller, self.operation, self.key, *municipality)).encode()).digest()[:16]
+        text = f"{self.caller}\0{self.operation}\0{self.key}"
+        if self.message.municipality_id is not None:
+            text += f"\0{self.message.municipality_id}"
+        return hashlib.sha256(text.encode()).digest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

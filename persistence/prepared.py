@@ -8,6 +8,7 @@ the prepared statements of asyncpg, which are unnamed behind a connection pooler
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,7 +23,8 @@ class _Compiled:
     """The text of a statement for one database, its parameters in order, and the conversions of both directions."""
 
     text: str
-    parameters: tuple[str, ...]
+    pick: Callable[[dict[str, Any]], Row]
+    """Returns the parameters in their order from the values by name."""
     converted: tuple[tuple[str, Convert], ...]
     """The parameters that are converted. One that occurs several times in the text is converted once."""
     columns: tuple[tuple[int, Convert], ...]
@@ -30,12 +32,12 @@ class _Compiled:
     constants: dict[str, Any]
     """The values that the statement itself contains."""
 
-    def bind(self, values: dict[str, Any]) -> list[Any]:
+    def bind(self, values: dict[str, Any]) -> Row:
         """Return the parameters for the driver."""
         values = self.constants | values
         for name, convert in self.converted:
             values[name] = convert(values[name])
-        return [values[name] for name in self.parameters]
+        return self.pick(values)
 
     def convert(self, row: Row) -> Row:
         """Return a row of the driver as values of Python."""
@@ -86,7 +88,7 @@ class PreparedStatement:
         return compiled
 
 
-def _announce(connection: sa.Connection, cursor: Any, text: str, parameters: list[Any]) -> None:
+def _announce(connection: sa.Connection, cursor: Any, text: str, parameters: Row) -> None:
     """Call the listeners of the engine before a statement, as `Connection.execute` does."""
     if connection.engine._has_events:  # noqa: SLF001  # There is no public method.
         is_many = False
@@ -120,8 +122,15 @@ def _compile(statement: Statement, dialect: sa.Dialect) -> _Compiled:
     converted = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
     return _Compiled(
         str(compiled),
-        names,
+        _build_pick(names),
         tuple((name, convert) for name, convert in bound.items() if convert is not None),
         tuple((place, convert) for place, convert in enumerate(converted) if convert is not None),
         {name: compiled.params[name] for name in names if not compiled.binds[name].required},
     )
+
+
+def _build_pick(names: tuple[str, ...]) -> Callable[[dict[str, Any]], Row]:
+    """Return a function that returns the values of these names, in their order."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: [values[name] for name in names]

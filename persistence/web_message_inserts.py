@@ -143,9 +143,10 @@ def _insert_on_sqlite(connection: sa.Connection, items: Sequence[NewMessage]) ->
 @batched_write
 def _insert_with_key(connection: sa.Connection, items: Sequence[NewMessage]) -> list[bool]:
     """Insert messages whose keys are free, as `_insert` does. Return which ones."""
-    insert = _insert_with_key_on_postgresql if connection.dialect.name == "postgresql" else _insert_with_key_on_sqlite
-    inserted = insert(connection, items)
-    return [new.message.id in inserted for new in items]
+    if connection.dialect.name == "postgresql":
+        inserted = _insert_with_key_on_postgresql(connection, items)
+        return [new.message.id in inserted for new in items]
+    return _insert_with_key_on_sqlite(connection, items)
 
 
 def _insert_with_key_on_postgresql(connection: sa.Connection, items: Sequence[NewMessage]) -> set[str]:
@@ -155,14 +156,16 @@ def _insert_with_key_on_postgresql(connection: sa.Connection, items: Sequence[Ne
     return {message_id for (message_id,) in _INSERT_WITH_KEYS.execute(connection, rows=to_json(rows))}
 
 
-def _insert_with_key_on_sqlite(connection: sa.Connection, items: Sequence[NewMessage]) -> set[str]:
-    inserted = {new.message.id for new in items}
-    if _INSERT_KEY.execute_many(connection, map(_key_to_parameters, items)) < len(items):
-        inserted = set(connection.execute(_SELECT_KEYS, {"message_ids": [*inserted]}).scalars())
+def _insert_with_key_on_sqlite(connection: sa.Connection, items: Sequence[NewMessage]) -> list[bool]:
+    if _INSERT_KEY.execute_many(connection, map(_key_to_parameters, items)) == len(items):
+        _insert_on_sqlite(connection, items)
+        return [True] * len(items)
+    message_ids = [new.message.id for new in items]
+    inserted = set(connection.execute(_SELECT_KEYS, {"message_ids": message_ids}).scalars())
     first = [new for new in items if new.message.id in inserted]
     if first:
         _insert_on_sqlite(connection, first)
-    return inserted
+    return [message_id in inserted for message_id in message_ids]
 
 
 @write_with_cost(_cost_of_new)
@@ -178,11 +181,12 @@ def _insert_with_files(connection: sa.Connection, new: NewMessage) -> bool:
 
 
 def _key_to_parameters(new: NewMessage) -> dict[str, Any]:
-    assert new.key is not None  # noqa: S101  # Only messages with a key are inserted with it.
+    key = new.key
+    assert key is not None  # noqa: S101  # Only messages with a key are inserted with it.
     return {
-        "hash": new.key.hash,
-        "caller": new.key.caller,
-        "fingerprint": new.key.fingerprint,
+        "hash": key.hash,
+        "caller": key.caller,
+        "fingerprint": key.fingerprint,
         "message_id": new.message.id,
     }
 
