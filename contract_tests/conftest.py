@@ -13,7 +13,7 @@ import structlog
 from conftest import create_database, running_service
 from contract_tests import adapting, attacks
 from contract_tests.fixtures import api, needs, own_set, sent  # noqa: F401  # The checks use these fixtures of the suites.
-from contract_tests.suites import COMPATIBILITY_SPECS
+from contract_tests.suites import COMPATIBILITY_SPECS, SPECS, find_spec
 from contract_tests.target import CheckTarget
 from contract_tests.unwanted_data import find_unwanted_data
 from mock_open_e import MockOpenE, mock_open_e
@@ -34,6 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run tests that do not depend on the database on one database only.
 
+    So do the rules that `tests/contract_tests/test_check.py` runs on PostgreSQL, on a service without tokens.
+
     The token of these tests has all scopes, and is not bound: `tests/contract_tests/test_check_tokens.py` runs those of
     other tokens.
     """
@@ -41,14 +43,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [
         item
         for item in items
-        if item.get_closest_marker("one_database") is None
-        or getattr(item, "callspec").params.get("attacked") != "postgresql"  # noqa: B009  # pytest declares no such attribute.
+        if not (_is_on_postgresql(item) and (item.get_closest_marker("one_database") or _is_in_quick_check(item)))
     ]
 
 
+def _is_on_postgresql(item: pytest.Item) -> bool:
+    # pytest declares no such attribute.
+    call = getattr(item, "callspec", None)
+    return call is not None and call.params.get("attacked") == "postgresql"
+
+
 def _is_of_another_token(item: pytest.Item) -> bool:
-    needed = {name for mark in item.iter_markers("needs") for name in mark.args}
-    return bool(needed & {"token_without_messages", "token_without_events", "has_bound_token"})
+    return bool(_list_needs(item) & {"token_without_messages", "token_without_events", "has_bound_token"})
+
+
+def _is_in_quick_check(item: pytest.Item) -> bool:
+    """Return whether a quick check of a service without tokens and compatibility APIs runs this test."""
+    if item.path.parent.name != "rules" or find_spec(item.path.name) not in SPECS:
+        return False
+    is_of_tokens = any("token" in name for name in _list_needs(item))
+    return not (is_of_tokens or item.get_closest_marker("own") or item.get_closest_marker("full"))
+
+
+def _list_needs(item: pytest.Item) -> set[str]:
+    return {name for mark in item.iter_markers("needs") for name in mark.args}
 
 
 @dataclass

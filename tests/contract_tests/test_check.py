@@ -142,6 +142,8 @@ def test_intact_service_has_no_findings_and_is_left_unchanged(kind: str, request
     # A pipe gets no progress output.
     assert result.stderr == ""
     assert "keeps the contract" in result.stdout
+    # contract_tests/conftest.py relies on this: no other rule is left out on either database.
+    assert parse_skip_reasons(result.stdout) == WITHOUT_TOKENS
     assert {path.stem for path in check.report.glob("*.xml")} == KIND_OF_FILES
     for path in check.report.glob("*.xml"):
         cases = list(ET.parse(path).getroot().iter("testcase"))
@@ -176,7 +178,6 @@ def test_recipe_for_another_implementation_works(on_sqlite: WholeCheck) -> None:
     assert on_sqlite.ended.returncode == 0
     assert "http://127.1:" in on_sqlite.ended.stdout
     assert "keeps the contract" in on_sqlite.ended.stdout
-    assert parse_skip_reasons(on_sqlite.ended.stdout) == WITHOUT_TOKENS
     assert_reported(on_sqlite.work, *KIND_OF_FILES)
 
 
