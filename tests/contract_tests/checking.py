@@ -5,11 +5,11 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -20,7 +20,7 @@ from budkavle.settings import Settings
 from budkavle.specs import find_spec_dir
 from conftest import MESSAGES_KEY, PUBLISH_KEY, running_server
 from contract_tests.api import Api
-from contract_tests.suites import Check
+from contract_tests.suites import EXAMPLES, Check
 from contract_tests.target import CheckTarget, read_certificate
 from domain.api_keys import ApiKey, hash_key
 from tests.catalogue_rows import put_message_types, put_system
@@ -157,6 +157,16 @@ def assert_no_findings(target: CheckTarget, folder: Path, capsys: pytest.Capture
     assert "keeps the contract" in printed
     assert parse_skip_reasons(printed) <= ONLY_WITHOUT_TLS
     assert "not cleaned up" not in printed
+
+
+def start_with_few_examples(command: Sequence[str], environment: Mapping[str, str], log: IO[bytes]) -> WarmSuite:
+    """Start a suite of generated requests with a quarter of the random ones, and with all others.
+
+    Whole checks send all random requests; other tests concern their credentials, their addresses or their parameters.
+    """
+    at = command.index("--max-examples") + 1
+    assert command[at] == str(EXAMPLES["quick"])
+    return WarmSuite([*command[:at], str(EXAMPLES["quick"] // 4), *command[at + 1 :]], environment, log)
 
 
 def parse_skip_reasons(printed: str) -> set[str]:

@@ -12,10 +12,14 @@ from budkavle.commands.contract_check import run_check
 from budkavle.specs import find_spec_dir
 from conftest import create_database
 from contract_tests.suites import Check
-from tests.contract_tests.checking import ONLY_WITHOUT_TLS, assert_no_findings, parse_skip_reasons
+from tests.contract_tests.checking import (
+    ONLY_WITHOUT_TLS,
+    assert_no_findings,
+    parse_skip_reasons,
+    start_with_few_examples,
+)
 from tests.contract_tests.recipes import OWN, assert_reported, run_steps
 from tests.contract_tests.sites import behind_nginx
-from tests.warm_suites import WarmSuite
 
 OF_SHARED_STATE = (
     *("test_web_message_together.py", "test_web_message_lists.py", "test_web_message_deletion.py"),
@@ -74,7 +78,7 @@ def test_schemas_below_a_base_path_that_locations_lack_have_no_findings(
             *(site.target(), find_spec_dir(), tmp_path / "report", ("web-messages",)),
             kinds=("schema",),
             only=("createWebMessage", "WebMessageById"),
-            start=WarmSuite,
+            start=start_with_few_examples,
         )
         code = run_check(check)
 

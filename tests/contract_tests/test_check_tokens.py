@@ -17,7 +17,7 @@ from contract_tests.suites import Check
 from contract_tests.target import CheckTarget, read_certificate
 from contract_tests.tokens import Issued, TokenError
 from tests.contract_tests.broken_server import Breakage
-from tests.contract_tests.checking import ALLOWED_PAIRS, CASE, Server, parse_skip_reasons
+from tests.contract_tests.checking import ALLOWED_PAIRS, CASE, Server, parse_skip_reasons, start_with_few_examples
 from tests.contract_tests.issuing import running_issuer
 from tests.contract_tests.test_check_echoing_server import WAYS, echo_credentials, reveals
 from tests.shown_commands import read_block
@@ -123,7 +123,7 @@ def test_intact_service_has_no_findings_in_generated_requests_with_tokens_alone(
         *(target, find_spec_dir(), tmp_path / "report", ("subscriptions",)),
         kinds=("schema",),
         only=("opretBesked", "hentBeskeder", "genfremsendBeskeder"),
-        start=WarmSuite,
+        start=start_with_few_examples,
     )
     assert run_check(check, Renewed(issuer)) == 0, capsys.readouterr().out
 
@@ -191,7 +191,7 @@ def test_intact_service_has_no_findings_with_a_token_of_the_certificate(
         *(target, find_spec_dir(), tmp_path / "report", ("web-messages",)),
         kinds=("schema",),
         only=("createWebMessage", "WebMessageById"),
-        start=WarmSuite,
+        start=start_with_few_examples,
     )
     assert run_check(check) == 0, capsys.readouterr().out
     raw = ("test_queries.py", "test_subscription_events.py")
