@@ -127,9 +127,13 @@ async def drop(database: Database, ids: Collection[str], entry: AuditEntry) -> s
     return await _change_audited(database, _drop, ids, entry)
 
 
-async def publish_test(database: Database, trial: TrialEvent) -> None:
-    """Queue an event for one subscription, regardless of its dates and its type. Raises `NotFound`."""
-    await database.write(_publish_test, trial)
+async def publish_test(database: Database, trial: TrialEvent, entry: AuditEntry) -> None:
+    """Queue an event for one subscription, regardless of its dates and its type. Raises `NotFound`.
+
+    The entry, which is of the chain of the system, is recorded in the same transaction.
+    """
+    async with database.locks.hold(entry.chain):
+        await database.write(_publish_test, trial, entry)
 
 
 def _estimate_cost_of_ids(ids: Collection[str], *_others: object) -> Cost:
@@ -402,7 +406,9 @@ def drop_stored(connection: sa.Connection, ids: Collection[str], now: datetime) 
 
 
 @short_write
-def _publish_test(connection: sa.Connection, trial: TrialEvent) -> None:
+def _publish_test(connection: sa.Connection, trial: TrialEvent, entry: AuditEntry) -> None:
+    # A sync locks the chain of its system before its subscriptions, too.
+    head = audit.lock_chain(connection, entry.chain)
     event = trial.publication.event
     # Lock the subscription, so that a sync that deletes it runs either before or after this transaction.
     subscription = connection.execute(
@@ -446,3 +452,4 @@ def _publish_test(connection: sa.Connection, trial: TrialEvent) -> None:
             "urgency": Urgency.TEST,
         },
     )
+    audit.append(connection, entry.chain, head, [entry])

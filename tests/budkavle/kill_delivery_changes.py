@@ -1,4 +1,4 @@
-"""Replay and drop deliveries in a process that is killed at a line, once for each line that these changes execute.
+"""Replay, drop and test deliveries in a process that is killed at a line, once for each line that this executes.
 
 Run as a program by `commands/test_deliveries_selection.py`, with settings in the environment. After each process, each
 change and its audit entry are both present, or neither. Prints the number of killed processes.
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from tests.budkavle.queues import subscribe
 from tests.catalogues import SYSTEM_ID
 from tests.databases import run_with_database
 from tests.handlers.callers import create_certificate
-from tests.handlers.waiting_deliveries import REPLAY
+from tests.handlers.waiting_deliveries import REPLAY, TEST
 from tests.line_killer import Killer
 from tests.persistence.queues import list_rows, publish
 
@@ -38,6 +39,9 @@ CALLING = (str(ROOT / "budkavle" / "commands" / "deliveries_selection.py"), str(
 """Their lines are watched on SQLite only: each is a process."""
 
 OPERATIONS = ("deliveries replay", "deliveries drop", "genfremsendBeskeder")
+"""The operations that change a delivery. `sendTestbesked` adds one."""
+
+IDENTITY = {"orgType": 1, "orgCode": 101, "entityType": 202}
 
 
 async def put(database: Database) -> list[str]:
@@ -51,7 +55,10 @@ async def put(database: Database) -> list[str]:
 
 
 async def change(database: Database, application: Any, headers: dict[str, str], killer: Killer, ids: list[str]) -> None:
-    """Replay and drop a delivery by command, and replay one by the API. `headers` has the id of these requests."""
+    """Replay and drop a delivery by command, replay one and send a test message by the API.
+
+    `headers` has the id of these requests.
+    """
     threading.settrace(killer.trace)
     sys.settrace(killer.trace)
     for id_, name, work in zip(ids, ("replay", "drop"), (deliveries.replay, deliveries.drop), strict=False):
@@ -60,9 +67,11 @@ async def change(database: Database, application: Any, headers: dict[str, str], 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://test") as client:
         body = {"systemIdentifier": SYSTEM_ID, "leveringIds": ids[-1:]}
         response = await client.post(REPLAY, json=body, headers=headers)
+        trial = await client.post(TEST, json={"systemIdentifier": SYSTEM_ID, **IDENTITY}, headers=headers)
     sys.settrace(None)
     threading.settrace(None)  # type: ignore[arg-type]
     assert response.json()["genfremsendt"] == 1, response.text
+    assert trial.status_code == HTTPStatus.ACCEPTED, trial.text
 
 
 async def check(database: Database, number: int, ids: list[str]) -> list[str]:
@@ -70,9 +79,13 @@ async def check(database: Database, number: int, ids: list[str]) -> list[str]:
     rows = {row["id"]: row for row in await list_rows(database, tables.deliveries)}
     assert {row["state"] for row in rows.values()} == {DeliveryState.WAITING}
     changed = [id_ not in rows or rows[id_]["urgency"] == Urgency.REPLAY for id_ in ids]
-    found = [chained.entry for chained in await audit.list_latest(database, SYSTEM_ID, len(ids))]
+    found = [chained.entry for chained in await audit.list_latest(database, SYSTEM_ID, len(ids) + 1)]
     entries = {entry.operation: entry.detail for entry in found if entry.request_id == str(number)}
     expected = {name: {"deliveries": 1} for name, is_changed in zip(OPERATIONS, changed, strict=True) if is_changed}
+    trials = [row for row in await list_rows(database, tables.events) if row["request_id"] == str(number)]
+    if trials:
+        assert trials[0]["id"] in {row["event_id"] for row in rows.values()}
+        expected["sendTestbesked"] = {}
     assert entries == expected, number
     return await put(database)
 

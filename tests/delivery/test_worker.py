@@ -168,7 +168,7 @@ async def test_events_and_test_messages_have_the_credentials_of_the_system(
     values = {"headers": {"X-Api-Key": "env:GATEWAY_KEY"}, "oauth2": client}
     await database.write(short_write(lambda connection: connection.execute(tables.systems.update().values(values))))
     trial = TrialEvent(build_publication(build_event()), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")
-    await queued.publish_test(database, trial)
+    await queued.publish_test(database, trial, build_action(SYSTEM))
     assert await deliver_due(database) == 1
     # The delivery was sent twice in one attempt: the first token was rejected.
     assert gateway.list_tokens() == ["token-1", "token-2"]
@@ -201,7 +201,7 @@ async def test_test_message_arrives_only_at_its_subscription(database: Database,
     trial = TrialEvent(
         build_publication(build_event(body={"testbesked": True})), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002"
     )
-    await queued.publish_test(database, trial)
+    await queued.publish_test(database, trial, build_action(SYSTEM))
     assert await deliver_due(database) == 1
     ((_, body),) = recorder.requests
     assert json.loads(body)["body"] == {"testbesked": True}

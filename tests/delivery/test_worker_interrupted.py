@@ -20,7 +20,7 @@ from tests.delivery.working import LIMITS, SECOND, StartPeer, deliver_due, read_
 from tests.factories import NOW
 from tests.open_e.peers import encode_response, read_request
 from tests.persistence.catalogues import CALLER, SYSTEM, build_entry, sync
-from tests.persistence.queues import build_event, build_publication, publish
+from tests.persistence.queues import build_action, build_event, build_publication, publish
 from tests.persistence.rows import count_rows
 
 pytestmark = pytest.mark.anyio
@@ -165,7 +165,7 @@ async def test_unresponsive_path_delays_no_other_path_of_its_system(database: Da
         # A test message for the dead path can still be sent.
         identity = {"org_type": 1, "org_code": 101, "entity_type": 202}
         trial = TrialEvent(build_publication(build_event(**identity)), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")
-        await queued.publish_test(database, trial)
+        await queued.publish_test(database, trial, build_action(SYSTEM))
         await held.until(1)
         worker.stop()
         held.go.set()

@@ -270,12 +270,14 @@ def build_trial(**changes: Any) -> TrialEvent:
 async def test_publish_test_queues_one_delivery_for_any_dates(subscribed: Database) -> None:
     await sync(subscribed, [build_entry(start=NOW + timedelta(days=1), end=None)])
     trial = build_trial()
-    await deliveries.publish_test(subscribed, trial)
+    await deliveries.publish_test(subscribed, trial, build_action(SYSTEM))
     (item,) = await list_deliveries(subscribed)
     assert (item.id, item.system_id, item.due, item.state) == (trial.delivery_id, SYSTEM, NOW, DeliveryState.WAITING)
     (row,) = await list_rows(subscribed, tables.events)
     assert row["content"] == write_content(trial.publication.event)
     assert (row["subscriptions"], row["publisher"], row["request_id"]) == (1, "publisher", "request")
+    (latest,) = await audit.list_latest(subscribed, SYSTEM, 1)
+    assert latest.entry == build_action(SYSTEM)
     (claimed,) = await claim(subscribed)
     assert (claimed.id, claimed.event_id) == (trial.delivery_id, trial.publication.event.id)
     # The test event can be published again like any other event.
@@ -286,5 +288,5 @@ async def test_publish_test_queues_one_delivery_for_any_dates(subscribed: Databa
 async def test_publish_test_requires_that_subscription(subscribed: Database, changes: dict[str, Any]) -> None:
     before = await count_rows(subscribed)
     with pytest.raises(NotFound):
-        await deliveries.publish_test(subscribed, build_trial(**changes))
+        await deliveries.publish_test(subscribed, build_trial(**changes), build_action(SYSTEM))
     assert await count_rows(subscribed) == before

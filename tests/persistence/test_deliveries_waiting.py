@@ -73,7 +73,7 @@ async def test_test_message_waits_for_the_sync_that_removes_its_subscription(
     await transaction.start()
     await other.execute(DELETE)
     trial = TrialEvent(build_publication(build_event()), SYSTEM, str(uuid4()))
-    sending = asyncio.create_task(deliveries.publish_test(database, trial))
+    sending = asyncio.create_task(deliveries.publish_test(database, trial, build_action(SYSTEM)))
     async with asyncio.timeout(60):
         while not await other.fetchval(WAITING):
             pass
