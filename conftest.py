@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tests.postgresql import PostgresqlServer
 
 pytest_plugins = [
+    "tests.assertion_rewriting",
     "tests.file_order",
     "tests.garbage_collection",
     "tests.interrupts",
