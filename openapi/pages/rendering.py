@@ -23,7 +23,7 @@ attributes and scripts that assign HTML text (`innerHTML`) do not work, because 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +98,11 @@ class Pages:
         that header.
         """
         site = self._site.move(root) if root else self._site
-        page = self._templates.get_template(template).render({"site": site, "current": None, **(values or {})})
+        page = (
+            _create_environment(self._folder)
+            .get_template(template)
+            .render({"site": site, "current": None, **(values or {})})
+        )
         headers = {
             "Content-Security-Policy": "; ".join(f"{name} {sources}" for name, sources in policy.items()),
             "X-Content-Type-Options": "nosniff",
@@ -116,21 +120,23 @@ class Pages:
             for path in (_FOLDER / "style.css", _FOLDER / "icon.svg", *own)
         ]
 
-    @cached_property
-    def _templates(self) -> "Environment":
-        # Programs that show no page do not wait for this import.
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-        environment = Environment(
-            loader=FileSystemLoader([self._folder, _FOLDER]),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        environment.filters["time"] = format_time
-        return environment
+@cache
+def _create_environment(folder: Path) -> "Environment":
+    """Return the templates of a folder. They are compiled once in a process, however many applications show them."""
+    # Programs that show no page do not wait for this import.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([folder, _FOLDER]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters["time"] = format_time
+    return environment
 
 
 def format_time(moment: datetime) -> "Markup":

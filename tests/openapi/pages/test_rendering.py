@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +87,15 @@ def test_render_sets_the_headers(pages: Pages) -> None:
 def test_render_rejects_a_missing_value(pages: Pages) -> None:
     with pytest.raises(UndefinedError, match="'created' is undefined"):
         pages.render("queue.html", {"text": ""})
+
+
+def test_templates_of_a_folder_are_compiled_once(tmp_path: Path) -> None:
+    (tmp_path / "short.html").write_text("{{ site.name }}")
+    bodies = []
+    for name in ("First", "Second"):
+        bodies.append(Pages(tmp_path, name=name, files="/static").render("short.html").body)
+        (tmp_path / "short.html").unlink(missing_ok=True)
+    assert bodies == [b"First", b"Second"]
 
 
 def test_format_time_is_in_utc() -> None:
