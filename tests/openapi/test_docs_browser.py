@@ -9,7 +9,18 @@ import httpx
 import pytest
 import yaml
 
-from tests.browser import is_too_wide, list_violations, needs_browser, read_errors, running_browser, show_as, wait
+from tests.browser import (
+    COLOUR_RULES,
+    RULES,
+    is_too_wide,
+    list_violations,
+    needs_browser,
+    press_tab,
+    read_errors,
+    running_browser,
+    show_as,
+    wait,
+)
 from tests.processes import REPOSITORY, budkavle, running
 
 pytestmark = needs_browser
@@ -117,30 +128,30 @@ def test_multipart_form_sends_the_chosen_files_at_the_first_click(browser: Any, 
     for file in files:
         file.write_text("Hello")
     browser.get(f"{url}/docs/web-messages#/WebMessages/createWebMessage")
-    wait(browser, f"{CREATE} .try-out__btn')").click()
-    form = browser.find_element(By.ID, "operations-WebMessages-createWebMessage")
-    Select(form.find_element(By.CSS_SELECTOR, "select.content-type")).select_by_visible_text("multipart/form-data")
     # None: a field that is added, and left without a file.
-    for fields in ([], [*files], [None], [None, *files, None]):
+    for number, fields in enumerate(([], [*files], [None], [None, *files, None])):
+        if number:
+            # The next request has another key, or it would be a repetition.
+            browser.refresh()
+        wait(browser, f"{CREATE} .try-out__btn')").click()
+        form = browser.find_element(By.ID, "operations-WebMessages-createWebMessage")
+        Select(form.find_element(By.CSS_SELECTOR, "select.content-type")).select_by_visible_text("multipart/form-data")
         sent = [file for file in fields if file]
         wait(browser, f"""{CREATE} tr[data-property-name="message"] textarea')""")
-        for number, file in enumerate(fields):
+        for place, file in enumerate(fields):
             browser.execute_script(f"const add = {CREATE} .json-schema-form-item-add'); add.focus(); add.click()")
-            wait(browser, f"document.activeElement.matches('[type=file][aria-label=\"File {number + 1}\"]')")
+            wait(browser, f"document.activeElement.matches('[type=file][aria-label=\"File {place + 1}\"]')")
             if file:
-                form.find_elements(By.CSS_SELECTOR, "input[type=file]")[number].send_keys(str(file))
-        assert list_violations(browser) == []
+                form.find_elements(By.CSS_SELECTOR, "input[type=file]")[place].send_keys(str(file))
+        if number in {0, 3}:
+            # The last form has all that the others have.
+            assert list_violations(browser) == []
         shown = execute(browser, 0)
         assert shown.startswith("201"), shown
         (path,) = re.findall("^ ?location: (.*)$", shown, re.MULTILINE)
         message = httpx.get(url + path.strip(), headers={"apikey": "demo"}, trust_env=False, verify=False).json()
         assert message["message"] == "This is a message"
         assert [each["fileName"] for each in message.get("attachments", ())] == [file.name for file in sent]
-        # The next request has another key, or it would be a repetition.
-        browser.refresh()
-        wait(browser, f"{CREATE} .try-out__btn')").click()
-        form = browser.find_element(By.ID, "operations-WebMessages-createWebMessage")
-        Select(form.find_element(By.CSS_SELECTOR, "select.content-type")).select_by_visible_text("multipart/form-data")
     assert read_errors(browser) == []
 
 
@@ -166,18 +177,14 @@ def test_page_of_an_api_that_others_provide_offers_no_call(browser: Any, url: st
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_are_accessible_and_fit_the_window(browser: Any, url: str, width: int, scheme: str) -> None:
-    show_as(browser, width=width, scheme=scheme)
-    for path in ("/", "/docs"):
+def test_pages_are_accessible_and_fit_the_window(browser: Any, url: str, width: int) -> None:
+    for path in ("/", "/docs", "/nothing"):
         browser.get(url + path)
-        assert (path, list_violations(browser)) == (path, [])
-        assert not is_too_wide(browser)
-    assert read_errors(browser) == []
-    browser.get(f"{url}/nothing")
-    assert list_violations(browser) == []
-    assert not is_too_wide(browser)
-    assert all("404" in error for error in read_errors(browser))
+        for scheme, rules in (("light", RULES), ("dark", COLOUR_RULES)):
+            show_as(browser, width=width, scheme=scheme)
+            assert (path, scheme, list_violations(browser, rules)) == (path, scheme, [])
+            assert not is_too_wide(browser)
+        assert [error for error in read_errors(browser) if path != "/nothing" or "404" not in error] == []
 
 
 @pytest.mark.parametrize(("name", "width", "scheme"), [("web-messages", 360, "dark"), ("subscriptions", 1280, "light")])
@@ -221,13 +228,8 @@ def test_operation_is_called_with_the_keyboard_alone(browser: Any, url: str) -> 
 
     def go_to(selector: str) -> None:
         """Press Tab until an element that this selector matches has the focus, which must be visible."""
-        for _ in range(40):
-            press(Keys.TAB)
-            if browser.execute_script("return document.activeElement.matches(arguments[0])", selector):
-                style = browser.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
-                assert style == "solid"
-                return
-        raise AssertionError(f"Tab does not reach {selector}")
+        press_tab(browser, "element.matches(value)", selector, limit=40)
+        assert browser.execute_script("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
     browser.get(f"{url}/docs/web-messages")
     wait(browser, f"{OPENERS}.length")
