@@ -24,17 +24,35 @@ NODE_FILES = ("package.json", "package-lock.json")
 
 def install_node_packages(project: Path) -> Path:
     """Return the `node_modules` of a project of Node. Skip the test if they cannot be installed."""
-    if shutil.which("npm") is None:
-        pytest.skip("Node is not installed")
 
     def install(folder: Path) -> None:
         for name in NODE_FILES:
             shutil.copy(project / name, folder)
-        command = ("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-        environment = {**os.environ, "npm_config_update_notifier": "false"}
-        _run_installer(folder, *command, environment=environment)
+        _run_npm(folder, "ci")
 
-    return make_once("node", b"".join((project / name).read_bytes() for name in NODE_FILES), install) / "node_modules"
+    return _make_node_once(b"".join((project / name).read_bytes() for name in NODE_FILES), install)
+
+
+def install_node_program(package: str) -> Path:
+    """Return the folder of the programs of a package with its version, as `npx` would install it, or skip the test."""
+    return (
+        _make_node_once(
+            package.encode(), lambda folder: _run_npm(folder, "install", "--prefix", ".", "--prefer-offline", package)
+        )
+        / ".bin"
+    )
+
+
+def _make_node_once(content: bytes, install: Callable[[Path], None]) -> Path:
+    if shutil.which("npm") is None:
+        pytest.skip("Node is not installed")
+    return make_once("node", content, install) / "node_modules"
+
+
+def _run_npm(folder: Path, *arguments: str) -> None:
+    environment = {**os.environ, "npm_config_update_notifier": "false"}
+    options = ("--no-audit", "--no-fund", "--ignore-scripts")
+    _run_installer(folder, "npm", *arguments, *options, environment=environment)
 
 
 def install_python_packages(requirements: Path) -> Path:
