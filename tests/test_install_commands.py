@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.budkavle.test_wheel import (  # The fixtures build the wheels.
+from tests.contract_tests.recipes import OWN, parse_pipelines
+from tests.processes import REPOSITORY, build_environment, running
+from tests.shown_commands import list_commands_in_text, read_block
+from tests.wheels import (  # The fixtures build the wheels.
     OURS,
     link_distribution,
     mock_wheel,  # noqa: F401
     source,  # noqa: F401
     wheel,  # noqa: F401
 )
-from tests.contract_tests.recipes import OWN, parse_pipelines
-from tests.processes import REPOSITORY, build_environment, running
-from tests.shown_commands import list_commands_in_text, read_block
 
 SECONDS = 120
 REFERENCE = "docs/reference/contract-check.md"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.budkavle.test_wheel import build, source  # noqa: F401  # A fixture.
 from tests.set_version import find_versions, read_version
+from tests.wheels import build, source  # noqa: F401  # A fixture.
 
 
 def test_all_files_name_the_same_version() -> None:

@@ -1,15 +1,13 @@
 """A wheel contains everything that the commands need, and no top-level name that other projects use."""
 
-import os
+# ruff: noqa: F811  # Tests have parameters with the names of imported fixtures.
+
 import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import tomllib
-import venv
 import zipfile
-from collections.abc import Iterable
 from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
@@ -23,47 +21,22 @@ from mock_open_e import MockOpenE
 from mock_open_e.program import SERVER_MODULES
 from tests.contract_tests.checking import running_target
 from tests.mock_servers import running_mock
-from tests.processes import REPOSITORY, SECONDS, build_environment, run_program, running
+from tests.processes import REPOSITORY, build_environment, run_program, running
 from tests.receiver_tests.right_receiver import RightReceiver, serving
 from tests.test_documentation import find_broken_links
 from tests.test_guards import PACKAGES
 from tests.webhook_receivers import SECRET
+from tests.wheels import (
+    create_environment,
+    install_wheels,
+    mock_wheel,  # noqa: F401  # The fixtures build the wheels.
+    run_pip,
+    source,  # noqa: F401
+    wheel,  # noqa: F401
+)
 
 OWN = ("contract_tests/conftest.py", "contract_tests/test_*.py")
 PRIVATE = "budkavle/_packages"
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the repository, because a build leaves files behind."""
-    pytest.importorskip("hatchling")
-    source = tmp_path_factory.mktemp("source")
-    for name in (*PACKAGES, "contract_tests", "deploy", "docs", "spec"):
-        shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):
-        shutil.copy(REPOSITORY / name, source / name)
-    return source
-
-
-@pytest.fixture(scope="module")
-def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel of the service."""
-    return build(source, tmp_path_factory.mktemp("wheel"))
-
-
-@pytest.fixture(scope="module")
-def mock_wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel of the mock Open-E."""
-    return build(source / "mock_open_e", tmp_path_factory.mktemp("mock"))
-
-
-def build(source: Path, folder: Path, **environment: str) -> Path:
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
-    variables = os.environ | environment
-    result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
-    (built,) = folder.glob("*.whl")
-    return built
 
 
 def test_editable_installation_copies_no_module(source: Path, tmp_path: Path) -> None:
@@ -100,57 +73,6 @@ def small_mock_programs(tmp_path_factory: pytest.TempPathFactory, mock_wheel: Pa
     """Return the same with the mock without its server."""
     requirements = ("mock-open-e", "pytest")
     return create_environment(tmp_path_factory.mktemp("environment"), requirements, mock_wheel)
-
-
-def create_environment(folder: Path, requirements: Iterable[str], *wheels: Path) -> Path:
-    """Make a virtual environment with wheels; return the folder of its programs.
-
-    It has the distributions that `requirements` need, and no others. There may be no network, so they are links to
-    those in the environment of the tests.
-    """
-    venv.create(folder, with_pip=False, symlinks=True)
-    (packages,) = folder.glob("lib/python*/site-packages")
-    for name in list_required_distributions(requirements) - OURS:
-        link_distribution(name, packages)
-    install_wheels(folder, *wheels)
-    return folder / "bin"
-
-
-def install_wheels(folder: Path, *wheels: Path) -> None:
-    """Install wheels in an environment. Programs compile the modules that they use."""
-    run_pip(folder, "install", "--no-deps", "--no-index", "--no-compile", *map(str, wheels))
-
-
-OURS = {"budkavle", "mock-open-e"}
-
-
-def list_required_distributions(requirements: Iterable[str]) -> set[str]:
-    """Return the names of all distributions that these requirements need, directly or not."""
-    left = [Requirement(text) for text in requirements]
-    seen: set[tuple[str, str]] = set()
-    while left:
-        requirement = left.pop()
-        name = canonicalize_name(requirement.name)
-        for extra in ("", *requirement.extras):
-            if (name, extra) not in seen:
-                seen.add((name, extra))
-                needed = map(Requirement, metadata.requires(name) or ())
-                left += [each for each in needed if each.marker is None or each.marker.evaluate({"extra": extra})]
-    return {name for name, _ in seen}
-
-
-def link_distribution(name: str, packages: Path) -> None:
-    source = Path(sysconfig.get_path("purelib"))
-    for top in {path.parts[0] for path in metadata.files(name) or () if path.parts[0] != ".."}:
-        link = packages / top
-        if top != "__pycache__" and not link.exists():
-            link.symlink_to(source / top)
-
-
-def run_pip(folder: Path, *arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_wheel_contains_contracts_and_migrations_and_no_tests(wheel: Path) -> None:
@@ -529,6 +451,8 @@ def test_mypy_sees_the_types_of_the_installed_mock(mock_programs: Path, tmp_path
     (tmp_path / "test_typed.py").write_text(TYPED_PROJECT)
     python = str(mock_programs / "python")
     assert "3 passed" in run_program(python, "-m", "pytest", "-q", folder=tmp_path).stdout
-    options = ("--strict", "--disallow-any-expr", "--python-executable", python)
+    # mypy compares the sources with its cache, and so need not read those of Python and pytest in each run.
+    cache = ("--cache-dir", str(REPOSITORY / "build" / "mypy"))
+    options = ("--strict", "--disallow-any-expr", "--python-executable", python, *cache)
     result = run_program(sys.executable, "-m", "mypy", *options, "test_typed.py", folder=tmp_path)
     assert result.returncode == 0

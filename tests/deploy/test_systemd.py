@@ -8,11 +8,11 @@ import pytest
 
 from budkavle.settings import Settings
 from budkavle.variables import check_variables
-from tests.budkavle.test_wheel import (  # The fixtures build the wheel.
+from tests.processes import REPOSITORY, run_program
+from tests.wheels import (  # The fixtures build the wheel.
     source,  # noqa: F401
     wheel,  # noqa: F401
 )
-from tests.processes import REPOSITORY, run_program
 
 UNITS = REPOSITORY / "deploy" / "systemd"
 NAMES = ("budkavle", "budkavle-worker", "budkavle-operations", "budkavle-backup")
