@@ -1,5 +1,6 @@
 """Create messages: store them and, if they have a case, publish them first, exactly once (decision 0007)."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from domain.errors import (
@@ -21,33 +22,37 @@ from persistence import web_messages as stored
 RACES = 3
 """Maximum attempts to use an idempotency key that others use and free at the same time."""
 
+Complete = Callable[[WebMessage], Awaitable[WebMessage]]
+"""Returns a message with what only its publication needs. This is no part of the fingerprint of the content."""
 
-async def create(request: Request, message: WebMessage) -> str:
+
+async def create(request: Request, message: WebMessage, complete: Complete | None = None) -> str:
     """Store a message and, if it has a case, publish it first. Return its id.
 
-    If an earlier request had the same `Idempotency-Key`, return the id of its message instead; the log of the request
-    then has `is_replayed`. Raises `KeyReused` and `KeyInUse`, and the errors of `OpenE.add_message`.
+    `complete` is called before a publication, but not for a repetition. If an earlier request had the same
+    `Idempotency-Key`, return the id of its message instead; the log of the request then has `is_replayed`. Raises
+    `KeyReused` and `KeyInUse`, and the errors of `OpenE.add_message` and `complete`.
     """
     request.log["message_id"] = message.id
     key = await idempotency_keys.read_key(request, message)
     # A repetition for a case needs no slot for a call to Open-E, so look for the first message before. Others are rare,
     # so look only after the key has been found to be used.
-    is_created = (key is None or message.flow_instance_id is None) and await _create(request, message, key)
-    if key and not is_created and (first_id := await _create_once(request, message, key)) != message.id:
+    is_created = (key is None or message.flow_instance_id is None) and await _create(request, message, key, complete)
+    if key and not is_created and (first_id := await _create_once(request, message, key, complete)) != message.id:
         request.log |= {"message_id": first_id, "is_replayed": True}
         return first_id
     request.services.wake_worker_for_message()
     return message.id
 
 
-async def _create(request: Request, message: WebMessage, key: IdempotencyKey | None = None) -> bool:
+async def _create(request: Request, message: WebMessage, key: IdempotencyKey | None, complete: Complete | None) -> bool:
     """Store a message and, if it has a case, publish it first. Return False, and do nothing, if the key is used."""
     if message.flow_instance_id is None:
         return await stored.store(request.services.database, _set_created(request, message), key, request.request_id)
-    return await _publish(request, message, key)
+    return await _publish(request, message if complete is None else await complete(message), key)
 
 
-async def _create_once(request: Request, message: WebMessage, key: IdempotencyKey) -> str:
+async def _create_once(request: Request, message: WebMessage, key: IdempotencyKey, complete: Complete | None) -> str:
     """Create a message unless an earlier request with this key did. Return the id of the message of the key.
 
     Raises `KeyReused` and `KeyInUse`.
@@ -55,7 +60,7 @@ async def _create_once(request: Request, message: WebMessage, key: IdempotencyKe
     for _ in range(RACES):
         if (first_id := await idempotency_keys.find_first_message(request, key)) is not None:
             return first_id
-        if await _create(request, message, key):
+        if await _create(request, message, key, complete):
             return message.id
     raise KeyInUse
 

@@ -45,9 +45,7 @@ async def create_case_web_message(request: Request) -> Response:
     message = _build_message(request, instance, senders, references, attachments)
     if message.flow_instance_id is None:
         raise CaseMissing(CASE_REQUIRED)
-    if message.sender_party_id is not None:
-        message = replace(message, citizen_id=await _find_legal_id(request, municipality_id, message.sender_party_id))
-    message_id = await message_publication.create(request, message)
+    message_id = await message_publication.create(request, message, lambda given: _add_legal_id(request, given))
     replayed = idempotency_keys.REPLAYED if message_id != message.id else None
     open_e_id = await _find_open_e_id(request, message_id)
     return replies.created(f"/{municipality_id}/webmessages/{open_e_id}", replayed)
@@ -133,10 +131,14 @@ def _build_message(
     )
 
 
-async def _find_legal_id(request: Request, municipality_id: str, party_id: str) -> str:
+async def _add_legal_id(request: Request, message: WebMessage) -> WebMessage:
+    """Return the message with the legal id of its sender if that is a party."""
+    municipality_id, party_id = message.municipality_id, message.sender_party_id
+    if municipality_id is None or party_id is None:
+        return message
     parties = request.services.parties
     assert parties is not None  # noqa: S101  # Otherwise the message was refused.
-    return await parties.find_legal_id(municipality_id, party_id, request.request_id)
+    return replace(message, citizen_id=await parties.find_legal_id(municipality_id, party_id, request.request_id))
 
 
 async def _find_open_e_id(request: Request, message_id: str) -> int:

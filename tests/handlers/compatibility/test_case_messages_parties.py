@@ -156,14 +156,17 @@ def test_party_that_is_not_found_is_a_problem(
     assert [each for each in open_e.list_messages() if each.text == request["message"]] == []
 
 
-def test_idempotency_key_compares_the_party(service: RunningService) -> None:
+def test_idempotency_key_compares_the_party(service: RunningService, party_service: PartyService) -> None:
+    """Repetitions do not ask the party service."""
     request, key = build_party_request(KNOWN), {"Idempotency-Key": str(uuid.uuid4())}
     first = post(service, request, **key)
+    asked = len(party_service.heads)
     response = send(service, request, **key)
     assert (response.status_code, response.headers["idempotency-replayed"]) == (201, "true")
     assert response.headers["location"].endswith(f"/{first}")
     response = send(service, request | {"sender": {"partyId": OTHER}}, **key)
     read_problem(response, 422, "Unprocessable Content")
+    assert len(party_service.heads) == asked
 
 
 def test_message_of_a_party_whose_answer_was_lost_is_found_on_its_case(
