@@ -22,7 +22,7 @@ from mock_open_e.server.specs import find_spec_dir
 from mock_open_e.server.worlds import World, Worlds
 from openapi.pages.errors import ErrorPages
 from openapi.requests import SERVICES
-from openapi.server.protocol import UpgradeIgnoringProtocol
+from openapi.server.protocol import UpgradeIgnoringProtocol, has_valid_host
 from openapi.server.serving import build_address, listen, run_servers
 
 _CONTROL = "/control/"
@@ -36,7 +36,13 @@ _DOTS = frozenset({".", ".."})
 
 
 class _MockProtocol(UpgradeIgnoringProtocol, MockProtocol):
-    """The mock's own protocol, for clients that offer HTTP/2 as well."""
+    """The mock's own protocol, for clients that offer HTTP/2 as well. Requires a Host header."""
+
+    def on_headers_complete(self) -> None:
+        if not has_valid_host(self.headers, self.parser.get_http_version()):
+            # uvicorn responds 400 to an exception from a callback of the parser.
+            raise ValueError("host")
+        super().on_headers_complete()
 
 
 class CannotWrite(BudkavleError):

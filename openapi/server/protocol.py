@@ -6,6 +6,7 @@ It rejects malformed requests in the form of the contracts, and stores the clien
 
 import asyncio
 import re
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, assert_never
 
@@ -313,16 +314,9 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         version = self.parser.get_http_version()
         if not version.startswith("1."):
             self._stop_parsing("version")
-        hosts, coding = 0, b""
-        for name, value in self.headers:
-            if name == b"host":
-                hosts += 1
-                if _HOST.fullmatch(value) is None:
-                    self._stop_parsing("host")
-            elif name == b"transfer-encoding":
-                coding += value.lower()
-        if hosts != 1 and (hosts or version != "1.0"):
+        if not has_valid_host(self.headers, version):
             self._stop_parsing("host")
+        coding = b"".join(value.lower() for name, value in self.headers if name == b"transfer-encoding")
         if coding:
             if coding != b"chunked":
                 self._stop_parsing("transfer_coding")
@@ -391,6 +385,15 @@ _IPV4_MAPPED = "::ffff:"
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.vV]+\])(?::[0-9]*)?")
 """The Host header (RFC 9110, section 7.2), which may be empty."""
+
+
+def has_valid_host(headers: Iterable[tuple[bytes, bytes]], version: str) -> bool:
+    """Return whether a head has one valid Host header, or none in HTTP/1.0 (RFC 9112, section 3.2)."""
+    hosts = [value for name, value in headers if name == b"host"]
+    if not hosts:
+        return version == "1.0"
+    return len(hosts) == 1 and _HOST.fullmatch(hosts[0]) is not None
+
 
 _lines = LineLimit(LINES_PER_SECOND)
 

@@ -128,3 +128,22 @@ def test_many_calls_wait_without_threads(tmp_path: Path) -> None:
         for thread in threads:
             thread.join(60)
         assert responses == [200] * 60
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"HTTP/1.1\r\n", 400),
+        (b"HTTP/1.1\r\nHost: a\r\nHost: a\r\n", 400),
+        (b"HTTP/1.1\r\nHost: a/b\r\n", 400),
+        (b"HTTP/1.1\r\nHost: a:80\r\n", 200),
+        (b"HTTP/1.0\r\n", 200),
+    ],
+    ids=["none", "two", "no name", "one", "HTTP/1.0"],
+)
+def test_request_needs_one_host(mock_url: str, head: bytes, status: int) -> None:
+    """RFC 9112, section 3.2."""
+    host, port = mock_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"GET /healthz " + head + b"\r\n")
+        assert int(connection.recv(64).split()[1]) == status
