@@ -82,6 +82,18 @@ def test_pod_runs_a_command_without_variables_of_service_links(pod: dict[str, An
     assert check_variables(["BUDKAVLE_SERVICE_HOST"]) == ["BUDKAVLE_SERVICE_HOST"]
 
 
+def test_memory_of_the_service_suffices_for_its_large_bodies() -> None:
+    """Request bodies, and lists and files of compatibility APIs, may each take `BUDKAVLE_BODY_BYTES`."""
+    pod = PODS["Deployment", "budkavle"]
+    (files,) = (volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if "emptyDir" in volume)
+    limit, in_files = (
+        int(size.removesuffix("Mi")) for size in (get_container(pod)["resources"]["limits"]["memory"], files)
+    )
+    body_bytes = SETTINGS.get("BUDKAVLE_BODY_BYTES", Settings.model_fields["body_bytes"].default)
+    rest = limit - in_files - 2 * int(body_bytes) / 1024**2
+    assert rest >= 512
+
+
 def test_settings_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check_variables(SETTINGS) == []
     (mount,) = {
