@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from domain.errors import StorageFailed
+from handlers.metrics import count_in_doubt
 from persistence import web_message_lists
 from persistence import web_messages as stored
 from persistence.database import Database
@@ -20,7 +22,7 @@ from persistence.opening import open_database
 from persistence.sqlite import database as sqlite
 from persistence.web_message_inserts import LARGE_BYTES
 from persistence.work import large_read, large_write, short_read, short_write
-from tests.factories import PARTY_ID, build_attachment, build_web_message
+from tests.factories import NOW, PARTY_ID, build_attachment, build_web_message
 from tests.persistence.rows import read_content
 from tests.processes import Process, python, running
 
@@ -203,6 +205,8 @@ async def test_health_fails_while_the_disk_is_full(small_disk: Path, migrated_sq
     assert all("SQLITE_FULL" in reason for reason in reasons)
     with pytest.raises(StorageFailed):
         await database.check_health()
+    # It still answers, which is what `budkavle_database_up` says.
+    assert await count_in_doubt(database, NOW, timedelta(seconds=1)) is not None
     filler.unlink()
     await database.check_health()
     await stored.store(database, build_web_message())
