@@ -23,7 +23,7 @@ ADDRESS = "docs"
 """The address of the page, relative to the others."""
 
 _SHARED = Path(openapi.pages.__file__).parent
-_FILES = ("swagger_ui/swagger-ui.css", "swagger_ui/swagger-ui-bundle.js", "docs/docs.css", "docs/contract.js")
+_SWAGGER_UI = ("swagger-ui.css", "swagger-ui-bundle.js")
 
 
 def create_docs_routes(pages: Pages) -> Sequence[BaseRoute]:
@@ -36,15 +36,14 @@ def create_docs_routes(pages: Pages) -> Sequence[BaseRoute]:
     async def send_contract(request: Request) -> Response:
         return replies.ok(_adapt(read_spec(find_spec_dir(), NAME), request.scope["root_path"]))
 
+    own = sorted(path for path in (_SHARED / "docs").iterdir() if path.suffix in MEDIA_TYPES)
+    files = [*(_SHARED / "swagger_ui" / name for name in _SWAGGER_UI), *own]
     yaml = (find_spec_dir() / f"{NAME}.yaml").read_bytes()
     return [
         Route(f"/{ADDRESS}", show),
         Route(f"/{ADDRESS}/openapi.json", send_contract),
         create_file_route(f"/{ADDRESS}/openapi.yaml", yaml, "application/yaml"),
-        *(
-            create_file_route(f"/files/{path.name}", path, MEDIA_TYPES[path.suffix])
-            for path in (_SHARED / name for name in _FILES)
-        ),
+        *(create_file_route(f"/files/{path.name}", path, MEDIA_TYPES[path.suffix]) for path in files),
     ]
 
 
