@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import ssl
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,13 @@ CUT_API_KEY, SWAPPED_API_KEY = "{api-key-cut}", "{api-key-swapped}"
 """The key without its last character, and with swapped case. Both are as secret as the key itself."""
 HOST, BASE_PATH = "{host}", "{base-path}"
 """Placeholders in raw requests for values of the target."""
+_PLACEHOLDER = re.compile(
+    "|".join(
+        re.escape(name)
+        for name in (API_KEY, CUT_API_KEY, SWAPPED_API_KEY, PUBLISH_KEY, CERTIFICATE, TOKEN, HOST, BASE_PATH)
+    ).encode()
+)
+"""Find all of them in one pass, since the largest bodies have 150 MB."""
 
 
 @dataclass(frozen=True)
@@ -209,9 +217,7 @@ class CheckTarget:
             HOST: self._authority,
             BASE_PATH: self.base_path,
         }
-        for name, value in values.items():
-            data = data.replace(name.encode(), (value or "").encode())
-        return data
+        return _PLACEHOLDER.sub(lambda match: (values[match[0].decode()] or "").encode(), data)
 
     def connect(self, *, with_certificate: bool = True) -> RawConnection:
         """Return a connection that replaces the placeholders in sent bytes."""
