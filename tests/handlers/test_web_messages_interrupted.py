@@ -1,6 +1,7 @@
 """Interrupted responses: callers that disconnect, and messages that are deleted while they are read."""
 
 import base64
+import json
 import os
 from collections.abc import Iterator
 
@@ -9,13 +10,16 @@ import pytest
 from conftest import MESSAGES_KEY, RunningService, create_database, running_service
 from domain.attachments import MAX_ATTACHMENT_BYTES
 from persistence.waits import Waits
-from tests.handlers.messages import get_message, post_message
+from tests.factories import build_message_body
+from tests.handlers.messages import get_message
 from tests.raw_http import RawConnection
 
 
 @pytest.fixture(scope="module")
-def file() -> dict[str, str]:
-    return {"fileName": "a.bin", "base64Data": base64.b64encode(os.urandom(MAX_ATTACHMENT_BYTES)).decode()}
+def body() -> bytes:
+    """Return a message that is larger than all buffers between a test and the service, encoded once."""
+    data = base64.b64encode(os.urandom(MAX_ATTACHMENT_BYTES)).decode()
+    return json.dumps(build_message_body(attachments=[{"fileName": "a.bin", "base64Data": data}] * 3)).encode()
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -27,9 +31,11 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def message_id(shared: RunningService, file: dict[str, str]) -> Iterator[str]:
-    """Yield the id of a message that is larger than all buffers between this test and the service."""
-    posted = post_message(shared, attachments=[file] * 3)
+def message_id(shared: RunningService, body: bytes) -> Iterator[str]:
+    """Yield the id of a large message."""
+    response = shared.client.post("/webmessages", content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 201, response.text
+    posted = response.headers["location"].removeprefix("/webmessages/")
     yield posted
     shared.client.delete(f"/webmessages/{posted}")
 
