@@ -56,13 +56,11 @@ class Purge:
         removed: Counter[RetentionRule] = Counter()
         run = RemovalRun(now, operator, create_id())
         await message_reads.forget_destroyed(self.database, now)
-        try:
+        async with removal_counts.recording(self.database, run):
             for rule in self.rules:
                 async for number in self._remove(Removal(run, rule)):
                     removed[rule] += number
                     report(removed.total())
-        finally:
-            await removal_counts.record(self.database, run)
         return removed
 
     async def count(self, now: datetime) -> Counter[RetentionRule]:

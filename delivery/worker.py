@@ -425,11 +425,9 @@ class Worker:
         self._receipts_due = now + RECEIPTS_INTERVAL
         removal = Removal(RemovalRun(now), RetentionRule(DataKind.RECEIPTS, self._limits.receipt_retention))
         before, last = now - removal.rule.period, PRUNED_AT_ONCE
-        try:
+        async with removal_counts.recording(self._database, removal.run):
             while last == PRUNED_AT_ONCE:
                 last = await receipts.prune_receipts(self._database, before, PRUNED_AT_ONCE, removal)
-        finally:
-            await removal_counts.record(self._database, removal.run)
 
     async def _run_housekeeping(self) -> None:
         failures = FailureLog(log, "housekeeping_failed", "housekeeping_run_failed", storage_failed_level=logging.ERROR)

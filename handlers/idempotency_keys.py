@@ -80,11 +80,9 @@ class ExpiredKeys:
         first_id = build_first_id(now - self._lifetime)
         run, total = RemovalRun(now), 0
         removal = Removal(run, RetentionRule(DataKind.IDEMPOTENCY_KEYS, self._lifetime))
-        try:
+        async with removal_counts.recording(self._database, run):
             while number := await stored.prune_expired(self._database, first_id, removal):
                 total += number
-        finally:
-            await removal_counts.record(self._database, run)
         return total
 
     async def run_forever(self) -> None:

@@ -4,13 +4,17 @@ Each transaction that removes adds its number to that of its run. So the audit h
 contains what a killed run has removed.
 """
 
+import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from domain.audit import RETENTION, write_detail
+from domain.errors import StorageFailed
 from domain.retention import DataKind, Removal, RemovalRun, build_purge_entry
 from persistence import audit
 from persistence.database import Database
@@ -19,6 +23,29 @@ from persistence.work import short_read, short_write
 
 ABANDONED_AFTER = timedelta(hours=1)
 """The age of a run after which another one records its numbers: its process was killed, or its database failed."""
+
+CANCELLED_SECONDS = 2
+"""Maximum seconds that a cancelled run takes to record its numbers."""
+
+
+@contextlib.asynccontextmanager
+async def recording(database: Database, run: RemovalRun) -> AsyncIterator[None]:
+    """Record a run when the block ends, also with an error.
+
+    If a cancelled run cannot be recorded at once, a later one records it.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        # A failure of the database must not replace the cancellation.
+        with contextlib.suppress(StorageFailed, TimeoutError):
+            async with asyncio.timeout(CANCELLED_SECONDS):
+                await record(database, run)
+        raise
+    except Exception:
+        await record(database, run)
+        raise
+    await record(database, run)
 
 
 async def record(database: Database, run: RemovalRun) -> None:

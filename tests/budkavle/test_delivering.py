@@ -32,7 +32,7 @@ class RunningWorker:
     url: str
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", trust_env=False, verify=False)
+        return httpx.get(f"{self.url}{path}", trust_env=False, verify=False, timeout=30)
 
     def sample(self, name: str, **labels: str) -> float:
         """Return one sample of the worker's metrics, 0 if it is absent."""

@@ -1,5 +1,6 @@
 """Count what runs remove because of its age, until the audit has the numbers."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,9 +10,11 @@ from domain.audit import RETENTION
 from domain.retention import DataKind, Removal, RemovalRun, RetentionRule
 from persistence import audit, removal_counts
 from persistence.database import Database
+from persistence.opening import open_database
 from persistence.removal_counts import ABANDONED_AFTER
 from persistence.work import short_write
 from tests.factories import NOW
+from tests.held_open_e import closed_port
 from tests.persistence.rows import count_rows
 
 pytestmark = pytest.mark.anyio
@@ -56,3 +59,27 @@ async def test_record_appends_the_numbers_of_abandoned_runs_alone(database: Data
     assert await list_entries(database) == []
     await removal_counts.record(database, replace(later, time=later.time + timedelta(seconds=1)))
     assert await list_entries(database) == [(RUN, "messages", 1)]
+
+
+async def end_with(error: type[BaseException], database: Database, number: int) -> None:
+    """Remove, and end the run with an error."""
+    async with removal_counts.recording(database, RUN):
+        if number:
+            await database.write(add, Removal(RUN, MESSAGES), number)
+        raise error
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, ValueError])
+async def test_run_that_ends_with_an_error_is_recorded(database: Database, error: type[BaseException]) -> None:
+    with pytest.raises(error):
+        await end_with(error, database, 1)
+    assert await list_entries(database) == [(RUN, "messages", 1)]
+
+
+async def test_run_is_cancelled_without_the_database() -> None:
+    """A failure of the database would replace the cancellation, and a background task would go on."""
+    with closed_port() as port:
+        database = open_database(f"postgresql://user:secret@127.0.0.1:{port}/db")
+        with pytest.raises(asyncio.CancelledError):
+            await end_with(asyncio.CancelledError, database, 0)
+        await database.close()
