@@ -72,6 +72,9 @@ class QueueWatch:
             self._counting = asyncio.create_task(self._count(now))
         if self._counting is not None and not self._delay:
             await asyncio.wait([self._counting], timeout=QUEUE_WAIT_SECONDS)
+            if self._counting is not None:
+                # The queue is long: later scrapes must not wait for the same count.
+                self._delay = START_DELAY_SECONDS
         return self._figures
 
     async def wait_for_figures(self, now: datetime, seconds: float) -> QueueFigures | None:
