@@ -28,17 +28,17 @@ from budkavle.specs import find_spec_dir
 from delivery.worker import Worker
 from domain.api_keys import ApiKey
 from domain.tracing import Tracer
-from handlers.api_keys import KeyRecords
 from handlers.application import create_application
 from handlers.contracts import DEFAULT, OEP_INTEGRATOR_1_5, WEB_MESSAGES, WEB_MESSAGES_3_2
-from handlers.idempotency_keys import ExpiredKeys
-from handlers.message_reads import ReadTally
 from handlers.metrics import QueueWatch
-from handlers.publication_outcomes import PublicationOutcomes
-from handlers.publication_settler import CONCURRENT_CASES, PublicationSettler
-from handlers.refusal_tally import RefusalTally
+from handlers.publications.idempotency_keys import ExpiredKeys
+from handlers.publications.outcomes import PublicationOutcomes
+from handlers.publications.settler import CONCURRENT_CASES, PublicationSettler
 from handlers.requests import Services
 from handlers.security.authentication import ApiKeys
+from handlers.tallies.api_keys import KeyRecords
+from handlers.tallies.message_reads import ReadTally
+from handlers.tallies.refusals import RefusalTally
 from openapi.bodies.budget import BodyBudget
 from openapi.docs import Demo
 from openapi.observation.source_limits import FailureLimit

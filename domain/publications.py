@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Literal
 
-from domain.web_messages import MessageState, OepInstance, OpenEName
+from domain.web_messages import MessageState, OepInstance, OpenEName, WebMessage
 
 MAX_START = timedelta(seconds=10)
 """Maximum time between `sent` of a message and the beginning of its call. A later call is not made."""
@@ -49,6 +50,19 @@ class SettlingRules:
     times: CallTimes
     zone: tzinfo
     interval: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationOutcome:
+    """The outcome of one publication: `PUBLISHED` with Open-E's id, `UNKNOWN`, or None for certainly not published.
+
+    `sent` is when its call was sent: an operator may send the message again before the outcome is recorded.
+    """
+
+    message: WebMessage
+    sent: datetime
+    state: Literal[MessageState.PUBLISHED, MessageState.UNKNOWN] | None
+    open_e_message_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.audit import NO_SYSTEM, AuditEntry
 from domain.errors import RefusalReason, StorageFailed
-from handlers.refusal_tally import NOT_CHECKED
 from handlers.requests import Services
+from handlers.tallies.refusals import NOT_CHECKED
 from openapi.observation.peers import PEER, compute_source
 from openapi.requests import CALL, CALLER, AuditedCall
 from persistence import audit

@@ -7,14 +7,13 @@ from typing import Any, Protocol
 
 from domain.case_messages import ShownFile, ShownMessage
 from domain.municipalities import ALL_MUNICIPALITIES, ServedMunicipalities
-from domain.publications import CallTimes
+from domain.publications import CallTimes, PublicationOutcome
 from domain.tracing import Tracer
 from domain.web_messages import OpenEName, WebMessage
 from handlers.issuers import AcceptedIssuers
-from handlers.message_reads import ReadTally
 from handlers.metrics import QueueWatch
-from handlers.publication_outcomes import PublicationOutcomes
-from handlers.refusal_tally import RefusalTally
+from handlers.tallies.message_reads import ReadTally
+from handlers.tallies.refusals import RefusalTally
 from openapi.bodies.budget import BodyBudget
 from openapi.requests import Decoded
 from persistence.database import Database
@@ -36,6 +35,19 @@ class OpenE(Protocol):
 
     def get_health(self, open_e: OpenEName) -> str:
         """Return `UP`, `DOWN`, `PAUSED`, `UNKNOWN` or `NOT_CONFIGURED`, from the last calls."""
+
+
+class Outcomes(Protocol):
+    """Records the outcomes of publications."""
+
+    async def record(self, outcome: PublicationOutcome) -> bool:
+        """Store an outcome. Return False if it is not stored within the timeout, or if the message is in doubt instead.
+
+        Storing continues in the background after the timeout.
+        """
+
+    def revoke(self, message: WebMessage, sent: datetime) -> None:
+        """Delete a message in the background that may have been stored and whose call to Open-E was not made."""
 
 
 class Settler(Protocol):
@@ -89,7 +101,7 @@ class Services:
 
     database: Database
     open_e: OpenE
-    outcomes: PublicationOutcomes
+    outcomes: Outcomes
     settler: Settler
     call_times: CallTimes
     now: Callable[[], datetime]

@@ -9,9 +9,10 @@ from starlette.responses import Response
 from domain import web_messages as rules
 from domain.errors import NotFound
 from domain.web_messages import Attachment, ExternalReference, OepInstance, WebMessage
-from handlers import idempotency_keys, message_deletion, message_lists, message_publication
+from handlers import message_deletion, message_lists
 from handlers.message_json import MessageFormat, compute_length, insert_contents
 from handlers.message_requests import build_attachments, parse_references, read_contents
+from handlers.publications import creation, idempotency_keys
 from handlers.requests import Request
 from openapi import replies
 from persistence import web_message_lists as lists
@@ -29,7 +30,7 @@ async def create_web_message(request: Request) -> Response:
     request.raise_violations()
 
     message = _build_message(request, references, await build_attachments(request, contents))
-    message_id = await message_publication.create(request, message)
+    message_id = await creation.create(request, message)
     replayed = idempotency_keys.REPLAYED if message_id != message.id else None
     return replies.created(f"/webmessages/{message_id}", replayed)
 

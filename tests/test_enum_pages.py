@@ -10,8 +10,8 @@ from domain.errors import RefusalReason
 from domain.subscriptions import ErrorCode
 from domain.web_messages import UNSETTLED_STATES
 from handlers.errors.error_lists import find_missing_credential
-from handlers.refusal_tally import MAX_CALLERS, NOT_CHECKED, get_max_callers
 from handlers.security.access_tokens import BindingFault
+from handlers.tallies.refusals import MAX_CALLERS, NOT_CHECKED, get_max_callers
 from oauth2.tokens import TokenFault
 from openapi.server.connections import ExceededLimit
 from openapi.server.protocol import _REJECTIONS

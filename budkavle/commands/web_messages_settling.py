@@ -278,7 +278,8 @@ async def _send(context: SettlingContext, message: WebMessage, sent: datetime, r
     Raises `BudkavleError` if it is not certainly published: it is in doubt again.
     """
     from budkavle.open_e import build_accounts, create_calls
-    from handlers.publication_outcomes import Outcome, PublicationOutcomes
+    from domain.publications import PublicationOutcome
+    from handlers.publications.outcomes import PublicationOutcomes
     from persistence import audit
 
     calls = create_calls(context.settings, build_accounts(context.settings), context.now, threads=1)
@@ -288,11 +289,11 @@ async def _send(context: SettlingContext, message: WebMessage, sent: datetime, r
             open_e_id = await calls.add_message(message, added=sent, request_id=request_id, trace_parent=None)
     except BudkavleError as exc:
         # Even if it is certainly not published, keep it: the operator wants it to be sent.
-        await outcomes.record(Outcome(message, sent, MessageState.UNKNOWN))
+        await outcomes.record(PublicationOutcome(message, sent, MessageState.UNKNOWN))
         await audit.record(context.database, context.create_entry("unknown", messageId=message.id))
         raise BudkavleError(f"{exc}; message '{message.id}' is in doubt again") from exc
     else:
-        is_recorded = await outcomes.record(Outcome(message, sent, MessageState.PUBLISHED, open_e_id))
+        is_recorded = await outcomes.record(PublicationOutcome(message, sent, MessageState.PUBLISHED, open_e_id))
         if not is_recorded:
             raise BudkavleError(
                 f"Open-E has published message '{message.id}' as {open_e_id}, but the database has not recorded it; "

@@ -13,11 +13,11 @@ from domain.errors import CaseMissing, NotOffered, OutcomeUnknown, Violation
 from domain.java_uuids import parse_java_uuid
 from domain.media_types import detect_media_type
 from domain.web_messages import Attachment, ExternalReference, OepInstance, OpenEName, WebMessage
-from handlers import idempotency_keys, message_publication
 from handlers.compatibility.municipality_ids import read_municipality_id
 from handlers.compatibility.sent_by import read_sent_by
 from handlers.message_lists import count_read
 from handlers.message_requests import build_attachments, parse_references, read_contents
+from handlers.publications import creation, idempotency_keys
 from handlers.requests import CaseReader, Request
 from openapi import replies
 from persistence import publication_statuses
@@ -45,7 +45,7 @@ async def create_case_web_message(request: Request) -> Response:
     message = _build_message(request, instance, senders, references, attachments)
     if message.flow_instance_id is None:
         raise CaseMissing(CASE_REQUIRED)
-    message_id = await message_publication.create(request, message, lambda given: _add_legal_id(request, given))
+    message_id = await creation.create(request, message, lambda given: _add_legal_id(request, given))
     replayed = idempotency_keys.REPLAYED if message_id != message.id else None
     open_e_id = await _find_open_e_id(request, message_id)
     return replies.created(f"/{municipality_id}/webmessages/{open_e_id}", replayed)

@@ -10,12 +10,13 @@ from domain import web_messages as rules
 from domain.errors import NotFound
 from domain.java_uuids import parse_java_uuid
 from domain.web_messages import FLOW_INSTANCE_ID, Attachment, ExternalReference, OepInstance, WebMessage
-from handlers import idempotency_keys, message_deletion, message_lists, message_publication
+from handlers import message_deletion, message_lists
 from handlers.compatibility.municipality_ids import read_municipality_id
 from handlers.compatibility.sent_by import read_sent_by
 from handlers.message_json import MessageFormat, compute_length, insert_contents
 from handlers.message_lists import PAGE, ReadPage, render_unless_deleted
 from handlers.message_requests import build_attachments, parse_references, read_contents
+from handlers.publications import creation, idempotency_keys
 from handlers.requests import Request
 from openapi import replies
 from persistence import web_message_lists as lists
@@ -35,7 +36,7 @@ async def create_municipal_web_message(request: Request) -> Response:
     read_sent_by(request)
     attachments = await build_attachments(request, contents)
     message = _build_message(request, municipality_id, references, attachments)
-    message_id = await message_publication.create(request, message)
+    message_id = await creation.create(request, message)
     replayed = idempotency_keys.REPLAYED if message_id != message.id else None
     return replies.created(f"/{municipality_id}/webmessages/{message_id}", replayed)
 

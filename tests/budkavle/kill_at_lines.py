@@ -27,8 +27,8 @@ WATCHED = {
     str(ROOT / path)
     for path in (
         "handlers/web_messages.py",
-        "handlers/idempotency_keys.py",
-        "handlers/publication_outcomes.py",
+        "handlers/publications/idempotency_keys.py",
+        "handlers/publications/outcomes.py",
         "persistence/idempotency_keys.py",
         "persistence/web_message_inserts.py",
         "persistence/web_messages.py",

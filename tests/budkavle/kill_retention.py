@@ -18,7 +18,7 @@ from budkavle.settings import Settings, read_settings
 from domain.audit import RETENTION
 from domain.idempotency_keys import build_first_id
 from domain.retention import DataKind, RemovalRun
-from handlers.idempotency_keys import ExpiredKeys
+from handlers.publications.idempotency_keys import ExpiredKeys
 from persistence import audit, removal_counts
 from persistence import web_messages as stored
 from persistence.database import Database

@@ -21,10 +21,10 @@ from domain.publications import CallTimes
 from handlers.application import create_application
 from handlers.contracts import CONTRACTS
 from handlers.metrics import QueueWatch
-from handlers.publication_outcomes import PublicationOutcomes
-from handlers.refusal_tally import RefusalTally
+from handlers.publications.outcomes import PublicationOutcomes
 from handlers.requests import Services
 from handlers.security.authentication import ApiKeys
+from handlers.tallies.refusals import RefusalTally
 from open_e.calls import OpenECalls
 from open_e.client import OpenEClient
 from openapi.application import read_spec

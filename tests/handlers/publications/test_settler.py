@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 from domain.errors import BackendFailed, NotFound, StorageFailed
 from domain.publications import CallTimes, Case, CaseMessage, SettlingRules
 from domain.web_messages import ExternalReference, OepInstance, WebMessage
-from handlers.publication_settler import LONGEST_BACKOFF, MAX_CASES, PublicationSettler
+from handlers.publications.settler import LONGEST_BACKOFF, MAX_CASES, PublicationSettler
 from mock_open_e import MockOpenE
 from open_e.accounts import Account
 from open_e.client import OpenEClient

@@ -12,7 +12,7 @@ import responses
 from conftest import MESSAGES_KEY, RunningService
 from tests.factories import build_case_body, build_message_body
 from tests.handlers.messages import create_id, list_unsettled_messages, read_problem
-from tests.handlers.test_idempotency_keys import (
+from tests.handlers.publications.test_idempotency_keys import (
     KINDS,
     assert_first,
     assert_in_use,

@@ -14,7 +14,7 @@ from open_e.messageapi import MessageApi
 from open_e.read_backs import ReadBacks
 from persistence import web_messages as stored
 from persistence.database import Database
-from tests.handlers.test_publication_settler import SECOND, TIMES, Clock, in_doubt, is_readable, new_settler, to_case
+from tests.handlers.publications.test_settler import SECOND, TIMES, Clock, in_doubt, is_readable, new_settler, to_case
 from tests.mock_servers import running_mock
 
 pytestmark = pytest.mark.anyio

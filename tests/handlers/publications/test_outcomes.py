@@ -7,8 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from domain.publications import PublicationOutcome
 from domain.web_messages import ExternalReference, MessageState
-from handlers.publication_outcomes import Outcome, PublicationOutcomes
+from handlers.publications.outcomes import PublicationOutcomes
 from persistence import web_messages
 from persistence.opening import open_database
 from tests.factories import NOW, build_attachment, build_web_message
@@ -48,9 +49,9 @@ def test_late_outcome_gives_no_id_to_a_second_message(
         first, second = [build_web_message(external_references=(reference,), created=None) for _ in range(2)]
         for message in (first, second):
             await web_messages.begin_sending(database, message, NOW)
-        assert await outcomes.record(Outcome(first, NOW, MessageState.PUBLISHED, 7))
+        assert await outcomes.record(PublicationOutcome(first, NOW, MessageState.PUBLISHED, 7))
         # The settler has given the copy of the second message to the first one.
-        assert not await outcomes.record(Outcome(second, NOW, MessageState.PUBLISHED, 7))
+        assert not await outcomes.record(PublicationOutcome(second, NOW, MessageState.PUBLISHED, 7))
         assert await web_messages.find_unsettled(database, second.id) is not None
         await outcomes.close()
         await database.close()

@@ -10,7 +10,7 @@ from domain.audit import READS, AuditEntry
 from domain.errors import StorageFailed
 from domain.message_reads import RecordedReads, build_party_subject, build_reference_subject
 from domain.web_messages import ExternalReference
-from handlers.message_reads import MAX_KEPT, MAX_SUBJECTS, ReadTally
+from handlers.tallies.message_reads import MAX_KEPT, MAX_SUBJECTS, ReadTally
 from persistence import audit, message_reads
 from persistence.database import Database
 from tests.factories import NOW, PARTY_ID, build_web_message
@@ -137,7 +137,7 @@ async def test_counts_are_recorded_after_an_unexpected_error(
     tally = create_tally(database)
     tally.count("caller", GET, [build_web_message()])
     with monkeypatch.context() as broken, structlog.testing.capture_logs() as lines:
-        broken.setattr("handlers.message_reads._create_key", fail)
+        broken.setattr("handlers.tallies.message_reads._create_key", fail)
         await tally.close()
     assert [(line["event"], line["reads"]) for line in lines] == [("reads_not_recorded", 1)]
     await tally.flush()

@@ -8,8 +8,8 @@ from conftest import running_service
 from domain.api_keys import ApiKey, generate_key, hash_key
 from domain.audit import API_KEYS
 from domain.errors import StorageFailed
-from handlers.api_keys import KeyRecords
 from handlers.security.authentication import ApiKeys
+from handlers.tallies.api_keys import KeyRecords
 from persistence import api_keys, audit
 from persistence.api_keys import USE_RESOLUTION
 from persistence.database import Database

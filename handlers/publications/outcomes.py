@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal, assert_never
+from typing import Any, assert_never
 
 import structlog
 
 from domain.errors import StorageFailed
-from domain.publications import MAX_START
+from domain.publications import MAX_START, PublicationOutcome
 from domain.web_messages import MessageState, WebMessage
 from persistence import web_messages as stored
 from persistence.database import Database
@@ -37,24 +37,11 @@ RETRIED_TOGETHER = 16
 log = structlog.get_logger("budkavle.errors")
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The outcome of one publication: `PUBLISHED` with Open-E's id, `UNKNOWN`, or None for certainly not published.
-
-    `sent` is when its call was sent: an operator may send the message again before the outcome is recorded.
-    """
-
-    message: WebMessage
-    sent: datetime
-    state: Literal[MessageState.PUBLISHED, MessageState.UNKNOWN] | None
-    open_e_message_id: int | None = None
-
-
 @dataclass(slots=True)
 class _Pending:
     """An outcome that is not stored yet. The future `recorded` returns whether it was stored as it is."""
 
-    outcome: Outcome
+    outcome: PublicationOutcome
     began: float
     recorded: asyncio.Future[bool] = field(repr=False)
     is_delayed: bool = False
@@ -72,7 +59,7 @@ class PublicationOutcomes:
         self._tasks: set[asyncio.Task[None]] = set()
         self._retrying: asyncio.Task[None] | None = None
 
-    async def record(self, outcome: Outcome) -> bool:
+    async def record(self, outcome: PublicationOutcome) -> bool:
         """Store an outcome. Return False if it is not stored within the timeout, or if the message is in doubt instead.
 
         Storing continues in the background after the timeout, also if the caller is cancelled. Raises errors other than
@@ -92,7 +79,7 @@ class PublicationOutcomes:
 
     def revoke(self, message: WebMessage, sent: datetime) -> None:
         """Delete a message in the background that may have been stored and whose call to Open-E was not made."""
-        self._begin(self._revoke(Outcome(_remove_attachments(message), sent, None)))
+        self._begin(self._revoke(PublicationOutcome(_remove_attachments(message), sent, None)))
 
     async def close(self) -> None:
         """Wait for pending outcomes up to the timeout, then abandon and log them."""
@@ -111,7 +98,7 @@ class PublicationOutcomes:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _revoke(self, outcome: Outcome) -> None:
+    async def _revoke(self, outcome: PublicationOutcome) -> None:
         for delay in REVOCATION_SECONDS:
             await asyncio.sleep(delay)
             await self.record(outcome)
@@ -166,7 +153,7 @@ class PublicationOutcomes:
     def _end(self, pending: _Pending) -> None:
         self._pending.pop(pending.outcome.message.id, None)
 
-    async def _write(self, outcome: Outcome) -> bool:
+    async def _write(self, outcome: PublicationOutcome) -> bool:
         message = outcome.message
         match outcome.state:
             case MessageState.PUBLISHED:

@@ -6,7 +6,7 @@ import pytest
 
 from domain.audit import RETENTION
 from domain.idempotency_keys import build_first_id
-from handlers.idempotency_keys import ExpiredKeys
+from handlers.publications.idempotency_keys import ExpiredKeys
 from persistence import audit, web_messages
 from persistence.database import Database
 from tests.factories import NOW, build_web_message, idempotency_key

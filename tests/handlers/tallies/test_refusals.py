@@ -11,7 +11,7 @@ import structlog
 
 from domain.audit import AuditEntry
 from domain.errors import RefusalReason, StorageFailed
-from handlers.refusal_tally import MAX_CALLERS, MAX_KNOWN_CALLERS, RefusalTally
+from handlers.tallies.refusals import MAX_CALLERS, MAX_KNOWN_CALLERS, RefusalTally
 from persistence import audit
 from persistence.database import Database
 from persistence.work import short_write

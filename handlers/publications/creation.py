@@ -13,9 +13,9 @@ from domain.errors import (
     StorageUncertain,
 )
 from domain.idempotency_keys import IdempotencyKey
+from domain.publications import PublicationOutcome
 from domain.web_messages import MessageState, WebMessage
-from handlers import idempotency_keys
-from handlers.publication_outcomes import Outcome
+from handlers.publications import idempotency_keys
 from handlers.requests import Request
 from persistence import web_messages as stored
 
@@ -84,13 +84,13 @@ async def _publish(request: Request, message: WebMessage, key: IdempotencyKey | 
             open_e_id = await services.open_e.add_message(
                 message, added=sent, request_id=request.request_id, trace_parent=request.trace_parent
             )
-            outcome = Outcome(message, sent, MessageState.PUBLISHED, open_e_id)
+            outcome = PublicationOutcome(message, sent, MessageState.PUBLISHED, open_e_id)
         except OutcomeUnknown as exc:
-            outcome = Outcome(message, sent, MessageState.UNKNOWN)
+            outcome = PublicationOutcome(message, sent, MessageState.UNKNOWN)
             error = OutcomeUnknown(f"{exc}. Whether message '{message.id}' was published is unknown")
             error.__cause__ = exc
         except (NotFound, BackendRefused, BackendUnavailable) as exc:
-            outcome, error = Outcome(message, sent, None), exc
+            outcome, error = PublicationOutcome(message, sent, None), exc
     # Release the slot first: a failing database must not block other calls to Open-E.
     is_recorded = await services.outcomes.record(outcome)
     if error is not None:

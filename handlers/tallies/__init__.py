@@ -1,0 +1,1 @@
+"""Count the calls of callers in memory, and record the counts in the background."""
