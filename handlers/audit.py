@@ -1,4 +1,7 @@
-"""Record each call of an audited operation that its own transaction does not record: look-ups, rejections, failures."""
+"""Record each call of an audited operation that its own transaction does not record: look-ups, rejections, failures.
+
+`build_entry` returns the entry of a call for its own transaction.
+"""
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
@@ -10,13 +13,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.audit import NO_SYSTEM, AuditEntry
 from domain.errors import RefusalReason, StorageFailed
-from handlers.requests import Services
+from handlers.requests import Request, Services
 from handlers.tallies.refusals import NOT_CHECKED
 from openapi.observation.peers import PEER, compute_source
 from openapi.requests import CALL, CALLER, AuditedCall
 from persistence import audit
 
 log = structlog.get_logger("budkavle.audit")
+
+
+def build_entry(
+    request: Request, chain: str, kind: str, outcome: str, detail: Mapping[str, Any] | None = None
+) -> AuditEntry:
+    """Return the entry of a call, or of its change, which the transaction of the change records."""
+    return AuditEntry(
+        chain=chain,
+        kind=kind,
+        time=request.services.now(),
+        operation=request.operation_id,
+        caller=request.caller.name,
+        outcome=outcome,
+        request_id=request.request_id,
+        detail=dict(detail or {}),
+    )
 
 
 def audit_operation(app: ASGIApp, operation: Mapping[str, Any], services: Services) -> ASGIApp:

@@ -5,12 +5,12 @@ from typing import Any
 
 from starlette.responses import Response
 
-from domain.audit import AuditEntry
 from domain.deliveries import DeliveryState, NotReplayed, QueuedDelivery
 from domain.delivery_pauses import DeliveryPause, find_pause
 from domain.events import NO_OBJECT, Event
 from domain.subscriptions import Identity, write_time
 from handlers import paging
+from handlers.audit import build_entry
 from handlers.requests import Request
 from handlers.security.authorisation import SYSTEM, authorise_system
 from openapi import replies
@@ -59,7 +59,7 @@ async def genfremsend_beskeder(request: Request) -> Response:
     assert system_id is not None  # noqa: S101  # The property is required, so it is present without violations.
     services = request.services
     ids = list(dict.fromkeys(id_.lower() for id_ in body["leveringIds"]))
-    entry = _build_entry(request, system_id, "changed")
+    entry = build_entry(request, system_id, "call", "changed")
     replayed = await queued.replay(services.database, ids, entry)
     request.call.is_recorded = bool(replayed)
     services.wake_worker()
@@ -88,23 +88,10 @@ async def send_testbesked(request: Request) -> Response:
     )
     publication = Publication(event, request.caller.name, request.request_id, request.trace_parent)
     test_event = TrialEvent(publication, system_id, services.new_id())
-    await queued.publish_test(services.database, test_event, _build_entry(request, system_id, "answered"))
+    await queued.publish_test(services.database, test_event, build_entry(request, system_id, "call", "answered"))
     request.call.is_recorded = True
     services.wake_worker()
     return replies.accepted({"beskedId": event.id, "leveringId": test_event.delivery_id})
-
-
-def _build_entry(request: Request, system_id: str, outcome: str) -> AuditEntry:
-    """Return the entry of a call, which the transaction of its change records."""
-    return AuditEntry(
-        chain=system_id,
-        kind="call",
-        time=request.services.now(),
-        operation=request.operation_id,
-        caller=request.caller.name,
-        outcome=outcome,
-        request_id=request.request_id,
-    )
 
 
 def _write_not_replayed(delivery: NotReplayed) -> dict[str, Any]:

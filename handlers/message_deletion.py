@@ -2,8 +2,9 @@
 
 from contextlib import suppress
 
-from domain.audit import WEB_MESSAGES, AuditEntry
+from domain.audit import WEB_MESSAGES
 from domain.errors import NotFound
+from handlers.audit import build_entry
 from handlers.requests import Request
 from persistence import publication_decisions, publications
 from persistence import web_messages as stored
@@ -11,7 +12,7 @@ from persistence import web_messages as stored
 
 async def delete(request: Request, message_id: str, **detail: object) -> None:
     """Delete a message, and record its caller in the audit, with this detail. Raises `NotFound`."""
-    entry = _build_entry(request, "deleted", detail)
+    entry = build_entry(request, WEB_MESSAGES, "change", "deleted", detail)
     try:
         await stored.delete(request.services.database, message_id, entry)
     except NotFound as exc:
@@ -31,26 +32,13 @@ async def _delete_unreadable(request: Request, message_id: str, detail: dict[str
     services = request.services
     if await publications.is_unsettled(services.database, message_id):
         remark = {"remark": "the case in Open-E may have the message"}
-        entry = _build_entry(request, "deleted_in_doubt", remark | detail)
+        entry = build_entry(request, WEB_MESSAGES, "change", "deleted_in_doubt", remark | detail)
         before = entry.time - services.call_times.longest_call
         if await publication_decisions.delete_in_doubt(services.database, message_id, before, entry):
             return True
+    entry = build_entry(request, WEB_MESSAGES, "change", "deleted", detail)
     with suppress(NotFound):
         # It has become readable since the first attempt.
-        await stored.delete(services.database, message_id, _build_entry(request, "deleted", detail))
+        await stored.delete(services.database, message_id, entry)
         return True
     return False
-
-
-def _build_entry(request: Request, outcome: str, detail: dict[str, object]) -> AuditEntry:
-    """Return an entry for the audit about a deleted message. The id of the message is added to its detail."""
-    return AuditEntry(
-        chain=WEB_MESSAGES,
-        kind="change",
-        time=request.services.now(),
-        operation=request.operation_id,
-        caller=request.caller.name,
-        outcome=outcome,
-        request_id=request.request_id,
-        detail=detail,
-    )
