@@ -14,14 +14,14 @@ from budkavle.ids import create_id
 from budkavle.settings import Settings, SettingsUnusable
 from domain.grouping import split_by_size
 from domain.idempotency_keys import build_first_id
-from domain.retention import DataKind, Removal, RemovalRun, RetentionRule
+from domain.retention import DataKind, MessageSelection, Removal, RemovalRun, RetentionRule
 from persistence import idempotency_keys, message_reads, removal_counts
 from persistence import retention as stored
 from persistence.database import Database
 from persistence.queue import housekeeping, receipts
 from persistence.queue.housekeeping import FIRST_EVENT, EventPosition
 from persistence.repeated_work import FailureLog, run_repeatedly
-from persistence.retention import FIRST_ID, PAGE, MessageSelection
+from persistence.retention import FIRST_ID, PAGE
 
 log = structlog.get_logger("budkavle.retention")
 
@@ -58,7 +58,7 @@ class Purge:
         await message_reads.forget_destroyed(self.database, now)
         async with removal_counts.recording(self.database, run):
             for rule in self.rules:
-                async for number in self._remove(Removal(run, rule)):
+                async for number in self._remove(run, rule):
                     removed[rule] += number
                     report(removed.total())
         return removed
@@ -67,10 +67,9 @@ class Purge:
         """Return the numbers that `run` would remove now."""
         return Counter({rule: await self._count(rule, now) for rule in self.rules})
 
-    def _remove(self, removal: Removal) -> AsyncIterator[int]:
+    def _remove(self, run: RemovalRun, rule: RetentionRule) -> AsyncIterator[int]:
         """Remove what a rule says, and yield the number of each transaction, which counts it."""
-        database, run, rule = self.database, removal.run, removal.rule
-        before = run.time - rule.period
+        database, removal, before = self.database, Removal(run, rule), run.time - rule.period
         match rule.kind:
             case DataKind.MESSAGES:
                 return remove_messages(database, MessageSelection(before, rule.state, rule.oep_instance), removal)

@@ -54,8 +54,8 @@ IDLE_POLL_SECONDS = 1.0
 HOUSEKEEPING_SECONDS = 30
 PRUNED_AT_ONCE = 1000
 """Old events that one transaction considers, and old receipts that it deletes."""
-RECEIPTS_INTERVAL = timedelta(minutes=10)
-"""Time between two removals of old receipts, each of which has an entry in the audit."""
+REMOVAL_INTERVAL = timedelta(minutes=10)
+"""Time between two removals of old receipts. The audit then gets their number, and that of events removed meanwhile."""
 KEPT_PAGES = 10
 """Maximum transactions without any event to delete, per run."""
 PULLED_AT_ONCE = 500
@@ -132,6 +132,7 @@ class Worker:
         # The last old event that was considered for deletion.
         self._pruned = FIRST_EVENT
         self._receipts_due = FIRST_EVENT.created
+        self._removals: RemovalRun | None = None
         self._failures = 0
         self._backing_off: Counter[str] = Counter()
         self._woken = asyncio.Event()
@@ -408,26 +409,38 @@ class Worker:
         if given_up and self._new_event_id is not None:
             log.warning("operator_events_given_up", number=given_up)
 
-    async def _prune_events(self, before: datetime) -> None:
+    async def _remove_old(self, now: datetime) -> None:
+        """Delete old events, and receipts when they are due. The audit then gets the numbers of both.
+
+        A run that has no entry when the worker stops gets it from a later one.
+        """
+        run = self._removals = self._removals or RemovalRun(now)
+        await self._prune_events(now, run)
+        if now < self._receipts_due:
+            return
+        self._receipts_due, self._removals = now + REMOVAL_INTERVAL, None
+        async with removal_counts.recording(self._database, run):
+            await self._prune_receipts(now, run)
+
+    async def _prune_events(self, now: datetime, run: RemovalRun) -> None:
         """Delete old events. If many are kept for their deliveries, the next call continues after those."""
-        kept_pages = 0
+        rule = RetentionRule(DataKind.EVENTS, self._limits.event_retention)
+        before, removal, kept_pages = now - rule.period, Removal(run, rule), 0
         while kept_pages < KEPT_PAGES:
-            number, position = await housekeeping.prune_events(self._database, before, self._pruned, PRUNED_AT_ONCE)
+            number, position = await housekeeping.prune_events(
+                self._database, before, self._pruned, PRUNED_AT_ONCE, removal
+            )
             self._pruned = position or FIRST_EVENT
             if position is None:
                 return
             kept_pages += number == 0
 
-    async def _prune_receipts(self, now: datetime) -> None:
+    async def _prune_receipts(self, now: datetime, run: RemovalRun) -> None:
         """Delete old receipts until there are none: a run must keep up with the deliveries of all workers."""
-        if now < self._receipts_due:
-            return
-        self._receipts_due = now + RECEIPTS_INTERVAL
-        removal = Removal(RemovalRun(now), RetentionRule(DataKind.RECEIPTS, self._limits.receipt_retention))
-        before, last = now - removal.rule.period, PRUNED_AT_ONCE
-        async with removal_counts.recording(self._database, removal.run):
-            while last == PRUNED_AT_ONCE:
-                last = await receipts.prune_receipts(self._database, before, PRUNED_AT_ONCE, removal)
+        rule = RetentionRule(DataKind.RECEIPTS, self._limits.receipt_retention)
+        before, removal, last = now - rule.period, Removal(run, rule), PRUNED_AT_ONCE
+        while last == PRUNED_AT_ONCE:
+            last = await receipts.prune_receipts(self._database, before, PRUNED_AT_ONCE, removal)
 
     async def _run_housekeeping(self) -> None:
         failures = FailureLog(log, "housekeeping_failed", "housekeeping_run_failed", storage_failed_level=logging.ERROR)
@@ -441,5 +454,4 @@ class Worker:
         await back_offs.prune_back_offs(self._database, now)
         await self._end_delivery_pauses(now)
         await self._prune_operator_events(now)
-        await self._prune_events(now - self._limits.event_retention)
-        await self._prune_receipts(now)
+        await self._remove_old(now)

@@ -12,8 +12,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from domain.deliveries import DeliveryState
-from domain.retention import Removal
-from domain.web_messages import READABLE_STATES, MessageState, OepInstance
+from domain.retention import MessageSelection, Removal
+from domain.web_messages import READABLE_STATES, OepInstance
 from persistence import removal_counts
 from persistence.database import Database
 from persistence.tables import attempts, deliveries, events, receipts
@@ -25,15 +25,6 @@ PAGE = 1000
 """Rows that one step considers."""
 
 FIRST_ID = str(UUID(int=0))
-
-
-@dataclass(frozen=True, slots=True)
-class MessageSelection:
-    """Readable messages from before a time. None matches any state or instance."""
-
-    before: datetime
-    state: MessageState | None = None
-    oep_instance: OepInstance | None = None
 
 
 @dataclass(frozen=True, slots=True)

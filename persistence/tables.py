@@ -473,7 +473,7 @@ read_keys = sa.Table(
     _build_partial_index("ix_read_keys_destroyed", "destroyed", where="destroyed is not null"),
 )
 
-# How much runs have removed because of its age, until the audit has the numbers.
+# How much runs have removed, until the audit has the numbers.
 removal_counts = sa.Table(
     "removal_counts",
     metadata,
@@ -483,6 +483,7 @@ removal_counts = sa.Table(
     sa.Column("request_id", sa.Text, primary_key=True),
     sa.Column("detail", sa.Text, primary_key=True),
     sa.Column("removed", sa.BigInteger, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False, server_default="purge"),
 )
 
 audit_entries = sa.Table(

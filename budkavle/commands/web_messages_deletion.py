@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from budkavle.commands.console import print_line, run_with_database, write_moment
+from budkavle.commands.console import print_line, run_with_database
 from budkavle.commands.operators import operator_option
 from budkavle.commands.option_types import Id, past_option
 from budkavle.commands.progress import show_progress
-from domain.audit import WEB_MESSAGES, AuditEntry
 from domain.errors import NotFound
+from domain.retention import MESSAGES_DELETE, MessageSelection, Removal, RemovalRun
 from domain.web_messages import READABLE_STATES, MessageState, OepInstance
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from persistence.database import Database
-    from persistence.retention import MessageSelection
 
 
 @click.command()
@@ -60,7 +59,6 @@ def delete(
     async def work(database: Database) -> int:
         from budkavle import retention
         from budkavle.clock import measure_clock
-        from persistence.retention import MessageSelection
 
         selection = MessageSelection(
             before or (await measure_clock(database)).now(),
@@ -83,46 +81,30 @@ async def delete_by_ids(database: Database, ids: tuple[str, ...], operator: str)
     from budkavle.ids import create_id
     from persistence import web_messages as stored
 
-    now, request_id, missing = (await measure_clock(database)).now(), create_id(), []
+    run = RemovalRun((await measure_clock(database)).now(), operator, create_id(), MESSAGES_DELETE)
+    missing = []
     for id_ in dict.fromkeys(ids):
         try:
-            await stored.delete(database, id_, _build_entry(operator, "deleted", now, request_id))
+            await stored.delete(database, id_, run.build_entry(MESSAGES_DELETE.outcome, {}))
         except NotFound:
             missing.append(id_)
     return missing
 
 
 async def delete_selected(database: Database, selection: MessageSelection, operator: str) -> int:
-    """Delete messages. Return their number, which the audit records also if an error ends the run."""
+    """Delete messages. Return their number, which the audit records also if the run fails or is killed."""
     from budkavle import retention
     from budkavle.clock import measure_clock
     from budkavle.ids import create_id
-    from persistence import audit
+    from persistence import removal_counts
 
-    now, request_id = (await measure_clock(database)).now(), create_id()
-    selected = {
-        "before": write_moment(selection.before),
-        "state": selection.state,
-        "oepInstance": selection.oep_instance,
-    }
-    detail: dict[str, Any] = {name: str(value) for name, value in selected.items() if value is not None}
-    # A command that is killed has this entry at least.
-    await audit.record(database, _build_entry(operator, "begun", now, request_id, detail))
+    run = RemovalRun((await measure_clock(database)).now(), operator, create_id(), MESSAGES_DELETE)
+    removal = Removal(run, selection)
+    await removal_counts.begin(database, removal)
     number = 0
-    try:
+    async with removal_counts.recording(database, run):
         with show_progress("Messages deleted:") as report:
-            async for deleted in retention.remove_messages(database, selection):
+            async for deleted in retention.remove_messages(database, selection, removal):
                 number += deleted
                 report(number)
-    finally:
-        entry = _build_entry(operator, "deleted", now, request_id, detail | {"messages": number})
-        await audit.record(database, entry)
     return number
-
-
-def _build_entry(
-    operator: str, outcome: str, now: datetime, request_id: str, detail: dict[str, Any] | None = None
-) -> AuditEntry:
-    return AuditEntry(
-        WEB_MESSAGES, "change", now, "messages delete", operator, outcome, request_id, {} if detail is None else detail
-    )

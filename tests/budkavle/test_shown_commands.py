@@ -16,9 +16,9 @@ import pytest
 from budkavle.clock import now
 from delivery.signing import read_secret
 from domain.deliveries import AttemptOutcome, Reason
+from domain.retention import MessageSelection
 from mock_open_e import MockOpenE
 from persistence import retention
-from persistence.retention import MessageSelection
 from tests.budkavle.commands.test_audit_seals import Seals
 from tests.budkavle.commands.test_deliveries import settle
 from tests.budkavle.commands.test_web_messages import store_unsettled_messages

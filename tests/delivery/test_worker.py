@@ -23,7 +23,7 @@ from tests.delivery.token_servers import Gateway, TokenServer, build_client, enc
 from tests.delivery.working import PERSON, SECOND, StartPeer, deliver_due, read_deliveries, running_worker, subscribe
 from tests.factories import NOW
 from tests.open_e.peers import encode_response, read_request
-from tests.persistence.catalogues import SYSTEM
+from tests.persistence.catalogues import SYSTEM, prepare
 from tests.persistence.queues import build_action, build_event, build_publication, list_rows, publish
 from tests.persistence.rows import count_rows
 
@@ -228,7 +228,7 @@ async def test_old_events_that_are_kept_do_not_hide_later_ones(database: Databas
     async with running_worker(database) as worker:
         numbers = []
         for _ in range(3):
-            await worker._prune_events(NOW - timedelta(days=1))
+            await worker._remove_old(NOW)
             numbers.append((await count_rows(database))["events"])
     assert numbers == [10_001, 10_000, 10_000]
 
@@ -248,8 +248,30 @@ async def test_housekeeping_deletes_all_old_receipts(database: Database, peer: S
 
     await database.write(copy)
     async with running_worker(database) as worker:
-        await worker._prune_receipts(NOW)
-        await worker._prune_receipts(NOW + timedelta(minutes=9))
+        await worker._remove_old(NOW)
+        await worker._remove_old(NOW + timedelta(minutes=9))
     assert (await count_rows(database))["receipts"] == 1
-    [(_, recorded)] = await audit.list_page(database, after=0, limit=10, chain=RETENTION)
-    assert recorded.entry.detail == {"kind": "receipts", "days": 90, "removed": PRUNED_AT_ONCE + 1}
+    assert await list_removals(database) == [("receipts", 90, PRUNED_AT_ONCE + 1)]
+
+
+async def test_audit_has_the_number_of_old_events_every_ten_minutes(database: Database) -> None:
+    """They are removed more often."""
+    await prepare(database)
+    for _ in range(2):
+        await publish(database, created=NOW - timedelta(days=2))
+    recorded = []
+    async with running_worker(database) as worker:
+        for minutes in (0, 1, 9, 10, 11):
+            await worker._remove_old(NOW + timedelta(minutes=minutes))
+            recorded.append(await list_removals(database))
+            await publish(database, created=NOW - timedelta(days=2))
+    first, second = ("events", 1, 2), ("events", 1, 3)
+    assert recorded == [[first], [first], [first], [first, second], [first, second]]
+    rows = await count_rows(database)
+    assert (rows["events"], rows["removal_counts"]) == (1, 1)
+
+
+async def list_removals(database: Database) -> list[tuple[str, float, int]]:
+    """Return kind, days and number of the entries about what was removed."""
+    details = [each.entry.detail for _, each in await audit.list_page(database, after=0, limit=10, chain=RETENTION)]
+    return [(detail["kind"], detail["days"], detail["removed"]) for detail in details]

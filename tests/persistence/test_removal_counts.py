@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from domain.audit import RETENTION
-from domain.retention import DataKind, Removal, RemovalRun, RetentionRule
+from domain.audit import RETENTION, WEB_MESSAGES
+from domain.retention import MESSAGES_DELETE, DataKind, MessageSelection, Removal, RemovalRun, RetentionRule
 from persistence import audit, removal_counts
 from persistence.database import Database
 from persistence.opening import open_database
@@ -59,6 +59,27 @@ async def test_record_appends_the_numbers_of_abandoned_runs_alone(database: Data
     assert await list_entries(database) == []
     await removal_counts.record(database, replace(later, time=later.time + timedelta(seconds=1)))
     assert await list_entries(database) == [(RUN, "messages", 1)]
+
+
+async def test_run_that_has_begun_is_recorded_without_any_number(database: Database) -> None:
+    """The audit has the end of each run whose beginning it has."""
+    run = replace(RUN, operation=MESSAGES_DELETE)
+    await removal_counts.begin(database, Removal(run, MessageSelection(NOW - DAY)))
+    for _ in range(2):
+        await removal_counts.record(database, run)
+    entries = [each.entry for _, each in await audit.list_page(database, after=0, limit=10, chain=WEB_MESSAGES)]
+    selected = {"before": "2026-02-28T12:00:00.123+00:00"}
+    assert entries == [run.build_entry("begun", selected), run.build_entry("deleted", selected | {"messages": 0})]
+
+
+async def test_record_appends_the_number_of_each_operation_to_its_chain(database: Database) -> None:
+    deleting = replace(RUN, request_id="r2", operation=MESSAGES_DELETE)
+    await database.write(add, Removal(deleting, MessageSelection(NOW)), 2)
+    await database.write(add, Removal(RUN, MESSAGES), 1)
+    await removal_counts.record(database, replace(RUN, request_id="r3", time=NOW + 2 * ABANDONED_AFTER))
+    assert await list_entries(database) == [(RUN, "messages", 1)]
+    [(_, chained)] = await audit.list_page(database, after=0, limit=10, chain=WEB_MESSAGES)
+    assert (chained.entry.request_id, chained.entry.detail["messages"]) == ("r2", 2)
 
 
 async def end_with(error: type[BaseException], database: Database, number: int) -> None:

@@ -8,12 +8,13 @@ import pytest
 import sqlalchemy as sa
 
 from domain.deliveries import AttemptOutcome, DeliveryState
+from domain.retention import MessageSelection
 from domain.web_messages import ExternalReference, MessageState, OepInstance, WebMessage
 from persistence import deliveries, publication_statuses, retention
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.queue import claims
-from persistence.retention import PAGE, MessageSelection
+from persistence.retention import PAGE
 from persistence.tables import deliveries as deliveries_table
 from persistence.tables import web_messages as messages_table
 from persistence.work import short_write

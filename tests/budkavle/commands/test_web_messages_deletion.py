@@ -1,5 +1,6 @@
 """`budkavle messages delete`."""
 
+import sys
 import uuid
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.budkavle.conftest import Invoke
 from tests.databases import run_with_database
 from tests.factories import NOW, build_attachment, build_web_message
 from tests.persistence.rows import count_rows
+from tests.processes import run_program
 
 STORED, INTERNAL, PUBLISHED, DOUBTFUL = (str(uuid.UUID(int=number)) for number in range(1, 5))
 CASE = (ExternalReference("flowInstanceId", "7"),)
@@ -103,3 +105,13 @@ def test_messages_delete_needs_a_confirmation_for_a_filter(filled: str, invoke: 
 def test_messages_delete_needs_either_ids_or_a_filter(filled: str, invoke: Invoke, arguments: tuple[str, ...]) -> None:
     assert invoke(filled, "messages", "delete", *arguments).exit_code == 2
     assert count_messages(filled) == 4
+
+
+def test_messages_delete_that_is_killed_at_any_line_has_its_number_in_the_audit(
+    database_url: str, invoke: Invoke
+) -> None:
+    """Another run records it later."""
+    result = run_program(sys.executable, "-m", "tests.budkavle.kill_message_deletion", database_url=database_url)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout.splitlines()[-1]) > len(("begun", "deleted", "recorded"))
+    assert invoke(database_url, "audit", "verify").exit_code == 0
