@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, assert_never
+from urllib.parse import unquote
 
 import httptools
 import structlog
@@ -19,6 +20,7 @@ from openapi.errors import problems
 from openapi.observation.source_limits import LineLimit
 from openapi.server.connections import Connections, ExceededLimit
 from openapi.server.limits import ConnectionLimits
+from openapi.server.responses import BoundedCycle, HeadBuffer
 
 MAX_HEAD_BYTES = 64 * 1024
 """Maximum bytes of request line and headers, of trailers, and of data that httptools buffers without a limit."""
@@ -35,44 +37,6 @@ LINES_PER_SECOND = 10
 log = structlog.get_logger("budkavle.protocol")
 
 _MALFORMED = Counter("budkavle_malformed_requests", "Requests that are not acceptable HTTP/1.1, by reason.", ["reason"])
-
-
-class HeadBuffer:
-    """The transport of one response, which sends the head together with the first piece of the body.
-
-    uvicorn writes them one after the other, which would be two system calls and two packets.
-    """
-
-    __slots__ = ("_has_begun", "_head", "_transport")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head = b""
-        self._has_begun = False
-
-    def write(self, data: bytes) -> None:
-        """Send `data`, or store it if it is the head."""
-        if self._head:
-            self._transport.writelines([self._head, data])
-            self._head = b""
-        elif self._has_begun or data.startswith(_CONTINUE):
-            self._transport.write(data)
-        else:
-            self._has_begun = True
-            self._head = data
-
-    def close(self) -> None:
-        """Send the head if it is stored, and close the connection."""
-        if self._head:
-            self._transport.write(self._head)
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        """Return whether the connection is closing."""
-        return self._transport.is_closing()
-
-
-_CONTINUE = b"HTTP/1.1 100 "
 
 
 class UpgradeIgnoringProtocol(HttpToolsProtocol):
@@ -107,14 +71,19 @@ class UpgradeIgnoringProtocol(HttpToolsProtocol):
                 return
 
     def on_headers_complete(self) -> None:
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
-            self._offer = self._build_head_without_offer()
-            return
-        super().on_headers_complete()
+        if not self._is_offer():
+            super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         if self._offer is None:
             super().on_message_complete()
+
+    def _is_offer(self) -> bool:
+        """Return whether the head offers another protocol, and is therefore parsed again."""
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._offer = self._build_head_without_offer()
+            return True
+        return False
 
     def _build_head_without_offer(self) -> bytes:
         line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
@@ -268,7 +237,7 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
             self._head_bytes += len(name) + len(value)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._stop_parsing("head_too_long")
-            super().on_header(name, value.rstrip(b" \t"))
+            self.headers.append((name.lower(), value.rstrip(b" \t")))
             return
         # Trailers are ignored, and must not be added to the headers of a running request.
         self._trailer_bytes += len(name) + len(value)
@@ -277,12 +246,40 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
 
     def on_headers_complete(self) -> None:
         self._is_unparsed = False
-        self._check_head()
-        super().on_headers_complete()
-        if self._offer is None:
+        version = self._check_head()
+        if not self._is_offer():
             self._in_head = False
-            if self.scope["method"] != "HEAD":
-                self.cycle.transport = HeadBuffer(self.transport)  # type: ignore[assignment]  # It has what it calls.
+            self._begin_request(version)
+
+    def _begin_request(self, version: str) -> None:
+        """Begin the request after those of the connection that run, as in uvicorn, but with our response."""
+        url = httptools.parse_url(self.url)
+        scope = self.scope
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = unquote(url.path.decode("ascii"))
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        previous = self.cycle
+        self.cycle = BoundedCycle(
+            scope=scope,
+            # A response to HEAD has no body, so its head would never be sent.
+            transport=self.transport if scope["method"] == "HEAD" else HeadBuffer(self.transport),  # type: ignore[arg-type]  # It has what it calls.
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if previous is None or previous.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         self._is_unparsed = False
@@ -309,19 +306,25 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         if not self._is_running():
             self._connections.record_request_end(self)
 
-    def _check_head(self) -> None:
-        """Reject heads that proxies and servers may parse differently (RFC 9112, sections 2.3, 3.2, 6.1)."""
-        version = self.parser.get_http_version()
+    def _check_head(self) -> str:
+        """Return the version, and reject heads that others may parse differently (RFC 9112, sections 2.3, 3.2, 6.1)."""
+        version: str = self.parser.get_http_version()
         if not version.startswith("1."):
             self._stop_parsing("version")
         if not has_valid_host(self.headers, version):
             self._stop_parsing("host")
-        coding = b"".join(value.lower() for name, value in self.headers if name == b"transfer-encoding")
+        coding = b""
+        for name, value in self.headers:
+            if name == b"transfer-encoding":
+                coding += value.lower()
+            elif name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
         if coding:
             if coding != b"chunked":
                 self._stop_parsing("transfer_coding")
             if version == "1.0":
                 self._stop_parsing("not_http")
+        return version
 
     def _stop_parsing(self, reason: str) -> None:
         """Stop parsing this connection by an exception from a callback of the parser."""

@@ -1,14 +1,13 @@
 """Request heads: bounded, and rejected in the form of the contracts if they are not HTTP."""
 
-import asyncio
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from conftest import MESSAGES_KEY, RunningService, running_service
-from openapi.server.protocol import MAX_HEAD_BYTES, HeadBuffer
+from openapi.server.protocol import MAX_HEAD_BYTES
 from tests.raw_http import RawConnection, send_request
 
 
@@ -211,40 +210,6 @@ def test_malformed_requests_are_counted_by_reason(service: RunningService) -> No
     before = count_malformed(service, "host"), count_malformed(service, "version")
     assert_refused(service, b"GET /health/live HTTP/1.1\r\n\r\n", 400)
     assert (count_malformed(service, "host"), count_malformed(service, "version")) == (before[0] + 1, before[1])
-
-
-class Sent(asyncio.Transport):
-    """A transport that keeps what each call sends."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[bytes] = []
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.calls.append(bytes(data))
-
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        self.calls.append(b"".join(list_of_data))
-
-    def close(self) -> None:
-        self.calls.append(b"close")
-
-
-def test_head_and_first_chunk_of_a_body_are_sent_in_one_call() -> None:
-    sent = Sent()
-    response = HeadBuffer(sent)
-    for data in (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"one", b"two"):
-        response.write(data)
-    response.close()
-    assert sent.calls == [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\none", b"two", b"close"]
-
-
-def test_head_of_a_truncated_response_is_sent() -> None:
-    sent = Sent()
-    response = HeadBuffer(sent)
-    response.write(b"HTTP/1.1 200 OK\r\n\r\n")
-    response.close()
-    assert sent.calls == [b"HTTP/1.1 200 OK\r\n\r\n", b"close"]
 
 
 def test_head_of_a_response_to_head_is_sent(service: RunningService) -> None:
