@@ -11,11 +11,15 @@ from structlog.testing import capture_logs
 from domain.errors import Invalid, StorageFailed
 from openapi.observation.logs import set_up_logs
 from persistence.repeated_work import FailureLog, run_or_log, run_repeatedly
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 
 LOG = structlog.get_logger("test")
 FAILURES = FailureLog(LOG, "things_not_stored", "things_run_failed")
+
+ITERATIONS = 100
+"""Iterations of the event loop in which work that does not wait would run again."""
 
 
 @pytest.fixture(autouse=True)
@@ -30,14 +34,12 @@ class Work:
 
     def __init__(self, *errors: BaseException) -> None:
         self.runs = 0
-        self.has_succeeded = asyncio.Event()
         self._errors: Iterator[BaseException] = iter(errors)
 
     async def __call__(self) -> int:
         self.runs += 1
         for error in self._errors:
             raise error
-        self.has_succeeded.set()
         return self.runs
 
 
@@ -86,7 +88,7 @@ async def test_run_repeatedly_goes_on_after_failures() -> None:
     work = Work(StorageFailed("full"), ValueError("broken"))
     with capture_logs() as logged:
         running = asyncio.create_task(run_repeatedly(work, FAILURES, 0.001))
-        await work.has_succeeded.wait()
+        await wait_until(lambda: work.runs > len(("full", "broken")) or running.done())
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
@@ -97,7 +99,9 @@ async def test_run_repeatedly_waits_between_two_runs() -> None:
     work = Work(ValueError("broken"))
     with capture_logs():
         running = asyncio.create_task(run_repeatedly(work, FAILURES, 3600))
-        await asyncio.sleep(0.05)
+        await wait_until(lambda: work.runs > 0 or running.done())
+        for _ in range(ITERATIONS):
+            await asyncio.sleep(0)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
