@@ -55,7 +55,7 @@ def _render_sections(root: click.Context) -> Iterator[str]:
         # A line break within a paragraph of the docstring is not significant.
         for paragraph in (context.command.help or "").split("\n\n"):
             yield f"{' '.join(paragraph.split())}\n"
-        yield from _render_page_links(context.command.epilog)
+        yield from _render_page_links(_find_epilog(context))
         records = [
             record
             for parameter in context.command.params
@@ -67,6 +67,14 @@ def _render_sections(root: click.Context) -> Iterator[str]:
             for option, text in records:
                 yield f"| `{_escape_cell(option)}` | {_escape_cell(text)} |"
             yield ""
+
+
+def _find_epilog(context: click.Context) -> str | None:
+    """Return the last lines of a command's help, or of the help of its group."""
+    group = context.parent
+    if context.command.epilog or group is None or group.parent is None:
+        return context.command.epilog
+    return group.command.epilog
 
 
 def _render_page_links(epilog: str | None) -> Iterator[str]:

@@ -72,14 +72,14 @@ for _command in (list_entries, export, list_reads):
     type=click.Path(path_type=Path, dir_okay=False),
     help="A PEM file with an Ed25519 private key, instead of BUDKAVLE_AUDIT_SEAL_KEY.",
 )
-@click.option("--new-file", is_flag=True, help="Continue in a file without seals.")
+@click.option("--new-file", is_flag=True, help="Begin a new FILE; the numbers of seals continue.")
 @operator_option
 def seal(file: Path | None, key: Path | None, operator: str, *, new_file: bool) -> None:
     """Append a seal to FILE: the signed hashes of all chains.
 
     FILE is BUDKAVLE_AUDIT_SEAL_FILE by default. A seal has the last hash of each chain.
 
-    Keep a copy of FILE in a place that users of the database cannot change. `verify --seals` then detects entries that
+    Keep a copy of FILE where users of the database cannot change it. `audit verify --seals` then detects entries that
     were rewritten or removed. If the audit does not match the last seal of FILE, nothing is sealed.
     """
     settings = load_command_settings()
@@ -98,7 +98,8 @@ def start_signing(operator: str) -> None:
 
     They are signed with the first key of BUDKAVLE_AUDIT_KEY.
 
-    Start it once all processes have the key: `verify --signatures` then reports every later entry without a signature.
+    Run this command once all processes have the key. From then on, `audit verify --signatures` reports every later
+    entry without a signature, and a process without the key cannot append any.
     """
     settings = load_command_settings()
     click.echo(
@@ -107,7 +108,7 @@ def start_signing(operator: str) -> None:
 
 
 @audit.command("prune")
-@past_option("--before", "Only entries from before this time.", required=True)
+@past_option("--before", "Remove entries from before this time.", required=True)
 @click.option(
     "--key",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -125,10 +126,10 @@ def start_signing(operator: str) -> None:
 def prune(before: datetime, key: Path | None, public_keys: tuple[Path, ...], operator: str, *, dry_run: bool) -> None:
     """Remove the oldest entries of each chain.
 
-    They end with a signed checkpoint, from which `verify` then begins.
+    A signed checkpoint replaces them. From then on, `audit verify` begins there.
 
-    Kept are: the last entry of each chain, the chain `signing`, and entries that seal receipts which are still kept. If
-    the audit does not match its hashes, its seals or its last checkpoint, nothing is removed.
+    The last entry of each chain, the chain `signing`, and entries that seal receipts which still exist are not removed.
+    If the audit does not match its hashes, its seals or its last checkpoint, nothing is removed.
     """
     settings = load_command_settings()
     click.echo(
@@ -140,16 +141,20 @@ def prune(before: datetime, key: Path | None, public_keys: tuple[Path, ...], ope
 
 
 @audit.command("verify")
-@click.option("--head", "heads", type=_Hash(), multiple=True, help="A hash that was printed earlier; may be repeated.")
 @click.option(
-    "--seals", type=click.Path(path_type=Path, dir_okay=False), help="A file of `seal`: check it, and all it covers."
+    "--head", "heads", type=_Hash(), multiple=True, help="A hash that an earlier run printed; may be repeated."
+)
+@click.option(
+    "--seals",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file of `audit seal`: verify its seals, and all entries that they cover.",
 )
 @click.option(
     "--public-key",
     "public_keys",
     type=click.Path(path_type=Path, dir_okay=False),
     multiple=True,
-    help="A PEM file with the public key of the seals, and of the checkpoint of `prune`; may be repeated.",
+    help="A PEM file with the public key of the seals, and of the checkpoint of `audit prune`; may be repeated.",
 )
 @click.option(
     "--state",
@@ -171,11 +176,15 @@ def verify(
 ) -> None:
     """Verify that no entry was changed, removed, moved or added.
 
-    The hash of the last entry of each chain is printed. With such a hash that was stored elsewhere, --head also detects
-    a rewrite of all entries and of the ends of their chains. So does --seals, for all chains and up to the last seal.
-    --state detects a change that has no entry, and an entry of a change that was never made; --signatures any entry
-    that the service did not make. Receipts are compared with those that the audit seals. All of it is verified, also
-    after the first damage: of each kind of damage, the first one is printed.
+    The hash of the last entry of each chain is printed. Store these hashes elsewhere: a later run with --head also
+    detects that all entries of a chain were rewritten, or that the last ones were removed.
+
+    --seals detects the same for all chains, up to the last seal. --state detects changes that have no entry, and
+    entries about changes that were never made. --signatures detects entries that the service did not append. Receipts
+    are always compared with those that the audit seals.
+
+    Every part is verified, even if an earlier one is damaged. The first damage of each kind is printed, and the exit
+    code is 1.
     """
     if (seals is not None and not public_keys) or (seals is None and max_age is not None):
         raise click.UsageError("--seals needs --public-key, and --max-age needs --seals")

@@ -73,13 +73,14 @@ class _Chain(click.ParamType[str]):
 @click.option(
     "--system",
     type=_Chain(),
-    help=f"Only of this system; {CATALOGUE!r}: changes of the catalogue; {API_KEYS!r}: keys created, revoked and "
-    f"expired; {WEB_MESSAGES!r}: messages deleted or in doubt; {READS!r}: reads of messages; "
-    f"{RECEIPTS!r}: sealed receipts; {RETENTION!r}: what was removed by age; "
+    help="Only entries of this system, or of one of these chains: "
+    f"{CATALOGUE!r}: changes of the catalogue; {API_KEYS!r}: keys created, revoked and expired; "
+    f"{WEB_MESSAGES!r}: messages deleted, imported or in doubt; {READS!r}: reads of messages; "
+    f"{RECEIPTS!r}: sealed receipts; {RETENTION!r}: data removed by age, persons exported or erased; "
     f"{SEALS!r}: seals; {SIGNING!r}: when signing began; "
     f"{NO_SYSTEM!r}: calls refused or without a system.",
 )
-@past_option("--since", "Only from this time on.")
+@past_option("--since", "Only entries from this time on.")
 @json_option
 def list_entries(limit: int | None, system: str | None, since: datetime | None, *, as_json: bool) -> None:
     """List all entries, the oldest first."""
@@ -87,11 +88,13 @@ def list_entries(limit: int | None, system: str | None, since: datetime | None, 
 
 
 @click.command("export")
-@click.option("--system", type=_Chain(), help="Only the chain of this system, or another chain as in `list`.")
+@click.option(
+    "--system", type=_Chain(), help="Only the chain of this system, or another chain that `audit list` names."
+)
 def export(system: str | None) -> None:
     """Print all entries exactly as they are hashed.
 
-    Each is one line of JSON, the oldest first. Another program can verify them.
+    Each entry is one line of JSON, the oldest first, so that another program can verify the hashes.
     """
     run_with_database(lambda database: export_entries(database, system))
 
@@ -117,8 +120,9 @@ def list_reads(
 ) -> None:
     """List how often each caller read messages of a party.
 
-    A line counts the reads between `first` and `recorded`. Reads are recorded only if BUDKAVLE_AUDIT_READ_MINUTES is
-    set, and after so many minutes. After the party was erased, nothing is found.
+    Each line has the number of reads by one caller between `first` and `recorded`. The service counts reads only if
+    BUDKAVLE_AUDIT_READ_MINUTES is set, and records the numbers as often as that. Once a party was erased, its reads
+    can no longer be found.
     """
     from domain.message_reads import build_party_subject, build_reference_subject
     from domain.web_messages import ExternalReference

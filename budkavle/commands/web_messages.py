@@ -68,7 +68,8 @@ messages.add_command(delete)
 def list_messages(states: tuple[str, ...], limit: int, *, as_json: bool) -> None:
     """List messages in doubt, the oldest first.
 
-    Messages whose call to Open-E may still run are not listed.
+    A message is in doubt if the service sent it to Open-E and does not know the outcome. Messages whose call may still
+    run are not listed.
     """
     settings = load_command_settings()
     wanted = tuple(MessageState(state) for state in states) or UNSETTLED_STATES
@@ -87,7 +88,10 @@ def list_messages(states: tuple[str, ...], limit: int, *, as_json: bool) -> None
 @click.option("--content", is_flag=True, help="Also print the text, the references and the names of the files.")
 @json_option
 def show(message_id: str, *, content: bool, as_json: bool) -> None:
-    """Show the state of a message. Its content, which may be personal data, is not shown."""
+    """Show the state of a message.
+
+    Its content may be personal data, so only --content prints it.
+    """
     settings = load_command_settings()
 
     async def work(database: Database) -> dict[str, Any]:
@@ -136,10 +140,12 @@ def settle(
     resend: bool,
     is_all: bool,
 ) -> None:
-    """Settle the message ID in doubt, or ask Open-E about --all of them.
+    """Settle the message in doubt with this ID, or ask Open-E about --all.
 
-    The service settles messages in doubt by itself while Open-E answers. The exit code is 1 if the message could not be
-    settled as requested, and with --all if a case could not be read or a message is still in doubt.
+    The service settles messages in doubt by itself while Open-E answers.
+
+    The exit code is 1 if the message could not be settled as requested. With --all, it is 1 if a case could not be read
+    or a message is still in doubt.
     """
     if [published, not_published, resend].count(True) != (message_id is not None) or is_all == (message_id is not None):
         raise click.UsageError("give an ID with --published, --not-published or --resend, or --all without an ID")

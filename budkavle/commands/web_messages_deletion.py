@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("ids", metavar="[ID]...", type=Id(), nargs=-1)
-@past_option("--before", "Instead of ids, messages that became readable before this time.")
+@past_option("--before", "Delete messages that became readable before this time.")
 @click.option(
-    "--state", type=click.Choice([str(state) for state in READABLE_STATES]), help="Only messages in this state."
+    "--state",
+    type=click.Choice([str(state) for state in READABLE_STATES]),
+    help="Delete messages in this state: stored, without a case; or published on one.",
 )
 @click.option(
     "--instance",
     type=click.Choice([str(instance) for instance in OepInstance]),
-    help="Only messages of this Open-E instance.",
+    help="Delete messages of this Open-E instance.",
 )
-@click.option("--yes", is_flag=True, help="Delete messages that are not given by id. Without it, only count them.")
+@click.option("--yes", is_flag=True, help="Confirm a filter. Without it, the messages that match are only counted.")
 @operator_option
 def delete(
     ids: tuple[str, ...],
@@ -42,9 +44,12 @@ def delete(
     *,
     yes: bool,
 ) -> None:
-    """Permanently delete the messages with these IDs, or all that match. Messages in doubt are never deleted.
+    """Permanently delete the messages with these IDs, or all that match.
 
-    The exit code is 1 if a message does not exist or is in doubt, and without the confirmation by --yes.
+    A filter is --before, --state, --instance or several of them; a message must match all. Messages in doubt are never
+    deleted, and neither are copies of messages on cases in Open-E.
+
+    The exit code is 1 if a message does not exist or is in doubt, or if a filter is not confirmed with --yes.
     """
     if bool(ids) == any((before, state, instance)):
         raise click.UsageError("give ids, or at least one of --before, --state and --instance")
