@@ -1,6 +1,6 @@
 """Assemble contracts into one ASGI application, with only those layers of Connexion that a request needs."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -75,9 +75,33 @@ class _PublishedContract(OpenAPISpecification):  # type: ignore[misc]  # Connexi
     Validation would take a fifth of a second, most of the start-up time.
     """
 
+    def __init__(self, raw_spec: dict[str, Any]) -> None:
+        super().__init__(raw_spec)
+        self.compiled: dict[Hashable, Any] = {}
+        """What the layers have compiled from it, for all applications of this process."""
+
     @classmethod
     def _validate_spec(cls, spec: dict[str, Any]) -> None:
         pass
+
+
+class _SameSpec:
+    """A contract as a key, which equals only that of the same object."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.spec = spec
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _SameSpec) and other.spec is self.spec
+
+    def __hash__(self) -> int:
+        return id(self.spec)
+
+
+@lru_cache(maxsize=16)
+def _prepare_contract(key: _SameSpec) -> _PublishedContract:
+    """Resolve the references of a contract. Like `read_spec`, a process does so once."""
+    return _PublishedContract(key.spec)
 
 
 class _Application(ConnexionMiddleware):  # type: ignore[misc]  # Connexion has no types.
@@ -92,10 +116,10 @@ class _Application(ConnexionMiddleware):  # type: ignore[misc]  # Connexion has 
         return application, layers
 
     def add_api(self, specification: dict[str, Any], **options: Any) -> None:
-        """Add a contract. `options` are passed on to the middlewares."""
+        """Add a contract, which must not be changed. `options` are passed on to the middlewares."""
         resolver = _HandlerResolver(options["contract"])
         options = {**self.options.__dict__, "resolver": resolver, **options}
-        self.apis.append(API(_PublishedContract(specification), base_path=None, **options))
+        self.apis.append(API(_prepare_contract(_SameSpec(specification)), base_path=None, **options))
 
 
 class _HandlerResolver(Resolver):  # type: ignore[misc]  # Connexion has no types.

@@ -5,6 +5,7 @@ authentication (in an earlier layer), media type and size, authorisation, then e
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
@@ -17,14 +18,37 @@ from openapi.bodies.multipart_reader import MESSAGE_FORM, FormLayout
 from openapi.bodies.receiving import JSON, MULTIPART, Allowance, receive_body
 from openapi.contracts import Contract
 from openapi.errors.faults import Unreadable
-from openapi.list_schemas import compile_body_schema
+from openapi.errors.forms import ErrorForm
+from openapi.list_schemas import ListSchema, compile_body_schema
 from openapi.observation.middleware import TRACE_PARENT
 from openapi.parameters import Parameters
 from openapi.requests import CALL, CALLER, SERVICES, AuditedCall, Decoded
+from openapi.schemas import Schema
 from openapi.start_limiter import StartLimiter
 
 REQUEST = "budkavle.request"
 """The key of the decoded request in an ASGI scope."""
+
+
+@dataclass(frozen=True, slots=True)
+class _CompiledOperation:
+    """The parameters and the body of an operation. It has no state, so that all services of a process share it."""
+
+    parameters: Parameters
+    allowance: Allowance | None
+    schema: Schema | ListSchema | None
+
+
+def _compile_operation(
+    operation: Any, raw: dict[str, Any], components: dict[str, Any], form: ErrorForm
+) -> _CompiledOperation:
+    body = raw.get("requestBody")
+    return _CompiledOperation(
+        Parameters(raw["operationId"], operation.parameters, components, form.describe),
+        _build_allowance(body) if body else None,
+        # A form is validated as the equivalent JSON.
+        compile_body_schema(_get_json_schema(body), components, form.describe) if body else None,
+    )
 
 
 class _Operation:
@@ -33,9 +57,8 @@ class _Operation:
     def __init__(
         self,
         next_app: ASGIApp,
-        operation: Any,
         raw: dict[str, Any],
-        components: dict[str, Any],
+        compiled: _CompiledOperation,
         services: Any,
         contract: Contract,
         start_limiter: StartLimiter,
@@ -48,11 +71,9 @@ class _Operation:
         self._services = services
         self._operation_id: str = raw["operationId"]
         self._scope: str | None = raw.get("x-scope")
-        self._parameters = Parameters(self._operation_id, operation.parameters, components, self._form.describe)
-        body = raw.get("requestBody")
-        self._allowance = _build_allowance(body) if body else None
-        # A form is validated as the equivalent JSON.
-        self._schema = compile_body_schema(_get_json_schema(body), components, self._form.describe) if body else None
+        self._parameters = compiled.parameters
+        self._allowance = compiled.allowance
+        self._schema = compiled.schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller = scope.get(CALLER, ANONYMOUS)
@@ -164,19 +185,27 @@ class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
         self.add_paths()
 
     def make_operation(self, operation: Any) -> _Operation:
-        components = {"schemas": self.specification.raw["components"].get("schemas", {})}
         # Use the operation as published: Connexion has resolved all references in its own.
         raw = self.specification.raw["paths"][operation.path][operation.method]
         return _Operation(
             self.next_app,
-            operation,
             raw,
-            components,
+            self._compile(operation, raw),
             self._services,
             self._contract,
             self._start_limiter,
             self._body_budget,
         )
+
+    def _compile(self, operation: Any, raw: dict[str, Any]) -> _CompiledOperation:
+        """Return the compiled operation, which an earlier service of this process may have compiled."""
+        form, known = self._contract.form, self.specification.compiled
+        key = (operation.path, operation.method, form)
+        if key not in known:
+            components = {"schemas": self.specification.raw["components"].get("schemas", {})}
+            known[key] = _compile_operation(operation, raw, components, form)
+        compiled: _CompiledOperation = known[key]
+        return compiled
 
 
 class ValidationMiddleware(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no types.

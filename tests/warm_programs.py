@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 context = multiprocessing.get_context("forkserver")
-# With them, `serve` and `worker` import hardly anything more.
+# With them, `serve` and `worker` import hardly anything more, and compile no contract.
 context.set_forkserver_preload(
     [
         "anyio._backends._asyncio",
@@ -36,6 +36,7 @@ context.set_forkserver_preload(
         "persistence.postgresql.database",
         "persistence.schema",
         "persistence.sqlite.database",
+        "tests.prepared_service",
         "uvloop",
     ]
 )

@@ -1,5 +1,6 @@
 """Assemble the control API of the mock Open-E into an ASGI application that is routed by its contract."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +42,21 @@ def create_control_application(spec_dir: Path, render_unknown_path: RenderUnknow
         ValidationMiddleware,
     ]
     application = assemble(middlewares, render_unknown_path=render_unknown_path)
-    # Connexion would mount the API at the servers in the contract, but the world is already in the path.
-    spec = {**read_spec(spec_dir, NAME), "servers": [{"url": "/"}]}
     application.add_api(
-        spec,
+        _read_contract(spec_dir),
         services=None,
         contract=CONTRACT,
         start_limiter=StartLimiter(),
         body_budget=BodyBudget(_BODY_BYTES, _BODY_SECONDS),
     )
     return ControlApplication(application)
+
+
+@lru_cache(maxsize=1)
+def _read_contract(spec_dir: Path) -> dict[str, Any]:
+    """Return the contract, one object for all mocks of a process, so that its operations are compiled once."""
+    # Connexion would mount the API at the servers in the contract, but the world is already in the path.
+    return {**read_spec(spec_dir, NAME), "servers": [{"url": "/"}]}
 
 
 class ControlApplication:

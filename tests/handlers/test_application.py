@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from connexion.exceptions import InvalidSpecification
 from connexion.spec import Specification
@@ -90,6 +91,19 @@ def test_services_of_a_process_share_contracts_that_they_leave_unchanged() -> No
     for name in CONTRACTS:
         assert read_spec(SPEC, name) is read_spec(SPEC, name)
         assert read_spec(SPEC, name) == before[name]
+
+
+@pytest.mark.anyio
+async def test_services_of_a_process_compile_each_operation_once() -> None:
+    """Compiling takes half of the time in which a service starts."""
+    compiled = []
+    for service in (create(SPEC), create(SPEC)):
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://service") as client:
+            await client.get("/unknown")
+        apis = {id(api.specification): api.specification.compiled for api in service.apis}
+        compiled.append({number: {key: id(each) for key, each in known.items()} for number, known in apis.items()})
+    assert compiled[0] == compiled[1]
+    assert all(operations for operations in compiled[0].values())
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in SPEC.glob("*.yaml")))
