@@ -34,7 +34,8 @@ class _Compiled:
 
     def bind(self, values: dict[str, Any]) -> Row:
         """Return the parameters for the driver."""
-        values = self.constants | values
+        if self.constants:
+            values = self.constants | values
         for name, convert in self.converted:
             values[name] = convert(values[name])
         return self.pick(values)
@@ -60,11 +61,18 @@ class PreparedStatement:
     def execute(self, connection: sa.Connection, **values: Any) -> list[Row]:
         """Return all rows, with the values of the columns in the order of the statement."""
         compiled = self._compile(connection.dialect)
-        with _Cursor(connection) as cursor:
+        cursor = connection.connection.cursor()
+        # The context `_Cursor` would take as long as sending the parameters.
+        try:
             parameters = compiled.bind(values)
             _announce(connection, cursor, compiled.text, parameters)
             cursor.execute(compiled.text, parameters)
             rows = cursor.fetchall() if cursor.description else ()
+        except Exception as exc:
+            _handle_error(connection, cursor, exc)
+            raise
+        finally:
+            cursor.close()
         return [compiled.convert(row) for row in rows] if compiled.columns else list(rows)
 
     def iterate(self, connection: sa.Connection, **values: Any) -> Iterator[Row]:
@@ -109,9 +117,13 @@ class _Cursor:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Exception):
-            # SQLAlchemy finds out whether the connection is lost, calls our pool and raises the error again.
-            self._connection._handle_dbapi_exception(error, None, None, self._cursor, None)  # noqa: SLF001  # There is no public method.
+            _handle_error(self._connection, self._cursor, error)
         self._cursor.close()
+
+
+def _handle_error(connection: sa.Connection, cursor: Any, error: Exception) -> None:
+    """Let SQLAlchemy find out whether the connection is lost. It calls our pool and raises its own error."""
+    connection._handle_dbapi_exception(error, None, None, cursor, None)  # noqa: SLF001  # There is no public method.
 
 
 def _compile(statement: Statement, dialect: sa.Dialect) -> _Compiled:

@@ -356,18 +356,32 @@ def _describe_deleted(row: DeletedMessage) -> dict[str, Any]:
 
 def to_message(row: Sequence[Any]) -> WebMessage:
     """Return the message in a row of `COLUMNS`. Its attachments have no data."""
-    id_, party_id, message, references, sender_user_id, oep_instance, attachments, created, *others = row
-    municipality_id, oep_instance_as_sent, own_open_e, is_from_owner = others
+    (
+        id_,
+        party_id,
+        message,
+        references,
+        sender_user_id,
+        oep_instance,
+        attachments,
+        created,
+        municipality_id,
+        oep_instance_as_sent,
+        own_open_e,
+        is_from_owner,
+    ) = row
     return WebMessage(
         id=id_,
         party_id=party_id,
         message=message,
-        external_references=tuple(ExternalReference(key, value) for key, value in references),
+        external_references=tuple([ExternalReference(key, value) for key, value in references]),
         sender_user_id=sender_user_id,
         oep_instance=OepInstance(oep_instance),
         attachments=tuple(
-            Attachment(id=id_, file_name=file_name, mime_type=mime_type, size=size, sha256=sha256)
-            for id_, file_name, mime_type, size, sha256 in attachments
+            [
+                Attachment(id=id_, file_name=file_name, mime_type=mime_type, size=size, sha256=sha256)
+                for id_, file_name, mime_type, size, sha256 in attachments
+            ]
         ),
         created=created,
         municipality_id=municipality_id,
