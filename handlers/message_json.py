@@ -4,7 +4,10 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
+
+import orjson
 
 from domain.web_messages import Attachment, WebMessage
 from openapi import replies
@@ -54,6 +57,12 @@ class MessageFormat:
         value = self.to_value(replace(message, message=_PLACEHOLDER))
         head, _, tail = replies.to_json(value).partition(b'"message":"%s"' % _PLACEHOLDER.encode())
         return b'%s"message":"%s"%s' % (head, b"".join(pieces), tail)
+
+
+def write_time(time: datetime) -> str:
+    """Return a time as `isoformat` does with milliseconds, which takes three times as long."""
+    text = orjson.dumps(time)[1:-1].decode()
+    return f"{text[:23]}{text[26:]}" if time.microsecond else f"{text[:19]}.000{text[19:]}"
 
 
 async def insert_contents(database: Database, message: WebMessage, segments: Sequence[bytes]) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@ from domain import web_messages as rules
 from domain.errors import NotFound
 from domain.web_messages import Attachment, ExternalReference, OepInstance, WebMessage
 from handlers import message_deletion, message_lists
-from handlers.message_json import MessageFormat, compute_length, insert_contents
+from handlers.message_json import MessageFormat, compute_length, insert_contents, write_time
 from handlers.message_requests import build_attachments, parse_references, read_contents
 from handlers.publications import creation, idempotency_keys
 from handlers.requests import Request
@@ -124,7 +124,7 @@ def _to_value(message: WebMessage) -> dict[str, Any]:
         value["sender"] = {"userId": message.sender_user_id}
     value["oepInstance"] = str(message.oep_instance)
     if message.created is not None:
-        value["created"] = message.created.isoformat(timespec="milliseconds")
+        value["created"] = write_time(message.created)
     if message.attachments:
         value["attachments"] = [_attachment_to_value(attachment) for attachment in message.attachments]
     return value

@@ -13,7 +13,7 @@ from domain.web_messages import FLOW_INSTANCE_ID, Attachment, ExternalReference,
 from handlers import message_deletion, message_lists
 from handlers.compatibility.municipality_ids import read_municipality_id
 from handlers.compatibility.sent_by import read_sent_by
-from handlers.message_json import MessageFormat, compute_length, insert_contents
+from handlers.message_json import MessageFormat, compute_length, insert_contents, write_time
 from handlers.message_lists import PAGE, ReadPage, render_unless_deleted
 from handlers.message_requests import build_attachments, parse_references, read_contents
 from handlers.publications import creation, idempotency_keys
@@ -175,7 +175,7 @@ def _to_value(message: WebMessage) -> dict[str, Any]:
         {"key": reference.key, "value": reference.value} for reference in message.external_references
     ]
     if message.created is not None:
-        value["created"] = message.created.isoformat(timespec="milliseconds")
+        value["created"] = write_time(message.created)
     return value
 
 

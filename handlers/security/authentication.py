@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from connexion.security import AbstractSecurityHandler
@@ -60,20 +61,26 @@ class ApiKeys:
 
     async def find(self, key: bytes) -> Caller | RefusalReason:
         """Return the caller with this key, or the reason for rejecting it: it is unknown, revoked or expired."""
-        return await self.find_by_hash(hash_key(key))
+        key_hash = hash_key(key)
+        return self._find_cached(key_hash) or await self.find_by_hash(key_hash)
 
     async def find_by_hash(self, key_hash: str) -> Caller | RefusalReason:
         """Return what `find` does for the key with this hash."""
-        if key_hash in self._extra:
-            return self._extra[key_hash]
-        cached = self._cache.get(key_hash)
-        if cached is not None and time.monotonic() < cached[0]:
-            return cached[1]
+        found = self._find_cached(key_hash)
+        if found is not None:
+            return found
         looking_up = self._looking_up.get(key_hash)
         if looking_up is None:
             looking_up = self._looking_up[key_hash] = asyncio.create_task(self._look_up(key_hash))
         # Concurrent callers share one look-up; a caller that is cancelled does not cancel it.
         return await asyncio.shield(looking_up)
+
+    def _find_cached(self, key_hash: str) -> Caller | RefusalReason | None:
+        """Return what `find_by_hash` does, or None if the key must be looked up."""
+        cached = self._cache.get(key_hash)
+        if cached is not None and time.monotonic() < cached[0]:
+            return cached[1]
+        return self._extra.get(key_hash)
 
     async def _look_up(self, key_hash: str) -> Caller | RefusalReason:
         begun = time.monotonic()
@@ -110,10 +117,7 @@ def build_security_map(
             if header == HEADER:
                 return verify_certificate
 
-            async def verify_key(scope: Scope) -> Caller | None:
-                return await _verify_key(keys, header, scope["headers"])
-
-            return verify_key
+            return partial(_verify_key, keys, header)
 
     class BearerHandler(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion has no types.
         def get_fn(self, security_scheme: dict[str, Any], required_scopes: list[str]) -> Verify:  # noqa: ARG002  # All contracts have the same scheme.
@@ -128,7 +132,7 @@ def combine(alternatives: Sequence[frozenset[str]], found: Mapping[str, Any]) ->
     A token decides on the rights. With a certificate, to which it must be bound, they are limited to the systems of
     both.
     """
-    if not any(alternative <= found.keys() for alternative in alternatives):
+    if not any(map(found.keys().__ge__, alternatives)):
         if any(CERTIFICATE_SCHEME in alternative for alternative in alternatives):
             raise Unauthenticated(RefusalReason.NO_CERTIFICATE, "A client certificate is required")
         raise KeyNeeded(RefusalReason.NO_KEY, _KEY_NEEDED)
@@ -160,8 +164,8 @@ async def _verify_certificate(services: Services, scope: Scope) -> Caller | None
     return replace(caller, systems=systems)
 
 
-async def _verify_key(keys: ApiKeys, header: bytes, headers: list[tuple[bytes, bytes]]) -> Caller | None:
-    given = {value for name, value in headers if name == header}
+async def _verify_key(keys: ApiKeys, header: bytes, scope: Scope) -> Caller | None:
+    given = {value for name, value in scope["headers"] if name == header}
     if not given:
         return None
     if len(given) > 1:
