@@ -17,14 +17,14 @@ class StartLimiter:
 
     async def wait_for_start(self) -> None:
         """Return at once, or in the first iteration that has a start left."""
-        loop = asyncio.get_running_loop()
+        # Looking up the loop is a system call in Python 3.11, so most requests do without it.
         if not self._is_scheduled:
             self._is_scheduled = True
-            loop.call_soon(self._begin_iteration)
+            asyncio.get_running_loop().call_soon(self._begin_iteration)
         if self._left:
             self._left -= 1
             return
-        start = loop.create_future()
+        start = asyncio.get_running_loop().create_future()
         self._waiting.append(start)
         await start
 

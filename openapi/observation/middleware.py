@@ -216,7 +216,7 @@ def _count(operation: str | None, status: int, seconds: float) -> None:
 
 def get_header_name(raw_path: bytes) -> bytes:
     """Return the name of the request id header for a path, also for unknown paths."""
-    path = canonicalise_path(raw_path)
+    path = canonicalise_path(raw_path) if b"%" in raw_path else raw_path.decode("latin-1").split("?", 1)[0]
     return _HEADER_OF_V1 if path == "/v1" or path.startswith("/v1/") else _HEADER
 
 
