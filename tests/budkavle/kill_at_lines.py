@@ -27,6 +27,7 @@ WATCHED = {
     str(ROOT / path)
     for path in (
         "handlers/web_messages.py",
+        "handlers/publications/creation.py",
         "handlers/publications/idempotency_keys.py",
         "handlers/publications/outcomes.py",
         "persistence/idempotency_keys.py",
