@@ -49,6 +49,8 @@ def running_browser(folder: Path) -> Iterator[Any]:
     switches = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,720", "--kiosk")
     for argument in switches:
         options.add_argument(argument)
+    # A page that stays in this cache keeps its process, so that the next page starts another one.
+    options.add_argument("--disable-features=BackForwardCache")
     options.add_argument(f"--user-data-dir={folder}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(executable_path=DRIVER))
