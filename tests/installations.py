@@ -88,3 +88,10 @@ def make_once(kind: str, content: bytes, make: Callable[[Path], None]) -> Path:
             make(folder)
             done.touch()
     return folder
+
+
+def read_texts(folder: Path) -> dict[str, str]:
+    """Return the texts of all files below a folder, except installed packages."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    names = {str(path.relative_to(folder)): path for path in files}
+    return {name: path.read_text() for name, path in names.items() if not name.startswith(("node_modules", "__py"))}

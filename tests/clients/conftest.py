@@ -19,11 +19,10 @@ CASE = 1068
 
 
 @pytest.fixture(scope="session")
-def generate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Generated]]:
+def generate() -> Iterator[Callable[[str], Generated]]:
     """Yield a function that generates the client of a contract on first use."""
-    folder = tmp_path_factory.mktemp("clients")
     path = sys.path.copy()
-    yield cache(lambda contract: generate_client(contract, folder))
+    yield cache(generate_client)
     sys.path[:] = path
 
 

@@ -1,6 +1,7 @@
 """Generate clients with openapi-python-client, as a team would."""
 
 import importlib
+import json
 import os
 import shlex
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +18,7 @@ import httpx
 import inflection
 import yaml
 
+from tests.installations import make_once
 from tests.processes import REPOSITORY
 from tests.shown_commands import PATH, read_block, read_block_in
 
@@ -117,13 +120,21 @@ class Generated:
         )
 
 
-def generate_client(contract: str, folder: Path) -> Generated:
-    """Generate the client of a contract in a folder below this one, and add the folder to the import path."""
+def generate_client(contract: str) -> Generated:
+    """Generate the client of a contract, if the same was not done before, and add its folder to the import path."""
+    spec = REPOSITORY / "spec" / f"{contract}.yaml"
+
+    def generate(folder: Path) -> None:
+        (folder / "output.txt").write_text(run_generator(spec, folder / contract))
+
+    versions = [metadata.version(name) for name in ("openapi-python-client", "ruff")]
+    files = [spec, REPOSITORY / GUIDE, REPOSITORY / "requirements" / "dev.txt", Path(__file__)]
+    texts = [sys.version, *versions, contract, *(file.read_text() for file in files)]
+    folder = make_once("client", json.dumps(texts).encode(), generate)
     project = folder / contract
-    output = run_generator(REPOSITORY / "spec" / f"{contract}.yaml", project)
     sys.path.insert(0, str(project))
     (package,) = project.glob("*_client")
-    return Generated(contract, package, output)
+    return Generated(contract, package, (folder / "output.txt").read_text())
 
 
 def as_text(request: httpx.Request) -> None:

@@ -4,7 +4,7 @@ import base64
 import json
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from domain.events import Event
 from openapi.application import read_spec
 from tests.clients.test_generated_typescript import COMPILER, run
 from tests.delivery.receiving import build_claimed_delivery, build_receiver, send
-from tests.installations import install_node_packages, install_python_packages
+from tests.installations import install_node_packages, install_python_packages, make_once, read_texts
 from tests.processes import REPOSITORY, running
 from tests.receiver_tests.checking import run_check
 from tests.shown_commands import read_block
@@ -72,34 +72,55 @@ def test_examples_are_what_the_worker_sends(name: str) -> None:
 @pytest.fixture(scope="module")
 def python_server(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
     """Return the program with the generated application, its handler filled in, and its folder."""
-    folder = tmp_path_factory.mktemp("python")
-    shutil.copytree(SERVERS / "python_server", folder, dirs_exist_ok=True)
-    binaries = install_python_packages(folder / "requirements.txt") / "bin"
+    source = SERVERS / "python_server"
+    binaries = install_python_packages(source / "requirements.txt") / "bin"
     generator, *words = shlex.split(read_block(GUIDE, "fastapi-codegen"))
-    result = run(folder, str(binaries / generator), *(str(SPEC) if "spec/" in word else word for word in words))
-    assert result.returncode == 0, result.stdout + result.stderr
-    main = folder / "api" / "main.py"
-    code = main.read_text()
-    assert code.count("    pass\n") == 1
-    main.write_text(code.replace("    pass\n", "    from receiver import store\n    store(webhook_id, body)\n"))
-    return str(binaries / "python"), "receiver.py", folder
+
+    def build(folder: Path) -> None:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+        result = run(folder, str(binaries / generator), *(str(SPEC) if "spec/" in word else word for word in words))
+        assert result.returncode == 0, result.stdout + result.stderr
+        main = folder / "api" / "main.py"
+        code = main.read_text()
+        assert code.count("    pass\n") == 1
+        main.write_text(code.replace("    pass\n", "    from receiver import store\n    store(webhook_id, body)\n"))
+
+    built = build_server_once(build, [str(binaries), generator, words], source)
+    return str(binaries / "python"), "receiver.py", copy_server(built, tmp_path_factory.mktemp("python"))
 
 
 @pytest.fixture(scope="module")
 def node_server(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
     """Return the compiled program with the generated types, and its folder."""
-    folder = tmp_path_factory.mktemp("node")
-    shutil.copytree(SERVERS / "node_server", folder, dirs_exist_ok=True)
-    (folder / "node_modules").symlink_to(install_node_packages(SERVERS / "node_server"))
-    shutil.copy(SPEC, folder)
+    source = SERVERS / "node_server"
+    packages = install_node_packages(source)
     # The guide lets npx install the generator; here it is installed with the compiler.
     words = shlex.split(read_block(GUIDE, "npx --yes -p"))
     words = words[words.index("openapi-ts") + 1 :]
-    result = run(folder, "node_modules/.bin/openapi-ts", *(SPEC.name if "spec/" in word else word for word in words))
-    assert result.returncode == 0, result.stdout + result.stderr
-    result = run(folder, "node", COMPILER)
-    assert result.returncode == 0, result.stdout
-    return "node", "built/src/receiver.js", folder
+
+    def build(folder: Path) -> None:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+        (folder / "node_modules").symlink_to(packages)
+        shutil.copy(SPEC, folder)
+        command = (SPEC.name if "spec/" in word else word for word in words)
+        result = run(folder, "node_modules/.bin/openapi-ts", *command)
+        assert result.returncode == 0, result.stdout + result.stderr
+        result = run(folder, "node", COMPILER)
+        assert result.returncode == 0, result.stdout
+
+    built = build_server_once(build, [str(packages), words], source)
+    return "node", "built/src/receiver.js", copy_server(built, tmp_path_factory.mktemp("node"))
+
+
+def build_server_once(build: Callable[[Path], None], arguments: list[Any], source: Path) -> Path:
+    """Return the folder that `build` fills, which these arguments, the contract and the source determine."""
+    code = Path(__file__).read_text()
+    return make_once("server", json.dumps([arguments, SPEC.read_text(), read_texts(source), code]).encode(), build)
+
+
+def copy_server(built: Path, folder: Path) -> Path:
+    """Copy a server, because it writes into its folder, and return the copy. Links to packages remain links."""
+    return shutil.copytree(built, folder, symlinks=True, dirs_exist_ok=True)
 
 
 @pytest.fixture(params=["python", "node"])

@@ -16,7 +16,7 @@ from mock_open_e import MockOpenE
 from tests.catalogue_rows import put_system
 from tests.clients.conftest import CASE
 from tests.handlers.callers import create_certificate
-from tests.installations import install_node_packages, make_once
+from tests.installations import install_node_packages, make_once, read_texts
 from tests.mock_servers import running_mock
 from tests.processes import REPOSITORY
 from tests.shown_commands import read_block
@@ -81,42 +81,39 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the program, the compiler and the types of each contract."""
-    folder = tmp_path_factory.mktemp("typescript")
-    shutil.copytree(PROGRAM, folder, dirs_exist_ok=True)
-    (folder / "node_modules").symlink_to(install_node_packages(PROGRAM))
+def program() -> Path:
+    """Return the folder of the program with the compiler, the types of each contract and what was compiled.
+
+    The program calls every operation, and the compiler detected every mistake.
+    """
+    packages = install_node_packages(PROGRAM)
     # The guide lets npx install the generator; here it is installed with the compiler.
     npx, yes, generator, *words = shlex.split(
         read_block("docs/how-to/generate-a-client.md", "npx --yes openapi-typescript")
     )
     assert (npx, yes, generator) == ("npx", "--yes", "openapi-typescript@7")
 
-    def generate(generated: Path) -> None:
+    def build(folder: Path) -> None:
+        shutil.copytree(PROGRAM, folder, dirs_exist_ok=True)
+        (folder / "node_modules").symlink_to(packages)
+        (folder / "generated").mkdir()
         for spec in SPECS:
-            places = {"spec/web-messages.yaml": str(spec), "web-messages.ts": str(generated / f"{spec.stem}.ts")}
+            generated = folder / "generated" / f"{spec.stem}.ts"
+            places = {"spec/web-messages.yaml": str(spec), "web-messages.ts": str(generated)}
             assert set(places) < set(words)
             result = run(folder, "node", GENERATOR, *(places.get(word, word) for word in words))
             assert result.returncode == 0, result.stdout + result.stderr
+        result = run(folder, "node", COMPILER)
+        assert result.returncode == 0, result.stdout
 
-    texts = [(PROGRAM / "package-lock.json").read_text(), *words]
-    for spec in SPECS:
-        texts += [spec.name, spec.read_text()]
-    shutil.copytree(make_once("typescript", json.dumps(texts).encode(), generate), folder / "generated")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def compiled(program: Path) -> Path:
-    """Return the compiled program. It calls every operation, and the compiler detected every mistake."""
-    result = run(program, "node", COMPILER)
-    assert result.returncode == 0, result.stdout
-    return program / "built" / "src" / "main.js"
+    code = Path(__file__).read_text()
+    texts = [code, str(packages), words, read_texts(PROGRAM), [(spec.name, spec.read_text()) for spec in SPECS]]
+    return make_once("typescript", json.dumps(texts).encode(), build)
 
 
-def test_types_detect_mistakes(program: Path, compiled: Path) -> None:
+def test_types_detect_mistakes(program: Path, tmp_path: Path) -> None:
     """An undetected mistake and a missing operation are compile errors."""
-    folder = program.parent / f"{program.name}-wrong"
+    folder = tmp_path / "wrong"
     shutil.copytree(program, folder, ignore=shutil.ignore_patterns("node_modules"))
     (folder / "node_modules").symlink_to(program / "node_modules")
     mistakes, calls = folder / "src" / "mistakes.ts", folder / "src" / "operations.ts"
@@ -148,8 +145,8 @@ def given(running: RunningService) -> Iterator[str]:
         )
 
 
-def test_program_calls_every_operation(compiled: Path, given: str) -> None:
-    result = run(compiled.parent, "node", str(compiled), given)
+def test_program_calls_every_operation(program: Path, given: str) -> None:
+    result = run(program, "node", "built/src/main.js", given)
     assert result.returncode == 0, result.stderr
     outcomes = {name: tuple(outcome.values()) for name, outcome in json.loads(result.stdout).items()}
     assert outcomes == OUTCOMES
