@@ -1,8 +1,8 @@
 """Run Schemathesis on the published contracts: valid and invalid data, examples, edge cases, and sequences of calls.
 
-Its configuration is in schemathesis.toml, which the command line also reads (test_cli.py). For web messages and
-subscriptions it generates only examples and random data, on SQLite, since tests/contract_tests/test_check.py runs whole
-checks of both, with edge cases and sequences, on each database.
+Its configuration is in schemathesis.toml, which the command line also reads (test_cli.py). Web messages and
+subscriptions are not here, since tests/contract_tests/test_check.py runs whole checks of both on each database, with
+more examples and with sequences.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.pytest.lazy import get_all_tests
 
 from budkavle.specs import find_spec_dir
-from conftest import MESSAGES_KEY, PUBLISH_KEY
+from conftest import MESSAGES_KEY
 from contract_tests import schemathesis_hooks  # noqa: F401  # Its hooks are registered by the import.
 from contract_tests.target import CheckTarget
 
@@ -35,14 +35,11 @@ SEQUENCES = hypothesis.settings(
 )
 
 
-def contract(
-    name: str, *accepted: str, examples: int = 25, has_edge_cases: bool = True, ignores_unknown: bool = False
-) -> Any:
+def contract(name: str, *accepted: str, examples: int = 25, ignores_unknown: bool = False) -> Any:
     """Return a contract with fewer examples than on the command line. `accepted` are more statuses for valid data."""
     config = SchemathesisConfig.from_path(CONFIG)
     project = config.projects.default
     project.generation.max_examples = examples
-    project.phases.coverage.enabled = has_edge_cases
     project.generation.allow_extra_parameters = not ignores_unknown
     # The database is empty, so requests of the examples find nothing.
     project.checks.positive_data_acceptance.expected_statuses = ["2xx", "404", *accepted]
@@ -50,24 +47,13 @@ def contract(
     return schemathesis.openapi.from_path(find_spec_dir() / f"{name}.yaml", config=config)
 
 
-def identities(target: CheckTarget) -> dict[str, str]:
-    """Return the credentials of a system and a publisher in one."""
-    assert target.certificate is not None
-    return {"Client-Cert": target.certificate.header, "apikey": PUBLISH_KEY}
-
-
 CONTRACTS = {
     "operations": contract("operations"),
-    "web-messages": contract("web-messages", examples=10, has_edge_cases=False),
     # Their schemas are wider than those of the web messages of this service, and they have the same messages.
     "web-messages-3.2": contract("web-messages-3.2", examples=10, ignores_unknown=True),
     "oep-integrator-1.5": contract("oep-integrator-1.5", examples=10, ignores_unknown=True),
-    "subscriptions": contract("subscriptions", examples=10, has_edge_cases=False),
     "mock-open-e": contract("mock-open-e", "408"),
 }
-
-
-ON_SQLITE = pytest.mark.parametrize("attacked", ["sqlite"], indirect=True)
 
 
 def each_operation(name: str) -> pytest.MarkDecorator:
@@ -105,12 +91,6 @@ def test_operations_keeps_its_contract(operation: str, target: CheckTarget) -> N
     check_operation("operations", operation, base_url=target.url, headers=HEADERS)
 
 
-@ON_SQLITE
-@each_operation("web-messages")
-def test_web_messages_keeps_its_contract(operation: str, target: CheckTarget) -> None:
-    check_operation("web-messages", operation, base_url=target.url, headers=HEADERS)
-
-
 @each_operation("web-messages-3.2")
 def test_municipal_web_messages_keeps_its_contract(operation: str, target: CheckTarget) -> None:
     check_operation("web-messages-3.2", operation, base_url=target.url, headers=HEADERS)
@@ -119,12 +99,6 @@ def test_municipal_web_messages_keeps_its_contract(operation: str, target: Check
 @each_operation("oep-integrator-1.5")
 def test_case_messages_keeps_its_contract(operation: str, target: CheckTarget) -> None:
     check_operation("oep-integrator-1.5", operation, base_url=target.url, headers=HEADERS)
-
-
-@ON_SQLITE
-@each_operation("subscriptions")
-def test_subscriptions_keeps_its_contract(operation: str, target: CheckTarget) -> None:
-    check_operation("subscriptions", operation, base_url=target.url, headers=identities(target))
 
 
 @each_operation("mock-open-e")

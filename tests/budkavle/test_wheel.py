@@ -328,9 +328,9 @@ def test_contract_check_works_from_a_folder_with_packages_of_the_same_names(
     before = sorted(tmp_path.iterdir())
     with (
         running_mock(MockOpenE()) as open_e,
-        running_target(f"sqlite:///{tmp_path / 'test.db'}", open_e, tmp_path) as server,
+        running_target(f"sqlite:///{tmp_path / 'test.db'}", open_e, tmp_path, **OF_CASES) as server,
     ):
-        options = ("--spec", "subscriptions", "--suite", "rules", "--seed", "7")
+        options = ("--spec", "oep-integrator-1.5", "--municipality", "2281", "--suite", "rules", "--seed", "7")
         result = subprocess.run(
             [str(programs / "budkavle"), *server.command(tmp_path, *options)[1:]],
             cwd=tmp_path,
@@ -345,6 +345,9 @@ def test_contract_check_works_from_a_folder_with_packages_of_the_same_names(
     assert "seed 7," in result.stdout
     assert {path.name for path in set(tmp_path.iterdir()) - set(before)} <= {"report", "client.pem", *SQLITE}
 
+
+OF_CASES = {"compatibility_apis": "oep-integrator-1.5", "municipalities": "2281"}
+"""Settings of a service with the smallest contract."""
 
 SQLITE = ("test.db-wal", "test.db-shm", "test.db.use.lock")
 

@@ -30,20 +30,20 @@ OF_SHARED_STATE = (
 def test_recipe_for_our_service_works(tmp_path: Path) -> None:
     """The service has its own TLS, which sends a certificate with each request, even if it should be missing.
 
-    Only subscriptions use certificates. The tests with nginx and TLS check web messages.
+    Only subscriptions use certificates. The tests with nginx and TLS check web messages, and generate requests.
     """
     shown = tmp_path / "summary.md"
     command = "budkavle contract-check"
     assert OWN.count(f"\n{command} ") == 1
 
-    steps = OWN.replace(f"\n{command} ", f"\n{command} --spec subscriptions ")
+    steps = OWN.replace(f"\n{command} ", f"\n{command} --spec subscriptions --suite rules ")
     result = run_steps(steps, tmp_path, GITHUB_STEP_SUMMARY=str(shown))
 
     assert {name: step.returncode for name, step in result.items()} == {"Check": 0, "Show": 0}
     assert_clean(result["Check"])
     assert parse_skip_reasons(result["Check"].stdout) == ONLY_WITHOUT_TLS
     assert "keeps the contract" in shown.read_text()
-    assert_reported(tmp_path, "rules-subscriptions", "schema-subscriptions")
+    assert_reported(tmp_path, "rules-subscriptions")
 
 
 def test_two_services_below_a_base_path_that_nginx_adds_to_locations_have_no_findings(
@@ -71,13 +71,13 @@ def test_two_services_behind_nginx_have_no_findings(
 def test_schemas_below_a_base_path_that_locations_lack_have_no_findings(
     open_e_url: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """nginx responds to TRACE itself."""
+    """nginx responds to TRACE itself. Requests about subscriptions present a certificate in the TLS handshake."""
     request.param = "sqlite"
     with behind_nginx(create_database(request, tmp_path), open_e_url, tmp_path, base_path="/api") as site:
         check = Check(
-            *(site.target(), find_spec_dir(), tmp_path / "report", ("web-messages",)),
+            *(site.target(), find_spec_dir(), tmp_path / "report"),
             kinds=("schema",),
-            only=("createWebMessage", "WebMessageById"),
+            only=("createWebMessage", "WebMessageById", "Abonnementer"),
             start=start_with_few_examples,
         )
         code = run_check(check)
