@@ -6,7 +6,6 @@ much data, runs in a thread.
 """
 
 import asyncio
-import contextlib
 import shutil
 import sqlite3
 from collections import deque
@@ -23,7 +22,6 @@ import orjson
 import sqlalchemy as sa
 
 from domain.audit_signatures import EntrySigner
-from domain.errors import StorageFailed
 from persistence import schema
 from persistence.batches import Batcher
 from persistence.database import SIGNER_OPTION, DatabaseFacts, DatabaseUnusable, NamedLocks, to_json
@@ -34,6 +32,7 @@ from persistence.sqlite.file import SqliteFile, find_write_obstacle
 from persistence.sqlite.file_lock import create_private, hold_file_lock
 from persistence.sqlite.use_lock import UseLock
 from persistence.sqlite.wake_pipe import WakePipe
+from persistence.sqlite.write_ahead_log import Checkpoints, limit_log
 from persistence.work import Cost, Mark, Read, WorkFunction, Write, short_read, short_write
 
 P = ParamSpec("P")
@@ -90,8 +89,8 @@ class SqliteDatabase:
         self._batcher = Batcher(self._write_inline)
         self._waiting: deque[_Waiting] = deque()
         self._flushing: asyncio.Task[None] | None = None
-        self._advancing: asyncio.Task[None] | None = None
         self._file = SqliteFile(self._path)
+        self._checkpoints = Checkpoints(self._writer_engine, self._file, self._write_lock)
         self._wake_pipe = WakePipe(self._path)
         self._notifier = Notifier(self._send_wake, lambda: self.read(web_messages_raise_events))
         # True while writes fail for a reason that affects all writes.
@@ -214,24 +213,26 @@ class SqliteDatabase:
     async def free_deleted_bytes(self) -> bool:
         # SQLite overwrites deleted rows, but may leave copies of rows that it moved between pages before. And the log
         # has pages from before the deletion until it is truncated.
-        def rewrite() -> bool:
+        def rewrite() -> None:
             with self._writer_engine.connect() as connection:
                 connection.exec_driver_sql("VACUUM")
-                is_busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
-                return not is_busy
+
+        def empty_log(connection: sa.Connection) -> bool:
+            is_busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            return not is_busy
 
         self._file.check()
         async with self._write_lock:
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._writer_thread, rewrite)
+                await asyncio.get_running_loop().run_in_executor(self._writer_thread, rewrite)
+                return await self._checkpoints.run(empty_log)
             except sa.exc.OperationalError:
                 # Another process writes or reads for long, or the disk has no space for a second copy.
                 return False
 
     async def close(self) -> None:
         await self._notifier.close()
-        if self._advancing is not None:
-            await asyncio.wait([self._advancing])
+        await self._checkpoints.finish()
         async with self._write_lock:
             for connection in (self._reader, self._writer):
                 if connection is not None:
@@ -241,6 +242,7 @@ class SqliteDatabase:
             self._writer_engine.dispose()
             self._reader_threads.shutdown()
             self._writer_thread.shutdown()
+            self._checkpoints.close()
             self._use_lock.release()
 
     async def _send_wake(self) -> None:
@@ -291,25 +293,11 @@ class SqliteDatabase:
                 # Acquire the lock for each batch, so that large writes run between small ones.
                 async with self._write_lock:
                     await self._write_batch()
-                if self._advancing is None and self._file.is_advance_due():
-                    self._advancing = asyncio.create_task(self._advance())
+                self._checkpoints.count_commit()
                 # Yield to other tasks, which may add writes to the next batch.
                 await asyncio.sleep(0)
         finally:
             self._flushing = None
-
-    async def _advance(self) -> None:
-        def advance_in_thread() -> None:
-            with self._writer_engine.connect() as connection:
-                self._file.advance(connection)
-
-        # Writes do not wait for the checkpoint: it runs without their lock and outside their thread. The next write
-        # meets the same error and reports it to its caller.
-        try:
-            with contextlib.suppress(StorageFailed, sa.exc.SQLAlchemyError):
-                await asyncio.get_running_loop().run_in_executor(self._reader_threads, advance_in_thread)
-        finally:
-            self._advancing = None
 
     async def _write_batch(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
@@ -441,6 +429,7 @@ def _transact(connection: sa.Connection, work: WorkFunction[P, T], *args: P.args
 
 def _set_up_inline(connection: sqlite3.Connection, _record: object) -> None:
     _set_up(connection, 0)
+    limit_log(connection)
 
 
 def _set_up_thread(connection: sqlite3.Connection, _record: object) -> None:

@@ -20,6 +20,7 @@ from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.sqlite import database as sqlite
+from persistence.sqlite import write_ahead_log
 from persistence.web_message_inserts import LARGE_BYTES
 from persistence.work import large_read, large_write, short_read, short_write
 from tests.factories import NOW, PARTY_ID, build_attachment, build_web_message
@@ -211,6 +212,36 @@ async def test_health_fails_while_the_disk_is_full(small_disk: Path, migrated_sq
     await database.check_health()
     await stored.store(database, build_web_message())
     await database.close()
+
+
+async def test_copies_of_the_log_to_a_full_disk_lose_nothing(
+    small_disk: Path, migrated_sqlite: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_ahead_log, "FIRST_COMMITS", 1)
+    path = small_disk / "test.db"
+    path.write_bytes(migrated_sqlite)
+    database = open_database(f"sqlite:///{path}")
+    try:
+        message = build_web_message()
+        await stored.store(database, message)
+        filler = small_disk / "filler"
+        fill(filler)
+        stored_ids, failures = {message.id}, 0
+        while failures < 3:
+            message = build_web_message(message="x" * 50_000)
+            try:
+                await stored.store(database, message)
+                stored_ids.add(message.id)
+            except StorageFailed:
+                failures += 1
+        filler.unlink()
+        message = build_web_message()
+        await stored.store(database, message)
+        found = await web_message_lists.list_by_party(database, PARTY_ID, 100, None)
+        assert {each.id for each in found} == stored_ids | {message.id}
+        await database.check_health()
+    finally:
+        await database.close()
 
 
 def fill(path: Path) -> None:
