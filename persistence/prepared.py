@@ -34,8 +34,8 @@ class _Compiled:
 
     def bind(self, values: dict[str, Any]) -> Row:
         """Return the parameters for the driver."""
-        if self.constants:
-            values = self.constants | values
+        # A copy: `execute_many` receives the rows of its caller.
+        values = self.constants | values
         for name, convert in self.converted:
             values[name] = convert(values[name])
         return self.pick(values)
