@@ -1,6 +1,6 @@
 """The configuration of each contract: the form of its errors, its handlers, and a wrapper of its operations."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
@@ -63,9 +63,9 @@ class _Operation:
     def next_app(self, app: ASGIApp) -> None:
         self._app = self._wrap(app)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         scope[FORM] = self._form
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 def _wrap_operation(contract: Contract, raw: Mapping[str, Any], services: Any, app: ASGIApp) -> ASGIApp:

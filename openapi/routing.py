@@ -7,6 +7,7 @@ all allowed ones; there are no redirects for slashes.
 
 import re
 from collections import defaultdict
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
@@ -115,26 +116,23 @@ class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]  # Connexion has 
             self.operations.append(operation)
             self._routes.add(operation)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Route the request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         scope["path"] = canonicalise_path(scope.get("raw_path") or scope["path"].encode())
         extensions = scope.setdefault("extensions", {})
         match = self._routes.find(scope["path"].removeprefix(scope.get("root_path", "")))
         if match is None:
             extensions[ROUTING_CONTEXT] = _NO_OPERATION
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         operations, path_params = match
         operation = operations.get(scope["method"])
         if operation is None:
-            await render_method_not_allowed(", ".join(sorted(operations)))(scope, receive, send)
-            return
+            return render_method_not_allowed(", ".join(sorted(operations)))(scope, receive, send)
         scope["path_params"] = path_params
         extensions[ROUTING_CONTEXT] = operation.context
-        await operation.next_app(scope, receive, send)
+        return operation.next_app(scope, receive, send)
 
 
 def canonicalise_path(raw_path: bytes) -> str:

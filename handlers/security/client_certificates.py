@@ -4,6 +4,7 @@ import binascii
 import hashlib
 import re
 import warnings
+from collections.abc import Awaitable
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -39,10 +40,10 @@ class ClientCertificateMiddleware:
         self._proxies = proxies
         self._lines = LineLimit(LINES_PER_SECOND)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
             self._replace_header(scope)
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)
 
     def _replace_header(self, scope: Scope) -> None:
         given = [value for name, value in scope["headers"] if name == HEADER]

@@ -4,7 +4,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -98,7 +98,7 @@ class ObservationMiddleware:
             span = self._tracer.start("request", SpanKind.SERVER, scope[TRACE_PARENT])
             scope[TRACE_PARENT] = span.trace_parent
 
-        async def observe_and_send(message: Message) -> None:
+        def observe_and_send(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 scope[STATUS] = int(message["status"])
                 message["headers"] = [
@@ -106,7 +106,7 @@ class ObservationMiddleware:
                     *self._build_headers(raw_path),
                     (header, request_id.encode()),
                 ]
-            await send(message)
+            return send(message)
 
         try:
             await self._app(scope, receive, observe_and_send)

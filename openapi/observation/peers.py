@@ -63,6 +63,7 @@ def parse_address(host: str) -> Address | None:
     return address
 
 
+@lru_cache(maxsize=1024)
 def compute_source(peer: str | None) -> str:
     """Return the network of one caller: an IPv4 address, or the /64 of an IPv6 address, which is one subscriber's.
 

@@ -286,10 +286,12 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._offer is None:
-            self._is_begun, self._in_head, self._is_unparsed = False, True, False
-        super().on_message_complete()
-        if self._is_running():
+        if self._offer is not None:
+            return
+        self._is_begun, self._in_head, self._is_unparsed = False, True, False
+        if not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
             self._connections.record_request_start(self)
 
     def on_response_complete(self) -> None:
