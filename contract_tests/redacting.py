@@ -8,7 +8,6 @@ import base64
 import html
 import json
 import re
-import string
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -38,7 +37,6 @@ _ENCODED = re.compile(
 
 _ESCAPES = {".xml": escape, ".json": lambda text: json.dumps(text)[1:-1]}
 """How text is escaped in files of each type."""
-_SMALL = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 
 
 class Redactor:
@@ -190,7 +188,8 @@ def _list_notations(secret: str) -> Iterator[str]:
 
 def _lower(text: str) -> str:
     """Return the text in lower case. Only ASCII letters are converted, so that positions are unchanged."""
-    return text.translate(_SMALL)
+    # The methods of `bytes` convert only these, in a tenth of the time of `str.translate`.
+    return text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
 
 
 def _window(length: int) -> tuple[int, int]:

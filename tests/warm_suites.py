@@ -106,6 +106,8 @@ def _serve(requests: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for name in TOOLS:
         importlib.import_module(name)
+    for plugin in sys.modules["_pytest.config"].default_plugins:
+        importlib.import_module(f"_pytest.{plugin}")
     # The report of a failure looks at the files of all modules that it has not seen yet.
     inspect.getmodule(compile("", "unknown", "exec"))
     gc.freeze()
