@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -144,8 +145,24 @@ def _run(arguments: list[str], env: dict[str, str], folder: str, log: int) -> No
     os.environ.update(env)
     os.chdir(folder)
     sys.argv = arguments
-    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
-    sys.exit()
+    code: object = 0
+    try:
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:  # noqa: BLE001  # It ends as a program does that raises an error.
+        traceback.print_exc()
+        code = 1
+    _exit_fast(code)
+
+
+def _exit_fast(code: object) -> NoReturn:
+    """End without the destruction of all modules, whose memory is shared with the server until then."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 if __name__ == "__main__":
