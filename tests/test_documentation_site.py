@@ -76,6 +76,13 @@ def url(folder: Path) -> Iterator[str]:
         thread.join()
 
 
+@pytest.fixture
+def without_search(browser: Any) -> Iterator[None]:
+    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": NO_SEARCH})
+    yield
+    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with running_browser(tmp_path_factory.mktemp("browser")) as driver:
@@ -94,8 +101,8 @@ def find_links_and_faults(browser: Any, address: str) -> tuple[list[str], dict[s
     return links, {name: fault for name, fault in faults.items() if fault}
 
 
+@pytest.mark.usefixtures("without_search")
 def test_every_page_can_be_reached_from_the_start_page_and_fits(browser: Any, url: str, folder: Path) -> None:
-    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": NO_SEARCH})
     (folder / "frame.htm").write_text(FRAME)
     browser.get(f"{url}/frame.htm")
     waiting, faults = [f"{url}/index.html"], {}
@@ -108,7 +115,6 @@ def test_every_page_can_be_reached_from_the_start_page_and_fits(browser: Any, ur
         news = set(links) - reached
         reached |= news
         waiting += news
-    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
     assert faults == {}
     pages = {f"{url}/{path.relative_to(folder)}" for path in folder.rglob("*.html")} - {f"{url}/404.html"}
     assert pages - reached == set()
@@ -141,6 +147,7 @@ def is_below_the_menu(browser: Any, selector: str) -> bool:
     return bool(wait(browser, script))
 
 
+@pytest.mark.usefixtures("without_search")
 @pytest.mark.parametrize("width", WIDTHS)
 def test_menu_leads_to_a_page_and_its_contents_to_a_heading(browser: Any, url: str, width: str) -> None:
     set_width(browser, WIDTHS[width])

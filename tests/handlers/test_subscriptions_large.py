@@ -4,10 +4,16 @@ import json
 import threading
 from functools import cache
 
+import pytest
+
 from domain.subscriptions import MAX_SUBSCRIPTIONS
 from tests.handlers.callers import Caller, build_entry, read_errors
 
+# The database sees nothing of these bodies; `test_subscriptions_errors.py` has such errors with each kind.
+with_one_database = pytest.mark.parametrize("subscribing", ["sqlite"], indirect=True, scope="module")
 
+
+@with_one_database
 def test_all_errors_of_50000_entries_are_reported_while_others_are_served(caller: Caller) -> None:
     body = json.dumps(caller.body(*[{}, 1] * (MAX_SUBSCRIPTIONS // 2), systemIdentifier="x")).encode()
     responses = []
@@ -26,6 +32,7 @@ def test_all_errors_of_50000_entries_are_reported_while_others_are_served(caller
     assert {error["index"] for error in found[1:]} == set(range(MAX_SUBSCRIPTIONS))
 
 
+@with_one_database
 def test_more_than_50000_entries_are_one_error_without_further_checks(caller: Caller) -> None:
     entries = [build_entry(orgCode=number) for number in range(MAX_SUBSCRIPTIONS)]
     (error,) = read_errors(caller.send(caller.body(*entries, 1, 2, {})), 400)
@@ -38,6 +45,7 @@ def test_sync_accepts_50000_entries_and_returns_them(caller: Caller) -> None:
     assert caller.sync(*caller.current()) == (0, 0, 0, MAX_SUBSCRIPTIONS, 0)
 
 
+@with_one_database
 def test_entry_with_many_unknown_properties_has_a_short_report(caller: Caller) -> None:
     many = {f"x{number}": 0 for number in range(20_000)}
     assert len(read_errors(caller.send(caller.body(build_entry() | many)), 400)) == 10

@@ -1,7 +1,6 @@
 """The operations page in a real browser, with the keyboard alone, on a phone and on a desktop, in light and dark."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -206,14 +205,26 @@ def test_pages_are_accessible_small_and_fit(signed_in: Any, page: Page, width: i
     assert [line for line in read_errors(signed_in) if "404" not in line] == []
 
 
-def test_sign_in_leads_to_the_wanted_page(tmp_path: Path, page: Page) -> None:
-    """A second browser without a session sees the sign-in form, with the focus in its field."""
-    with running_browser(tmp_path) as browser:
-        browser.get(f"{page.url}{ROOT}/messages")
-        assert "Operator key" in read_focus(browser)
-        press(browser, "wrong", Keys.ENTER)
-        assert wait(browser, "document.querySelector('[role=alert]')")
-        assert list_violations(browser) == []
-        press(browser, "bo", Keys.ENTER)
-        assert wait(browser, "document.querySelector('h1').innerText === 'Messages in doubt'")
-        assert "read-only" in read_main(browser)
+@pytest.fixture
+def signed_out(signed_in: Any) -> Iterator[Any]:
+    """Yield the browser as a new one without a session. It gets the session back afterwards."""
+    show_as(signed_in)
+    cookies = signed_in.get_cookies()
+    assert cookies
+    signed_in.delete_all_cookies()
+    yield signed_in
+    signed_in.delete_all_cookies()
+    for cookie in cookies:
+        signed_in.add_cookie(cookie)
+
+
+def test_sign_in_leads_to_the_wanted_page(signed_out: Any, page: Page) -> None:
+    """A browser without a session sees the sign-in form, with the focus in its field."""
+    signed_out.get(f"{page.url}{ROOT}/messages")
+    assert "Operator key" in read_focus(signed_out)
+    press(signed_out, "wrong", Keys.ENTER)
+    assert wait(signed_out, "document.querySelector('[role=alert]')")
+    assert list_violations(signed_out) == []
+    press(signed_out, "bo", Keys.ENTER)
+    assert wait(signed_out, "document.querySelector('h1').innerText === 'Messages in doubt'")
+    assert "read-only" in read_main(signed_out)
