@@ -32,7 +32,7 @@ from persistence.sqlite.file import SqliteFile, find_write_obstacle
 from persistence.sqlite.file_lock import create_private, hold_file_lock
 from persistence.sqlite.use_lock import UseLock
 from persistence.sqlite.wake_pipe import WakePipe
-from persistence.sqlite.write_ahead_log import Checkpoints, limit_log
+from persistence.sqlite.write_ahead_log import Checkpoints, never_copy_after_commits
 from persistence.work import Cost, Mark, Read, WorkFunction, Write, short_read, short_write
 
 P = ParamSpec("P")
@@ -74,8 +74,8 @@ class SqliteDatabase:
                 connect_args={"check_same_thread": False, "cached_statements": 0},
                 **options,
             )
-            # A checkpoint may run while the writer's thread writes.
-            for size in (READER_THREADS, 2)
+            # A copy of the log needs two connections, one of which holds the lock of writes.
+            for size in (READER_THREADS, 3)
         )
         for engine in (self._inline_engine, self._reader_engine, self._writer_engine):
             sa.event.listen(engine, "do_connect", self._share_file)
@@ -118,7 +118,9 @@ class SqliteDatabase:
                 return await self._write_inline(work.function, *args, **kwargs)
             case Cost.BULK | Cost.LARGE | Cost.LONG:
                 async with self._write_lock:
-                    return await self._write_in_thread(work.function, *args, **kwargs)
+                    result = await self._write_in_thread(work.function, *args, **kwargs)
+                self._checkpoints.count_large_write()
+                return result
             case _ as unreachable:
                 assert_never(unreachable)
 
@@ -429,7 +431,6 @@ def _transact(connection: sa.Connection, work: WorkFunction[P, T], *args: P.args
 
 def _set_up_inline(connection: sqlite3.Connection, _record: object) -> None:
     _set_up(connection, 0)
-    limit_log(connection)
 
 
 def _set_up_thread(connection: sqlite3.Connection, _record: object) -> None:
@@ -446,6 +447,7 @@ def _set_up(connection: sqlite3.Connection, busy_seconds: int) -> None:
     connection.execute("PRAGMA foreign_keys=ON")
     # Deleted data must not remain in the file.
     connection.execute("PRAGMA secure_delete=ON")
+    never_copy_after_commits(connection)
     connection.execute(f"PRAGMA busy_timeout={busy_seconds * 1000}")
 
 

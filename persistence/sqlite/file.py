@@ -75,8 +75,11 @@ class SqliteFile:
         """Return whether `advance` must follow the next write."""
         return self._clock() - self._advanced >= ADVANCE_SECONDS
 
-    def advance(self, connection: sa.Connection) -> None:
-        """Begin a new generation, on a connection that can wait for locks. Raises as `check`, and errors of SQLite."""
+    def advance(self, connection: sa.Connection, copy_log: Callable[[sa.Connection], None]) -> None:
+        """Begin a new generation, on a connection that can wait for locks. Raises as `check`, and errors of SQLite.
+
+        `copy_log` writes the log to the file. What readers use stays in the log until the next time.
+        """
         self._advanced = self._clock()
         # Check first, because a new generation would hide that the file was overwritten.
         self._looked = float("-inf")
@@ -85,8 +88,7 @@ class SqliteFile:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             generation = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
             connection.exec_driver_sql(f"PRAGMA user_version={generation + 1}")
-        # PASSIVE waits for no lock: pages that readers use stay in the log until the next checkpoint.
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+        copy_log(connection)
         self._generation = max(self._generation, read_generation(self._path) or 0)
 
     def _has_older_generation(self) -> bool:

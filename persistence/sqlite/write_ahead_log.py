@@ -1,4 +1,9 @@
-"""Copy the log of a SQLite file to the file next to writes, not after a commit in the event loop (decision 0004)."""
+"""Copy the log of a SQLite file to the file in a thread, while no process writes (decision 0004).
+
+SQLite before 3.51.3 can damage a file if a checkpoint begins when the log has just been copied, and a commit begins the
+log anew at the same moment. So no connection copies the log after its commit, as SQLite does by default, and every copy
+holds the lock of writes.
+"""
 
 import asyncio
 import contextlib
@@ -14,21 +19,18 @@ from persistence.sqlite.file import SqliteFile
 
 T = TypeVar("T")
 
-LOG_PAGES = 4000
-"""Pages in the log (16 MiB) after which it is copied to the file."""
+LOG_PAGES = 1000
+"""Pages in the log (4 MiB) after which it is copied to the file, as SQLite does by default."""
 
-MAX_LOG_PAGES = 2 * LOG_PAGES
-"""Pages in the log after which each commit in the event loop copies it: a limit if the thread is late or fails."""
+LARGE_WRITE_PAGES = 250
+"""Pages that a write in a thread is assumed to add to the log."""
 
-FEWEST_COMMITS, MOST_COMMITS = 4, 1000
-"""Commits between two copies, whatever the previous ones have written."""
-
-FIRST_COMMITS = 100
-"""Commits before the first copy, which reveals how many pages a commit writes."""
+FIRST_PAGES_PER_COMMIT = 10.0
+"""Pages that a commit of the event loop is assumed to add to the log, until the first copy reports them."""
 
 
 class Checkpoints:
-    """Copies the log in a thread, and begins new generations of the file there, both while there are writes.
+    """Copies the log, and begins new generations of the file, in a thread.
 
     SQLite reports the length of the log only as the result of a copy, so the time of the next copy follows from the
     number of commits, and from the pages that the previous ones have written.
@@ -42,16 +44,20 @@ class Checkpoints:
         self._running: asyncio.Task[None] | None = None
         self._is_closed = False
         self._commits = 0
-        self._due_commits = FIRST_COMMITS
-        self._pages = 0
+        self._large_writes = 0
+        self._pages_per_commit = FIRST_PAGES_PER_COMMIT
+        self._rest = 0
+        """Pages that the previous copy has left in the log."""
 
     def count_commit(self) -> None:
         """Record a commit of the event loop, and begin a copy if it is due."""
         self._commits += 1
-        if self._running is not None or self._is_closed:
-            return
-        if self._commits >= self._due_commits or self._file.is_advance_due():
-            self._running = asyncio.create_task(self._run())
+        self._copy_if_due()
+
+    def count_large_write(self) -> None:
+        """Record a write in a thread, and begin a copy if it is due."""
+        self._large_writes += 1
+        self._copy_if_due()
 
     async def run(self, work: Callable[[sa.Connection], T]) -> T:
         """Run other work that includes a checkpoint. SQLite permits one at a time, and does not wait for another."""
@@ -72,34 +78,50 @@ class Checkpoints:
         """End the thread."""
         self._thread.shutdown()
 
+    def _copy_if_due(self) -> None:
+        if self._running is not None or self._is_closed:
+            return
+        pages = self._commits * self._pages_per_commit + self._large_writes * LARGE_WRITE_PAGES
+        if pages >= LOG_PAGES or self._file.is_advance_due():
+            self._running = asyncio.create_task(self._run())
+
     async def _run(self) -> None:
         # The next write meets the same error and reports it to its caller.
         try:
             with contextlib.suppress(StorageFailed, sa.exc.SQLAlchemyError):
-                # Writes do not wait meanwhile, but they extend the log, which begins anew only when all is copied.
-                if not await self.run(self._advance if self._file.is_advance_due() else self._copy_log):
-                    async with self._write_lock:
-                        await self.run(self._copy_log)
+                # Writes of this process wait here, and not for the lock of the file.
+                async with self._write_lock:
+                    await self.run(self._advance if self._file.is_advance_due() else self._copy_log)
         finally:
             self._running = None
 
-    def _advance(self, connection: sa.Connection) -> bool:
-        self._file.advance(connection)
-        return False
+    def _advance(self, connection: sa.Connection) -> None:
+        self._file.advance(connection, self._copy_log)
 
-    def _copy_log(self, connection: sa.Connection) -> bool:
-        """Copy what no reader uses. Return whether it was all, so that the next commit is at the start of the log."""
+    def _copy_log(self, connection: sa.Connection) -> None:
         commits, self._commits = self._commits, 0
-        # PASSIVE waits for no lock. The number of pages is -1 while another process copies the log.
+        large_writes, self._large_writes = self._large_writes, 0
+        pages, copied = copy_log(self._engine, connection)
+        written = pages - self._rest if pages > self._rest else pages
+        self._rest = pages - copied
+        if commits and not large_writes and written > 0:
+            self._pages_per_commit = max(written / commits, 1.0)
+
+
+def copy_log(engine: sa.Engine, connection: sa.Connection) -> tuple[int, int]:
+    """Copy all pages that no reader needs in the log. Return the pages in the log, and those that are copied.
+
+    Another connection holds the lock of writes meanwhile: SQLite copies outside of transactions only. Raises an error
+    of SQLite if another process writes for long.
+    """
+    with engine.connect() as guard, guard.begin():
+        guard.exec_driver_sql("BEGIN IMMEDIATE")
+        # PASSIVE waits for no reader: the pages that it uses stay in the log until the next copy.
         _, pages, copied = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
-        written = pages - self._pages if pages > self._pages else pages
-        if commits >= FEWEST_COMMITS and written > 0:
-            self._due_commits = min(max(LOG_PAGES * commits // written, FEWEST_COMMITS), MOST_COMMITS)
-        is_complete = 0 <= pages == copied
-        self._pages = 0 if is_complete else max(pages, 0)
-        return bool(is_complete)
+    # Both are -1 if an older version copies the log at the same time.
+    return max(pages, 0), max(copied, 0)
 
 
-def limit_log(connection: sqlite3.Connection) -> None:
-    """Let commits of this connection copy the log only if it is longer than `MAX_LOG_PAGES`."""
-    connection.execute(f"PRAGMA wal_autocheckpoint={MAX_LOG_PAGES}")
+def never_copy_after_commits(connection: sqlite3.Connection) -> None:
+    """Let SQLite not copy the log after commits of this connection."""
+    connection.execute("PRAGMA wal_autocheckpoint=0")

@@ -20,7 +20,7 @@ from persistence.sqlite import file, write_ahead_log
 from tests.factories import build_web_message
 from tests.line_killer import Killer
 
-WRITES = 4 * write_ahead_log.FEWEST_COMMITS
+WRITES = 16
 
 
 async def write(path: Path, killer: Killer, stored_ids: int) -> None:
@@ -70,8 +70,7 @@ def run_killed(path: Path, place: int, expected: set[str]) -> bool:
 
 def main() -> None:
     path = Path(sys.argv[1])
-    write_ahead_log.FIRST_COMMITS = write_ahead_log.FEWEST_COMMITS
-    write_ahead_log.LOG_PAGES = 1
+    write_ahead_log.LOG_PAGES = 20
     file.ADVANCE_SECONDS = 0.02
     expected: set[str] = set()
     place = 1

@@ -217,7 +217,7 @@ async def test_health_fails_while_the_disk_is_full(small_disk: Path, migrated_sq
 async def test_copies_of_the_log_to_a_full_disk_lose_nothing(
     small_disk: Path, migrated_sqlite: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_ahead_log, "FIRST_COMMITS", 1)
+    monkeypatch.setattr(write_ahead_log, "LOG_PAGES", 10)
     path = small_disk / "test.db"
     path.write_bytes(migrated_sqlite)
     database = open_database(f"sqlite:///{path}")

@@ -83,6 +83,11 @@ def quick_generations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_file, "LOOK_SECONDS", 0.0)
 
 
+def advance(file: sqlite_file.SqliteFile, connection: sa.Connection) -> None:
+    """Begin a new generation of a file that no other process uses."""
+    file.advance(connection, lambda own: own.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").close())
+
+
 @pytest.mark.usefixtures("quick_generations")
 async def test_writes_begin_new_generations(path: Path, database: Database) -> None:
     async with asyncio.timeout(10):
@@ -103,7 +108,7 @@ async def test_generation_that_begins_during_a_look_is_no_sign_of_an_older_copy(
         def read_and_advance(of: Path) -> int | None:
             generation = read(of)
             monkeypatch.setattr(sqlite_file, "read_generation", read)
-            file.advance(connection)
+            advance(file, connection)
             return generation
 
         monkeypatch.setattr(sqlite_file, "read_generation", read_and_advance)
@@ -118,7 +123,7 @@ async def test_writes_fail_when_the_file_is_overwritten_by_an_older_copy(
     await stored.store(database, build_web_message())
     backup = back_up(path)
     with connected(path) as connection:
-        sqlite_file.SqliteFile(path).advance(connection)
+        advance(sqlite_file.SqliteFile(path), connection)
     await database.check_health()
     overwrite(path, backup)
     large = build_web_message(attachments=(build_attachment(data=bytes(LARGE_BYTES + 1)),))
@@ -140,12 +145,12 @@ def test_new_generation_does_not_hide_that_the_file_was_overwritten(path: Path) 
     file.open()
     backup = back_up(path)
     with connected(path) as connection:
-        file.advance(connection)
+        advance(file, connection)
         file.check()
         overwrite(path, backup)
         # The last check of the file was a moment ago.
         with pytest.raises(StorageFailed):
-            file.advance(connection)
+            advance(file, connection)
         with pytest.raises(StorageFailed):
             file.check()
 
