@@ -56,28 +56,39 @@ def render_index(index: Any) -> dict[str, Any]:
     return {**index, "dialect_options": {name: str(value) for name, value in index.get("dialect_options", {}).items()}}
 
 
-def list_storage_parameters(connection: sa.Connection, table: str) -> list[str]:
+def list_storage_parameters(connection: sa.Connection) -> dict[str, list[str]]:
+    """Return the storage parameters of the tables that have any."""
     if connection.dialect.name != "postgresql":
-        return []
-    query = sa.text("select unnest(reloptions) from pg_class where oid = cast(:name as regclass)")
-    return sorted(connection.execute(query, {"name": table}).scalars())
+        return {}
+    query = sa.text(
+        "select relname, array(select unnest(reloptions) order by 1) from pg_class"
+        " where relkind = 'r' and reloptions is not null and relnamespace = cast(current_schema() as regnamespace)"
+    )
+    return dict(connection.execute(query).tuples())
 
 
 def describe_schema(connection: sa.Connection) -> dict[str, Any]:
-    """Return everything that SQLAlchemy can reflect: columns, keys, constraints and indexes with their names."""
+    """Return everything that SQLAlchemy can reflect: columns, keys, constraints and indexes with their names.
+
+    One query per kind reads it for all tables.
+    """
     inspector = sa.inspect(connection)
+    columns, primary_keys = inspector.get_multi_columns(), inspector.get_multi_pk_constraint()
+    foreign_keys, checks = inspector.get_multi_foreign_keys(), inspector.get_multi_check_constraints()
+    indexes, unique = inspector.get_multi_indexes(), inspector.get_multi_unique_constraints()
+    storage = list_storage_parameters(connection)
     return {
         name: {
             "columns": [
                 (column["name"], str(column["type"]), column["nullable"], column["default"])
-                for column in inspector.get_columns(name)
+                for column in columns[None, name]
             ],
-            "primary key": [inspector.get_pk_constraint(name)],
-            "foreign keys": inspector.get_foreign_keys(name),
-            "checks": sorted(inspector.get_check_constraints(name), key=str),
-            "indexes": sorted(map(render_index, inspector.get_indexes(name)), key=str),
-            "unique": sorted(inspector.get_unique_constraints(name), key=str),
-            "storage": list_storage_parameters(connection, name),
+            "primary key": [primary_keys[None, name]],
+            "foreign keys": foreign_keys[None, name],
+            "checks": sorted(checks[None, name], key=str),
+            "indexes": sorted(map(render_index, indexes[None, name]), key=str),
+            "unique": sorted(unique[None, name], key=str),
+            "storage": storage.get(name, []),
         }
         for name in sorted(list_table_names(connection) - {"alembic_version"})
     }
