@@ -27,12 +27,8 @@ class Site:
     ca: Path
     client_key: Path
 
-    @property
-    def options(self) -> tuple[str, ...]:
-        return ("--ca", str(self.ca), "--client-key", str(self.client_key))
-
     def target(self) -> CheckTarget:
-        """Return the target that the command would check with these options."""
+        """Return the target that the command would check with `--ca` and `--client-key`."""
         certificate = read_certificate(self.server.certificate, self.client_key)
         return replace(self.server.target(), certificate=certificate, ca=str(self.ca))
 

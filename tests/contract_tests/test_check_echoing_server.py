@@ -10,12 +10,15 @@ from urllib.parse import quote
 
 import pytest
 
+from budkavle.commands.contract_check import run_check
+from budkavle.specs import find_spec_dir
 from conftest import MESSAGES_KEY, PUBLISH_KEY
 from contract_tests.redacting import create_redactor
-from contract_tests.suites import SPECS
+from contract_tests.suites import SPECS, Check
 from contract_tests.target import Certificate, CheckTarget, read_certificate
 from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
 from tests.contract_tests.checking import Server
+from tests.warm_suites import WarmSuite
 
 KEY = "k3y/Of+the<tests>&\"0123456789'=x"
 CERTIFICATE = base64.b64encode(bytes(range(256))).decode()
@@ -100,13 +103,13 @@ def breakage() -> Breakage:
     return echo_credentials
 
 
-def test_output_and_files_contain_no_secret(server: Server, tmp_path: Path) -> None:
-    result = server.check(tmp_path, "--profile", "full", "--suite", "rules", "--suite", "raw-bytes", "--fail-fast")
-    assert_clean(server, tmp_path, result.stdout + result.stderr)
-    for spec in SPECS:
-        options = ("--suite", "schema", "--spec", spec, "--fail-fast", "--report", str(tmp_path / spec))
-        result = server.check(tmp_path, *options)
-        assert_clean(server, tmp_path, result.stdout + result.stderr)
+def test_output_and_files_contain_no_secret(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = Check(server.target(), find_spec_dir(), tmp_path / "report", fail_fast=True, start=WarmSuite)
+    checks = [replace(whole, profile="full", kinds=("rules", "raw-bytes"))]
+    checks += [replace(whole, specs=(spec,), kinds=("schema",), report=tmp_path / spec) for spec in SPECS]
+    for check in checks:
+        assert run_check(check) == 1
+        assert_clean(server, tmp_path, "".join(capsys.readouterr()))
 
 
 def assert_clean(server: Server, folder: Path, printed: str) -> None:
