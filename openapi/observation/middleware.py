@@ -37,6 +37,10 @@ _NO_STORE = ((b"cache-control", b"no-store"),)
 Source: RFC 9111, section 5.2.2.5. The contracts under `/docs` may be cached.
 """
 
+# In Python 3.11, each access to a member of `HTTPStatus` calls a function of Python.
+_BAD_REQUEST = int(HTTPStatus.BAD_REQUEST)
+_SERVER_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)
+
 STATUS = "budkavle.status"
 """The key of the response's status in an ASGI scope, 0 until the response begins."""
 
@@ -128,7 +132,7 @@ class ObservationMiddleware:
         operation, fields = _find_operation_id(scope["extensions"]), scope["budkavle.log"]
         _count(operation, status, seconds)
         caller = scope.get(CALLER)
-        is_failure = status >= HTTPStatus.INTERNAL_SERVER_ERROR and fields.get("error") != IssuerKeysMissing.__name__
+        is_failure = status >= _SERVER_ERROR and fields.get("error") != IssuerKeysMissing.__name__
         is_anonymous = caller is None and not is_failure
         suppressed = self._anonymous_lines.admit_line(scope[PEER]) if is_anonymous else 0
         if suppressed is None:
@@ -137,7 +141,7 @@ class ObservationMiddleware:
             fields["suppressed"] = suppressed
         if caller is not None:
             fields["caller"] = caller.name
-        if status >= HTTPStatus.BAD_REQUEST:
+        if status >= _BAD_REQUEST:
             raw_path = scope.get("raw_path") or scope["path"].encode()
             fields |= _collect_refusal_fields(names, scope, raw_path, fields.pop(VIOLATIONS, ()))
         self._log.info(
@@ -188,7 +192,7 @@ def _end_span(span: Span, scope: Scope) -> None:
         "budkavle.message_id": fields.get("message_id"),
         "budkavle.event_id": fields.get("event_id"),
     }
-    is_failure = status >= HTTPStatus.INTERNAL_SERVER_ERROR or not status
+    is_failure = status >= _SERVER_ERROR or not status
     span.end(attributes, str(status) if is_failure else None, operation or _UNKNOWN_OPERATION)
 
 
