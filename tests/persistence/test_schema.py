@@ -64,7 +64,7 @@ def list_storage_parameters(connection: sa.Connection) -> dict[str, list[str]]:
         "select relname, array(select unnest(reloptions) order by 1) from pg_class"
         " where relkind = 'r' and reloptions is not null and relnamespace = cast(current_schema() as regnamespace)"
     )
-    return dict(connection.execute(query).tuples())
+    return dict(iter(connection.execute(query)))
 
 
 def describe_schema(connection: sa.Connection) -> dict[str, Any]:
