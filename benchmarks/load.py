@@ -217,4 +217,7 @@ async def _main(job: Job) -> Result:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(uvloop.run(_main(Job(**json.load(sys.stdin)))))))
+    result = asdict(uvloop.run(_main(Job(**json.load(sys.stdin)))))
+    # With PYTHONUNBUFFERED, standard output does not repeat a write that was interrupted before its end.
+    with open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False) as output:
+        json.dump(result, output)
