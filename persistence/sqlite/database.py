@@ -74,7 +74,7 @@ class SqliteDatabase:
                 connect_args={"check_same_thread": False, "cached_statements": 0},
                 **options,
             )
-            # A copy of the log needs two connections, one of which holds the lock of writes.
+            # A copy of the log needs two connections, one of which holds a lock.
             for size in (READER_THREADS, 3)
         )
         for engine in (self._inline_engine, self._reader_engine, self._writer_engine):

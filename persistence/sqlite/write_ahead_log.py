@@ -1,8 +1,8 @@
-"""Copy the log of a SQLite file to the file in a thread, while no process writes (decision 0004).
+"""Copy the log of a SQLite file to the file in a thread, and let no commit begin the log anew meanwhile.
 
 SQLite before 3.51.3 can damage a file if a checkpoint begins when the log has just been copied, and a commit begins the
-log anew at the same moment. So no connection copies the log after its commit, as SQLite does by default, and every copy
-holds the lock of writes.
+log anew at the same moment. So no connection copies the log after its commit, as SQLite does by default, and another
+connection holds a lock during each copy (decision 0004).
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -19,10 +20,10 @@ from persistence.sqlite.file import SqliteFile
 
 T = TypeVar("T")
 
-LOG_PAGES = 1000
-"""Pages in the log (4 MiB) after which it is copied to the file, as SQLite does by default."""
+LOG_PAGES = 4000
+"""Pages in the log (16 MiB) after which it is copied to the file. A page that several commits change is copied once."""
 
-LARGE_WRITE_PAGES = 250
+LARGE_WRITE_PAGES = 1000
 """Pages that a write in a thread is assumed to add to the log."""
 
 FIRST_PAGES_PER_COMMIT = 10.0
@@ -89,37 +90,55 @@ class Checkpoints:
         # The next write meets the same error and reports it to its caller.
         try:
             with contextlib.suppress(StorageFailed, sa.exc.SQLAlchemyError):
+                # Writes go on during the long copy. They extend the log, which begins anew only when all is copied.
+                await self.run(partial(copy_next_to_writes, self._engine))
                 # Writes of this process wait here, and not for the lock of the file.
                 async with self._write_lock:
-                    await self.run(self._advance if self._file.is_advance_due() else self._copy_log)
+                    await self.run(self._advance if self._file.is_advance_due() else self._copy_rest)
         finally:
             self._running = None
 
     def _advance(self, connection: sa.Connection) -> None:
-        self._file.advance(connection, self._copy_log)
+        self._file.advance(connection, self._copy_rest)
 
-    def _copy_log(self, connection: sa.Connection) -> None:
+    def _copy_rest(self, connection: sa.Connection) -> None:
         commits, self._commits = self._commits, 0
         large_writes, self._large_writes = self._large_writes, 0
-        pages, copied = copy_log(self._engine, connection)
+        pages, copied = copy_without_writes(self._engine, connection)
         written = pages - self._rest if pages > self._rest else pages
         self._rest = pages - copied
         if commits and not large_writes and written > 0:
             self._pages_per_commit = max(written / commits, 1.0)
 
 
-def copy_log(engine: sa.Engine, connection: sa.Connection) -> tuple[int, int]:
-    """Copy all pages that no reader needs in the log. Return the pages in the log, and those that are copied.
+def copy_next_to_writes(engine: sa.Engine, connection: sa.Connection) -> None:
+    """Copy what is in the log now, while processes write.
+
+    Another connection reads meanwhile. If it reads pages from the log, SQLite cannot begin the log anew. If it needs
+    none of them, all are copied already, and SQLite copies nothing, since it would change what this connection reads.
+    """
+    with engine.connect() as guard, guard.begin():
+        guard.exec_driver_sql("BEGIN")
+        # Only the first read begins the transaction.
+        guard.exec_driver_sql("SELECT count(*) FROM sqlite_schema").close()
+        connection.exec_driver_sql(_COPY).close()
+
+
+def copy_without_writes(engine: sa.Engine, connection: sa.Connection) -> tuple[int, int]:
+    """Copy all that is in the log, while no process can write. Return the pages in the log, and those that are copied.
 
     Another connection holds the lock of writes meanwhile: SQLite copies outside of transactions only. Raises an error
     of SQLite if another process writes for long.
     """
     with engine.connect() as guard, guard.begin():
         guard.exec_driver_sql("BEGIN IMMEDIATE")
-        # PASSIVE waits for no reader: the pages that it uses stay in the log until the next copy.
-        _, pages, copied = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+        _, pages, copied = connection.exec_driver_sql(_COPY).one()
     # Both are -1 if an older version copies the log at the same time.
     return max(pages, 0), max(copied, 0)
+
+
+_COPY = "PRAGMA wal_checkpoint(PASSIVE)"
+"""Waits for no lock: pages that a reader needs stay in the log until the next copy."""
 
 
 def never_copy_after_commits(connection: sqlite3.Connection) -> None:
