@@ -9,7 +9,7 @@ import pytest
 from domain.subscriptions import MAX_SUBSCRIPTIONS
 from tests.handlers.callers import Caller, build_entry, read_errors
 
-# The database sees nothing of these bodies; `test_subscriptions_errors.py` has such errors with each kind.
+# These errors do not depend on the database, and `test_subscriptions_errors.py` has such errors with each kind.
 with_one_database = pytest.mark.parametrize("subscribing", ["sqlite"], indirect=True, scope="module")
 
 
