@@ -4,7 +4,6 @@ import binascii
 import hashlib
 import re
 import warnings
-from collections.abc import Awaitable
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -40,10 +39,11 @@ class ClientCertificateMiddleware:
         self._proxies = proxies
         self._lines = LineLimit(LINES_PER_SECOND)
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    # A server takes an application for one of ASGI 2 unless this is a coroutine function.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             self._replace_header(scope)
-        return self._app(scope, receive, send)
+        await self._app(scope, receive, send)
 
     def _replace_header(self, scope: Scope) -> None:
         given = [value for name, value in scope["headers"] if name == HEADER]

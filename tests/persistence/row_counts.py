@@ -1,5 +1,6 @@
 """Count the rows that a call writes to a database, and the statements that it sends."""
 
+import threading
 from collections import Counter
 from typing import Self
 
@@ -58,7 +59,10 @@ async def take_row_counts(database: Database) -> dict[str, int]:
 
 
 class Statements:
-    """Records the statements that are sent to any database while it is active."""
+    """Records the statements that are sent to any database while it is active.
+
+    Those that copy the log of SQLite are left out: they run next to the work, at any time.
+    """
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -71,4 +75,5 @@ class Statements:
         sa.event.remove(sa.Engine, "before_cursor_execute", self._add)
 
     def _add(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
-        self.texts.append(statement)
+        if not threading.current_thread().name.startswith("sqlite-checkpoint"):
+            self.texts.append(statement)
