@@ -1,8 +1,8 @@
-"""Copy the log of a SQLite file to the file in a thread, and let no commit begin the log anew meanwhile.
+"""Copy the log of a SQLite file to the file in a thread, and let no commit reset the log meanwhile.
 
-SQLite before 3.51.3 can damage a file if a checkpoint begins when the log has just been copied, and a commit begins the
-log anew at the same moment. So no connection copies the log after its commit, as SQLite does by default, and another
-connection holds a lock during each copy (decision 0004).
+SQLite before 3.51.3 can damage a file if a checkpoint begins when the log has just been copied, and a commit resets the
+log, to write at its start again, at the same moment. So no connection copies the log after its commit, as SQLite does
+by default, and another connection holds a lock during each copy (decision 0004).
 """
 
 import asyncio
@@ -90,7 +90,7 @@ class Checkpoints:
         # The next write meets the same error and reports it to its caller.
         try:
             with contextlib.suppress(StorageFailed, sa.exc.SQLAlchemyError):
-                # Writes go on during the long copy. They extend the log, which begins anew only when all is copied.
+                # Writes go on during the long copy. They extend the log, which SQLite resets only when all is copied.
                 await self.run(partial(copy_next_to_writes, self._engine))
                 # Writes of this process wait here, and not for the lock of the file.
                 async with self._write_lock:
@@ -114,7 +114,7 @@ class Checkpoints:
 def copy_next_to_writes(engine: sa.Engine, connection: sa.Connection) -> None:
     """Copy what is in the log now, while processes write.
 
-    Another connection reads meanwhile. If it reads pages from the log, SQLite cannot begin the log anew. If it needs
+    Another connection reads meanwhile. If it reads pages from the log, SQLite cannot reset the log. If it needs
     none of them, all are copied already, and SQLite copies nothing, since it would change what this connection reads.
     """
     with engine.connect() as guard, guard.begin():

@@ -39,7 +39,7 @@ def measure(path: Path) -> int:
 
 
 def measure_log(path: Path) -> int:
-    """Return the bytes of the log. They do not shrink when the log begins anew."""
+    """Return the bytes of the log. They do not shrink when the log is reset."""
     return measure(Path(f"{path}-wal"))
 
 
@@ -58,7 +58,7 @@ def read_ids(path: Path) -> set[str]:
 
 
 @pytest.mark.usefixtures("short_log")
-async def test_log_begins_anew_while_there_are_writes(path: Path, database: Database) -> None:
+async def test_log_is_reset_while_there_are_writes(path: Path, database: Database) -> None:
     """Otherwise it would grow without a limit."""
     numbers, ids = await write_in_rounds(path, [database] * 4)
     assert len(numbers) > 2
@@ -89,7 +89,7 @@ async def test_commits_do_not_copy_the_log(path: Path, database: Database, monke
 
 
 def read_log_number(path: Path) -> bytes:
-    """Return what the head of the log has that is new whenever the log begins anew."""
+    """Return what the head of the log has that is new whenever the log is reset."""
     return Path(f"{path}-wal").read_bytes()[12:24]
 
 
@@ -104,7 +104,7 @@ def copy_and_write(path: Path) -> str:
             return str(exc)
         if read_log_number(path) == before:
             return "the log goes on" if pages == copied else "the log was not copied"
-        return "the log begins anew"
+        return "the log is reset"
 
 
 def run_before_each_copy(engine: sa.Engine, function: Callable[[], object]) -> None:
@@ -116,7 +116,7 @@ def run_before_each_copy(engine: sa.Engine, function: Callable[[], object]) -> N
 
 
 @pytest.mark.parametrize(("every", "writes"), [(1e-6, 5), (float("inf"), 60)], ids=["new generation", "long log"])
-async def test_log_does_not_begin_anew_while_it_is_copied(
+async def test_log_is_not_reset_while_it_is_copied(
     path: Path, monkeypatch: pytest.MonkeyPatch, every: float, writes: int
 ) -> None:
     """With SQLite before 3.51.3, that may damage the file ("WAL-reset bug")."""
@@ -131,7 +131,7 @@ async def test_log_does_not_begin_anew_while_it_is_copied(
         await wait_until(lambda: asyncio.all_tasks() == tasks)
 
     await write_alone()
-    assert copy_and_write(path) == "the log begins anew"
+    assert copy_and_write(path) == "the log is reset"
     found: list[str] = []
     assert isinstance(database, SqliteDatabase)
     run_before_each_copy(database._writer_engine, lambda: found.append(copy_and_write(path)))
@@ -142,7 +142,7 @@ async def test_log_does_not_begin_anew_while_it_is_copied(
     assert found == ["the log goes on", "database is locked"] * (len(found) // 2)
 
 
-async def test_log_that_began_anew_before_a_copy_next_to_writes_is_not_copied(path: Path, database: Database) -> None:
+async def test_log_that_was_reset_before_a_copy_next_to_writes_is_not_copied(path: Path, database: Database) -> None:
     """What is copied already needs no copy. Otherwise SQLite could take new pages for those, and lose them."""
     await write(database, 1)
     engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
@@ -156,7 +156,7 @@ async def test_log_that_began_anew_before_a_copy_next_to_writes_is_not_copied(pa
         assert count_in_file(path) == 2
         run_before_each_copy(engine, lambda: found.append(copy_and_write(path)))
         write_ahead_log.copy_next_to_writes(engine, connection)
-        assert found == ["the log begins anew"]
+        assert found == ["the log is reset"]
         assert (count_in_file(path), read_ids(path)) == (2, set())
         write_ahead_log.copy_without_writes(engine, connection)
         assert count_in_file(path) == 0
@@ -176,7 +176,7 @@ async def test_log_is_copied_after_large_writes(path: Path, database: Database) 
 
 
 @pytest.mark.usefixtures("short_log")
-async def test_log_grows_during_a_long_read_and_begins_anew_after_it(path: Path, database: Database) -> None:
+async def test_log_grows_during_a_long_read_and_is_reset_after_it(path: Path, database: Database) -> None:
     await write(database, 1)
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("begin")
