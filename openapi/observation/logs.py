@@ -49,12 +49,12 @@ def _build_logger_class(level: str) -> type[Any]:
     base: Any = structlog.make_filtering_bound_logger(level)
 
     class Logger(base):  # type: ignore[misc]  # The class depends on the level.
-        def _proxy_to_logger(self, level: str, event: str | None = None, **fields: Any) -> None:
+        def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> None:
             line: Any = self._context | fields if self._context else fields
             line["event"] = event
             try:
                 for process in self._processors:
-                    line = process(self._logger, level, line)
+                    line = process(self._logger, method_name, line)
             except structlog.DropEvent:
                 return
             self._logger.msg(line)
