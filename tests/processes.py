@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from tests.programs import forget_ports, register_address
 from tests.warm_programs import WarmProgram, is_warm, run_warm
 
@@ -22,7 +24,7 @@ def build_environment(**settings: object) -> dict[str, str]:
     """Return this environment without settings of the service except these, given in lower case."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BUDKAVLE_")}
     variables = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in settings.items()}
-    return {**inherited, "PYTHONUNBUFFERED": "1", **variables}
+    return {**inherited, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **variables}
 
 
 class Process:
@@ -83,8 +85,17 @@ class Process:
         self._process.send_signal(number)
 
     def wait(self, seconds: float = SECONDS) -> int:
-        """Wait for its end, read all output, and return the exit code."""
-        code = self._process.wait(seconds)
+        """Wait for its end, read all output, and return the exit code.
+
+        If it does not end, it and its children end with a traceback on standard error.
+        """
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process = psutil.Process(self.pid)
+            for each in (process, *process.children(recursive=True)):
+                each.send_signal(signal.SIGABRT)
+            raise
         for reader in self._readers:
             reader.join(SECONDS)
         return code

@@ -5,6 +5,7 @@ measures the start, uses `subprocess`.
 """
 
 import atexit
+import faulthandler
 import gc
 import multiprocessing
 import os
@@ -131,6 +132,7 @@ def _run(arguments: list[str], env: dict[str, str], folder: str, streams: list[A
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
     os.environ.clear()
     os.environ.update(env)
+    faulthandler.enable()
     time.tzset()
     os.chdir(folder)
     sys.argv = arguments[len(PROGRAM) - 1 :]

@@ -8,6 +8,7 @@ import asyncio
 import atexit
 import contextlib
 import os
+import select
 import shutil
 import signal
 import sys
@@ -59,6 +60,7 @@ class Supervisor:
         _name_metric_files(lambda: self._number)
         self._stopping: Callable[[], None] = lambda: None
         self._children: dict[int, _Child] = {}
+        self._signals = _SignalPipe()
         self._delay = RESTART_SECONDS[0]
 
     def fork(self, started: Callable[[], None], stopping: Callable[[], None]) -> "Member":
@@ -68,6 +70,7 @@ class Supervisor:
         `stopping` is called when a signal ends them: the supervisor must close their socket then.
         """
         self._stopping = stopping
+        self._signals.open()
         for each in FORWARDED:
             signal.signal(each, self._forward)
         if self._is_stopping:
@@ -115,6 +118,7 @@ class Supervisor:
                 signal.signal(each, signal.SIG_DFL)
             # There is nothing to reload before the start, and by default this signal would end the process.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            self._signals.close()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
             return Member(lifeline, report), -1
         os.close(lifeline)
@@ -129,13 +133,20 @@ class Supervisor:
     def _is_ready(self, descriptor: int) -> bool:
         """Wait until a process has started; return False if it ended before."""
         with os.fdopen(descriptor, "rb") as has_started:
+            self._signals.wait_for(descriptor)
             return has_started.read(1) != b""
+
+    def _wait_for_end(self) -> tuple[int, int]:
+        """Wait until a process ends; return its id and its status."""
+        while (ended := os.waitpid(-1, os.WNOHANG))[0] == 0:
+            self._signals.wait()
+        return ended
 
     def _supervise(self) -> "Member":
         """Restart processes that end, until all have stopped. Returns only in a process that replaces another one."""
         code = 0
         while self._children:
-            pid, status = os.wait()
+            pid, status = self._wait_for_end()
             child = self._children.pop(pid, None)
             if child is None:
                 # The first process of a container also inherits foreign processes whose parents have ended.
@@ -174,7 +185,7 @@ class Supervisor:
         self._delay = first if ran_seconds > EARLY_SECONDS else min(2 * self._delay, longest)
         ends = time.monotonic() + self._delay
         while not self._is_stopping and (left := ends - time.monotonic()) > 0:
-            time.sleep(min(left, 0.1))
+            self._signals.wait(left)
 
     def _record_stop(self, _number: int, _frame: object) -> None:
         self._is_stopping = True
@@ -195,6 +206,41 @@ class Supervisor:
         for pid in list(self._children):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+
+class _SignalPipe:
+    """A pipe into which each signal writes a byte, so that no wait misses one.
+
+    A handler of Python runs between two of its instructions. A signal that arrives just before a system call such as
+    `wait` does not interrupt it, and its handler would run only after that call.
+    """
+
+    def open(self) -> None:
+        """Begin to record signals, also those of children that end."""
+        self._end, self._beginning = os.pipe()
+        os.set_blocking(self._end, False)
+        os.set_blocking(self._beginning, False)
+        signal.set_wakeup_fd(self._beginning, warn_on_full_buffer=False)
+        # Without a handler, this signal writes no byte.
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+
+    def close(self) -> None:
+        """Leave the pipe to the supervisor: a forked process has a copy of it."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.close(self._end)
+        os.close(self._beginning)
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait for a signal, or return at once if one has arrived since the previous wait."""
+        select.select([self._end], [], [], seconds)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._end, 4096)
+
+    def wait_for(self, descriptor: int) -> None:
+        """Wait until a descriptor can be read, and handle signals meanwhile."""
+        while descriptor not in select.select([self._end, descriptor], [], [])[0]:
+            self.wait(0)
 
 
 class Member:

@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.processes import SECONDS, Process, budkavle, run_program, running
+from tests.processes import REPOSITORY, SECONDS, Process, budkavle, python, run_program, running
 
 COUNT = 3
 LINE = "Budkavle listens on "
@@ -147,6 +147,33 @@ def test_signal_ends_all_processes(service: tuple[Process, str], number: signal.
     assert process.wait() == 0
     assert psutil.wait_procs(found, timeout=SECONDS)[1] == []
     assert not is_ready(url)
+
+
+SUPERVISOR = """
+import signal, threading
+from openapi.server.processes import Supervisor
+
+def report_start():
+    # From now on, the other thread of this process gets the signal.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    print("started", flush=True)
+
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+member = Supervisor(1).fork(report_start, lambda: None)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+member.report_start()
+signal.sigwait({signal.SIGTERM})
+"""
+
+
+def test_signal_that_interrupts_no_system_call_is_forwarded() -> None:
+    """A signal that arrives just before a system call does not interrupt it. Nor does one that another thread gets."""
+    with running(*python(SUPERVISOR), folder=REPOSITORY) as process:
+        process.wait_for("started")
+        while psutil.Process(process.pid).status() != psutil.STATUS_SLEEPING:
+            assert process.is_running
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
 
 
 def test_processes_end_with_a_supervisor_that_is_killed(service: tuple[Process, str], tmp_path: Path) -> None:
