@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from tests.processes import REPOSITORY, budkavle, running
-from tests.shown_commands import PATH, read_block, read_blocks
+from tests.shown_commands import read_block, read_blocks
+from tests.warm_commands import build_shell_command
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the commands use curl, which is missing")
 
@@ -98,7 +99,7 @@ def test_first_start_of_an_installation_works_as_written(tmp_path: Path) -> None
     script = read_block("docs/how-to/deploy.md", "export").replace("/var/lib/budkavle/", f"{tmp_path}/")
     script = script.replace("budkavle serve", "exec budkavle serve --port 0")
     shutil.copy(REPOSITORY / "docs" / "catalogue.example.yaml", tmp_path / "catalogue.yaml")
-    with running("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=tmp_path) as process:
+    with running(*build_shell_command(script), folder=tmp_path) as process:
         url = process.wait_for("Budkavle listens on ")
         assert process.out[-2].strip(), "the key is printed before"
         response = httpx.get(f"{url}/health/ready", trust_env=False, verify=False)

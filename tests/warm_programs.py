@@ -15,10 +15,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 context = multiprocessing.get_context("forkserver")
 # With them, `serve` and `worker` import hardly anything more, and compile no contract.
@@ -32,6 +32,7 @@ context.set_forkserver_preload(
         "budkavle.operator_events",
         "budkavle.receipt_sealing",
         "budkavle.service",
+        "mock_open_e.server.application",
         "openapi.observation.logs",
         "persistence.opening",
         "persistence.postgresql.database",
@@ -122,7 +123,20 @@ def run_warm(
     return subprocess.CompletedProcess(arguments, code, texts["stdout"], texts["stderr"])
 
 
-def _run(arguments: list[str], env: dict[str, str], folder: str, streams: list[Any]) -> None:
+def _run(arguments: list[str], env: dict[str, str], folder: str, streams: list[Connection]) -> None:
+    run_in_place(
+        lambda: runpy.run_module("budkavle", run_name="__main__", alter_sys=True),
+        arguments[len(PROGRAM) - 1 :],
+        env,
+        folder,
+        streams,
+    )
+
+
+def run_in_place(
+    program: Callable[[], object], arguments: list[str], env: dict[str, str], folder: str, streams: list[Connection]
+) -> None:
+    """Run a program in this forked process. Close the streams, which are its standard input, output and error."""
     os.setsid()
     # The program need not collect what was imported before.
     gc.freeze()
@@ -135,9 +149,9 @@ def _run(arguments: list[str], env: dict[str, str], folder: str, streams: list[A
     faulthandler.enable()
     time.tzset()
     os.chdir(folder)
-    sys.argv = arguments[len(PROGRAM) - 1 :]
+    sys.argv = arguments
     try:
-        runpy.run_module("budkavle", run_name="__main__", alter_sys=True)
+        program()
     finally:
         # `multiprocessing` ends a process without them.
         atexit._run_exitfuncs()

@@ -21,8 +21,9 @@ from budkavle.demo.issuer import CLIENT, SECRET, DemoIssuer
 from budkavle.issuers_file import read_issuers
 from tests.contract_tests.issuing import running_issuer
 from tests.processes import Process, budkavle, run_program, running
-from tests.shown_commands import PAGES, PATH, read_block, read_block_in, read_blocks
+from tests.shown_commands import PAGES, read_block, read_block_in, read_blocks
 from tests.tokens import create_token_key, write_key_set
+from tests.warm_commands import build_shell_command
 
 OPERATORS = "docs/how-to/accept-access-tokens.md"
 CALLERS = "docs/how-to/call-with-a-token.md"
@@ -54,8 +55,7 @@ def running_as_shown(folder: Path, sqlite_url: str, issuer: DemoIssuer) -> Itera
     """Start the service with the commands of the page, and yield the process and its URL."""
     issuer.write_files(folder)
     script = read_block(OPERATORS, "export").replace("budkavle serve", "exec budkavle serve --port 0")
-    command = ("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}")
-    with running(*command, folder=folder, database_url=sqlite_url) as process:
+    with running(*build_shell_command(script), folder=folder, database_url=sqlite_url) as process:
         yield process, process.wait_for("Budkavle listens on ")
 
 

@@ -35,13 +35,13 @@ from tests.postgresql import PostgresqlServer
 from tests.processes import REPOSITORY, run_program, running
 from tests.shown_commands import (
     PAGES,
-    PATH,
     Block,
     list_budkavle_commands,
     list_commands_in_text,
     read_block,
     read_blocks,
 )
+from tests.warm_commands import build_shell_command
 
 OPERATOR = "tests/budkavle/test_shown_commands.py"
 BACKUPS = "tests/budkavle/commands/test_backups_under_load.py"
@@ -285,7 +285,7 @@ def test_each_command_that_a_page_shows_runs(
 
 def run_block(folder: Path, script: str, **settings: object) -> str:
     """Paste a block into a shell, and return what it printed. It writes no errors."""
-    result = run_program("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=folder, **settings)
+    result = run_program(*build_shell_command(script), folder=folder, **settings)
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout
 
@@ -310,8 +310,7 @@ def test_service_speaks_tls_and_a_system_tries_its_receiver(
     serve = read_block("docs/how-to/proxies.md", "budkavle serve").replace(
         "budkavle serve", "exec budkavle serve --port 0"
     )
-    script = f"export PATH='{PATH}'\n{serve}"
-    with running("/bin/sh", "-e", "-c", script, folder=tmp_path, database_url=sqlite_url) as process:
+    with running(*build_shell_command(serve), folder=tmp_path, database_url=sqlite_url) as process:
         url = process.wait_for("Budkavle listens on ")
         assert url.startswith("https://")
         curl = read_block("docs/how-to/receive-webhooks.md", "curl").replace("https://budkavle.example", url)
@@ -323,7 +322,7 @@ def test_service_speaks_tls_and_a_system_tries_its_receiver(
 def run_until_ready(folder: Path, script: str) -> None:
     """Paste a block that ends with `budkavle serve`; the service becomes ready."""
     script = script.replace("budkavle serve", "exec budkavle serve --port 0")
-    with running("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=folder) as process:
+    with running(*build_shell_command(script), folder=folder) as process:
         url = process.wait_for("Budkavle listens on ")
         assert httpx.get(f"{url}/health/ready", trust_env=False, verify=False).status_code == 200
 

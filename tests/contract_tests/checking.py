@@ -28,7 +28,8 @@ from tests.contract_tests.breakages import Case
 from tests.contract_tests.broken_server import Breakage, add_breakage
 from tests.factories import NOW
 from tests.handlers.callers import create_certificate
-from tests.shown_commands import PATH, read_block
+from tests.shown_commands import read_block
+from tests.warm_commands import build_path
 from tests.warm_suites import WarmSuite
 
 BUDKAVLE = Path(sys.executable).with_name("budkavle")
@@ -101,7 +102,7 @@ class Server:
         return subprocess.run(
             command,
             cwd=folder,
-            env={**inherited, "PATH": PATH, **environment},
+            env={**inherited, "PATH": build_path(), **environment},
             capture_output=True,
             text=True,
             timeout=280,

@@ -5,7 +5,6 @@ named Check. Installation steps and features of the pipelines themselves (`uses`
 executed: the programs of this environment are on the path, and the services are on ports of this machine.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from xml.etree import ElementTree as ET
 import yaml
 
 from tests.processes import REPOSITORY, build_environment
+from tests.warm_commands import build_path
 
 GUIDE = (REPOSITORY / "docs" / "how-to" / "contract-check.md").read_text()
 OWN, OTHER_TEAM = (section for section in GUIDE.split("\n## ") if section.startswith("Recipe: "))
@@ -48,12 +48,11 @@ def run_steps(section: str, folder: Path, **variables: str) -> dict[str, subproc
     for name, text in parse_files(section).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     result = {
         name: subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", lines],
             cwd=folder,
-            env={**build_environment(), "PATH": path, **variables},
+            env={**build_environment(), "PATH": build_path(), **variables},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -3,11 +3,9 @@
 The recipes run completely with whole checks: test_check_tls.py and test_check.py.
 """
 
-import os
 import re
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from budkavle.commands.contract_check import contract_check
 from contract_tests.suites import EXAMPLES, KINDS
 from tests.contract_tests.recipes import GUIDE, OWN, RECIPES, parse_pipelines, run_steps
 from tests.processes import REPOSITORY, build_environment
+from tests.warm_commands import build_path
 
 REFERENCE = (REPOSITORY / "docs" / "reference" / "contract-check.md").read_text()
 MOCK_GUIDE = (REPOSITORY / "docs" / "how-to" / "mock-open-e.md").read_text()
@@ -58,11 +57,10 @@ def read_mock_recipes() -> dict[str, str]:
 
 
 def run_lines(lines: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         ["bash", "-e", "-o", "pipefail", "-c", lines],
         cwd=folder,
-        env={**build_environment(), "PATH": path, "GITHUB_ENV": "env", "GITHUB_JOB": "job", "CI_JOB_ID": "7"},
+        env={**build_environment(), "PATH": build_path(), "GITHUB_ENV": "env", "GITHUB_JOB": "job", "CI_JOB_ID": "7"},
         capture_output=True,
         text=True,
         timeout=240,

@@ -12,7 +12,8 @@ from tests.contract_tests.recording import skip_without
 from tests.processes import run_program
 from tests.receiver_tests.checking import run_check
 from tests.receiver_tests.right_receiver import Request, RightReceiver, serving
-from tests.shown_commands import PATH, read_block
+from tests.shown_commands import read_block
+from tests.warm_commands import build_shell_command
 from tests.webhook_receivers import SECRET
 
 KEY = "the-key-of-the-gateway"
@@ -135,7 +136,6 @@ def test_invalid_options_have_exit_code_2(options: tuple[str, ...], error: str, 
 
 
 def test_shown_command_checks_a_receiver_behind_a_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", PATH)
     monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
     (tmp_path / "client-secret").write_text("demo\n")
     receiver = Gateway()
@@ -149,6 +149,6 @@ def test_shown_command_checks_a_receiver_behind_a_gateway(tmp_path: Path, monkey
         ):
             assert shown in script
             script = script.replace(shown, actual)
-        result = run_program("/bin/sh", "-e", "-c", script, folder=tmp_path)
+        result = run_program(*build_shell_command(script), folder=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert receiver.rejected == 0

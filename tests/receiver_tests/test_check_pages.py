@@ -10,7 +10,8 @@ from budkavle.commands.receiver_check import receiver_check
 from receiver_tests.cases import SUITES
 from tests.processes import REPOSITORY, run_program
 from tests.receiver_tests.right_receiver import RightReceiver, serving
-from tests.shown_commands import PATH, read_block
+from tests.shown_commands import read_block
+from tests.warm_commands import build_shell_command
 
 REFERENCE = "docs/reference/receiver-check.md"
 TEXT = (REPOSITORY / REFERENCE).read_text()
@@ -19,11 +20,10 @@ TEXT = (REPOSITORY / REFERENCE).read_text()
 @pytest.mark.parametrize(
     ("page", "beginning"), [(REFERENCE, "WEBHOOK_SECRET="), ("docs/how-to/receive-webhooks.md", "export")]
 )
-def test_shown_command_works(page: str, beginning: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", PATH)
+def test_shown_command_works(page: str, beginning: str, tmp_path: Path) -> None:
     with serving(RightReceiver()) as url:
         script = read_block(page, beginning).replace("http://127.0.0.1:8090/star/webhook", url)
-        result = run_program("/bin/sh", "-e", "-c", script, folder=tmp_path)
+        result = run_program(*build_shell_command(script), folder=tmp_path)
     assert result.returncode == 0
     # The page shows the same suites and numbers of checks.
     shown = re.findall(r"^\w+: +\d+ checks", result.stdout, re.MULTILINE)

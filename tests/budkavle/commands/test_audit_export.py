@@ -15,7 +15,8 @@ from tests.budkavle.commands.test_deliveries_receipts import delivered
 from tests.budkavle.conftest import Invoke
 from tests.catalogues import OTHER_ID, SYSTEM_ID
 from tests.processes import REPOSITORY, run_program
-from tests.shown_commands import PATH, read_block, read_blocks
+from tests.shown_commands import read_block, read_blocks
+from tests.warm_commands import build_shell_command
 
 __all__ = ["copies", "delivered", "sealed"]
 
@@ -115,9 +116,7 @@ def test_commands_of_the_guide_seal_and_verify(sealed: Seals, tmp_path: Path) ->
     script = read_block("docs/how-to/audit.md", "openssl").replace(
         "budkavle audit seal", "budkavle audit seal --new-file"
     )
-    result = run_program(
-        "/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=folder, database_url=sealed.url
-    )
+    result = run_program(*build_shell_command(script), folder=folder, database_url=sealed.url)
     assert result.returncode == 0, result.stderr
     assert "ok: seals 4 to 4, the last one of " in result.stdout
 
@@ -125,8 +124,6 @@ def test_commands_of_the_guide_seal_and_verify(sealed: Seals, tmp_path: Path) ->
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="the commands use openssl, which is missing")
 def test_commands_of_the_guide_sign_and_verify(sealed: Seals, tmp_path: Path) -> None:
     script = read_block("docs/how-to/audit.md", "export AUDIT_SECRET")
-    result = run_program(
-        "/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=tmp_path, database_url=sealed.url
-    )
+    result = run_program(*build_shell_command(script), folder=tmp_path, database_url=sealed.url)
     assert result.returncode == 0, result.stderr
     assert "ok: 1 signed entries" in result.stdout

@@ -21,8 +21,9 @@ from tests.persistence.queues import list_rows
 from tests.postgresql import PostgresqlServer
 from tests.postgresql_cluster import ACCOUNT, Cluster, clusters
 from tests.processes import build_environment, run_program
-from tests.shown_commands import PATH, read_block, read_block_in
+from tests.shown_commands import read_block, read_block_in
 from tests.waiting import block_until
+from tests.warm_commands import build_shell_command
 
 PAGE = "docs/how-to/back-up-and-restore.md"
 PROGRAMS = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
@@ -77,8 +78,9 @@ def calling(service: RunningService) -> Iterator[Callers]:
 def run_block(folder: Path, script: str, programs: Path | None = None, **variables: str) -> str:
     """Run a block of the page in a shell. `programs` is the folder of other commands."""
     exports = "".join(f"export {name}='{value}'\n" for name, value in variables.items())
-    path = f"{programs}:{PATH}" if programs else PATH
-    result = run_program("/bin/sh", "-e", "-c", f"export PATH='{path}'\n{exports}{script}", folder=folder)
+    if programs:
+        exports += f"export PATH='{programs}':$PATH\n"
+    result = run_program(*build_shell_command(exports + script), folder=folder)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

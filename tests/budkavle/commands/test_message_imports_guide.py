@@ -8,8 +8,9 @@ from tests.budkavle.services import KEY, put_key, running_program
 from tests.factories import PARTY_ID
 from tests.mariadb import OldMessage, OldService
 from tests.processes import REPOSITORY, run_program
-from tests.shown_commands import PATH, read_block, read_blocks
+from tests.shown_commands import read_block, read_blocks
 from tests.terminals import run_on_terminal
+from tests.warm_commands import build_shell_command
 
 PAGE = "docs/how-to/switch-from-web-message-sender.md"
 ADDRESS = "mariadb://budkavle:PASSWORD@db.example.org/web_message_sender?tls=yes"
@@ -19,7 +20,7 @@ ADDED_ID, DELETED_ID = (f"f0882f1d-06bc-47fd-b017-00000000000{number}" for numbe
 
 def paste(script: str, folder: Path, url: str) -> list[str]:
     """Paste a block into a shell, and return the lines that it printed."""
-    result = run_program("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=folder, database_url=url)
+    result = run_program(*build_shell_command(script), folder=folder, database_url=url)
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout.splitlines()
 

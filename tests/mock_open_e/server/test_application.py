@@ -1,11 +1,9 @@
 """The mock as a command: its ready file, its shutdown, and the examples of the guide."""
 
-import os
 import re
 import shutil
 import signal
 import socket
-import sys
 import threading
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import yaml
 
 from tests.mock_open_e.posting import post
 from tests.processes import REPOSITORY, budkavle, run_program, running
+from tests.warm_commands import build_path
 
 GUIDE = (REPOSITORY / "docs" / "how-to" / "mock-open-e.md").read_text()
 CONTROL = GUIDE.split("\n## Check what your client did\n")[1].split("\n## ")[0]
@@ -66,15 +65,11 @@ def test_stop_responds_to_waiting_callers(tmp_path: Path) -> None:
 
 @pytest.fixture
 def client(tmp_path: Path) -> Path:
-    """Return a folder with a partner's client, and `mock-open-e` on the path."""
+    """Return a folder with a partner's client."""
     if shutil.which("curl") is None or shutil.which("bash") is None:
         pytest.skip("curl or bash is not installed")
     (tmp_path / "my-client").write_text(CLIENT)
     (tmp_path / "my-client").chmod(0o755)
-    program = tmp_path / "bin" / "mock-open-e"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/bash\nexec {sys.executable} -m mock_open_e "$@"\n')
-    program.chmod(0o755)
     return tmp_path
 
 
@@ -104,7 +99,7 @@ def test_recipes_for_ci_work_as_written(client: Path, place: int) -> None:
         "GITHUB_ENV": "github.env",
         "GITHUB_JOB": "job",
         "CI_JOB_ID": "7",
-        "PATH": f"{client}/bin:{os.environ['PATH']}",
+        "PATH": build_path(),
     }
     exports = "\n".join(f"export {name}='{value}'" for name, value in environment.items())
     result = run_program("bash", "-c", f"{exports}\n{script}", folder=client)
