@@ -1,5 +1,6 @@
 """All settings, from the environment: `BUDKAVLE_` and the name in capitals."""
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,9 @@ from zoneinfo import ZoneInfo
 from pydantic import (
     AfterValidator,
     AnyHttpUrl,
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     FilePath,
     SecretStr,
@@ -18,7 +21,6 @@ from pydantic import (
     field_validator,
 )
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from budkavle.setting_values import (
     Network,
@@ -75,10 +77,14 @@ Secret = Annotated[SecretStr, BeforeValidator(_read_secret_file)]
 """A setting that is a secret, given itself or as `file:PATH`."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The settings of an operator. Each description is the sentence of docs/reference/settings.md."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def __init__(self, **given: object) -> None:
+        """Take values that are not given from the environment."""
+        super().__init__(**(_read_environment() | given))
 
     database_url: Secret = Field(
         SecretStr("sqlite:///budkavle.db"), description="The database: `sqlite:///PATH` or `postgresql://…`."
@@ -113,7 +119,7 @@ class Settings(BaseSettings):
         None, description="A PEM file with the private key of that certificate, without a password."
     )
     client_ca: FilePath | None = Field(None, description="A PEM file with the CA of client certificates.")
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(parse_networks)] = Field(
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(parse_networks)] = Field(
         (),
         description="Proxies whose headers about callers (`Client-Cert`, `X-Forwarded-For`, `Forwarded`, tokens of"
         " gateways) are trusted: addresses and networks, separated by commas.",
@@ -121,12 +127,12 @@ class Settings(BaseSettings):
     issuers: FilePath | None = Field(
         None, description="A YAML file with the issuers of access tokens. Without it no tokens are accepted."
     )
-    compatibility_apis: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_apis)] = Field(
+    compatibility_apis: Annotated[tuple[str, ...], BeforeValidator(parse_apis)] = Field(
         (),
         description="Contracts of replaced services that are served too, separated by commas: `web-messages-3.2`,"
         " `oep-integrator-1.5`.",
     )
-    municipalities: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_municipalities)] = Field(
+    municipalities: Annotated[tuple[str, ...], BeforeValidator(parse_municipalities)] = Field(
         (),
         description="The municipalities that the compatibility APIs serve, separated by commas; empty: all.",
     )
@@ -218,7 +224,7 @@ class Settings(BaseSettings):
     operations_changes: bool = Field(
         False, description="Whether operators may replay, pause, resume and settle on the operations page."
     )
-    operations_certificates: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_certificates)] = Field(
+    operations_certificates: Annotated[tuple[str, ...], BeforeValidator(parse_certificates)] = Field(
         (),
         description="Operators who may use that page with a client certificate: `NAME=SHA-256`, separated by commas.",
     )
@@ -264,7 +270,7 @@ class Settings(BaseSettings):
         description="Days that entries of the audit are kept; 0: until `budkavle audit prune`. Needs"
         " `BUDKAVLE_AUDIT_SEAL_KEY`.",
     )
-    audit_key: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_references)] = Field(
+    audit_key: Annotated[tuple[str, ...], BeforeValidator(parse_references)] = Field(
         (),
         description="Secrets that sign entries of the audit, newest first: `env:NAME` or `file:PATH`, separated by"
         " commas. The first one signs.",
@@ -436,6 +442,13 @@ class Settings(BaseSettings):
         }
 
 
+def _read_environment() -> dict[str, object]:
+    """Return the values of variables that are not empty, by the name of the setting. Variables may be in lower case."""
+    named = ((variable.upper(), value) for variable, value in os.environ.items() if value)
+    found = {name.removeprefix(PREFIX).lower(): value for name, value in named if name.startswith(PREFIX)}
+    return {name: value for name, value in found.items() if name in Settings.model_fields}
+
+
 def read_settings(**overrides: object) -> Settings:
     """Return the settings of this process. `overrides` that are not None take precedence over the environment.
 
@@ -470,7 +483,7 @@ def _drop_none(overrides: Mapping[str, object]) -> dict[str, object]:
 
 
 def _build(given: Mapping[str, object]) -> Settings:
-    return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them.
+    return Settings(**given)
 
 
 def _list_faults(error: ValidationError) -> dict[str, str]:

@@ -9,6 +9,6 @@ from budkavle.settings import Settings
 # The settings of the test that starts the importing process may be invalid on purpose.
 for _name in [name for name in os.environ if name.startswith("BUDKAVLE_")]:
     del os.environ[_name]
-_service: Any = create_service(Settings(_env_file=None, database_url="sqlite:///never-opened.db"))
+_service: Any = create_service(Settings(database_url="sqlite:///never-opened.db"))
 # The first request would build it, but the importing process must have no threads.
 _service._build_middleware_stack()

@@ -68,8 +68,11 @@ def test_read_settings_reads_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("BUDKAVLE_PORT", "81")
     monkeypatch.setenv("BUDKAVLE_OPEN_E_READ_TIMEOUT", "0.5")
     monkeypatch.setenv("BUDKAVLE_HOST", "")
+    monkeypatch.setenv("budkavle_worker_port", "82")
+    monkeypatch.setenv("BUDKAVLE_SETTING_OF_A_LATER_VERSION", "1")
     settings = read_settings()
     assert (settings.port, settings.open_e_read_timeout, settings.host) == (81, 0.5, "127.0.0.1")
+    assert settings.worker_port == 82
 
 
 def test_read_settings_prefers_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,6 +210,11 @@ def test_lease_must_exceed_an_attempt() -> None:
         "unusable settings: BUDKAVLE_DELIVERY_LEASE: must be more than BUDKAVLE_DELIVERY_TIMEOUT"
     )
     assert read_settings(delivery_timeout=40, delivery_lease=41).delivery_lease == 41
+
+
+def test_settings_reject_unknown_names() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        Settings(unknown=1)
 
 
 def test_settings_are_immutable() -> None:
