@@ -321,25 +321,31 @@ def test_other_names_of_a_noun_are_found() -> None:
     assert find_other_names("web_messages", files) == ["message", "messages", "web_message", "webmessages"]
 
 
+def find_line(pattern: re.Pattern[str], text: str) -> str | None:
+    """Return the first line with a match, and its number. Whole texts are searched twice as fast as their lines."""
+    match = pattern.search(text)
+    if match is None:
+        return None
+    number = text.count("\n", 0, match.start())
+    line = text.split("\n")[number]
+    return f"{number + 1}: {line.strip()[:200]}"
+
+
 def test_tests_neither_sleep_nor_replace_our_functions() -> None:
     forbidden = re.compile(r"\btime\.sleep|from time import .*sleep|\bmock\.patch|MagicMock|mocker\.|@patch")
     for path in [REPOSITORY / "conftest.py", *list_python_files("tests", "contract_tests")]:
         if path == Path(__file__):
             continue
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            assert not forbidden.search(line), f"{to_relative(path)}:{number}: {line.strip()}"
+        assert find_line(forbidden, path.read_text()) is None, to_relative(path)
 
 
 def test_every_suppressed_check_has_a_reason() -> None:
     """`noqa`, `type: ignore` and `fmt` have a reason on the line, and name a rule."""
     for path in list_python_files(*PACKAGES):
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            where = f"{to_relative(path)}:{number}: {line.strip()}"
-            for mark in ("# noqa", "# type: ignore"):
-                if mark in line:
-                    rest = line.split(mark, 1)[1]
-                    assert rest.startswith((":", "[")), where
-                    assert len(re.findall(r"[a-zA-Z]+", rest)) >= 4, where
+        for rest in re.findall("(?:# noqa|# type: ignore)(?=(.*))", path.read_text()):
+            where = f"{to_relative(path)}: {rest}"
+            assert rest.startswith((":", "[")), where
+            assert len(re.findall(r"[a-zA-Z]+", rest)) >= 4, where
 
 
 def list_committed_files() -> list[Path]:
@@ -352,15 +358,16 @@ def list_committed_files() -> list[Path]:
 
 def test_no_line_contains_a_machine_path_or_a_package_registry() -> None:
     # The names are concatenated, so that these lines do not match themselves.
-    paths = [rf"/{name}/" for name in ("home/[a-z]", "Us" + "ers/[A-Za-z]", "ro" + "ot", "wo" + "rk")]
+    paths = ("home/[a-z]", "Us" + "ers/[A-Za-z]", "ro" + "ot", "wo" + "rk")
     hosts = [
         "py" + r"pi\.org",
         "files.python" + "hosted",
         "registry.npm" + "js",
         "npm" + r"js\.org",
-        "index-url [^-]*http",
+        r"index-url [^-\n]*http",
     ]
-    forbidden = re.compile("|".join([rf"(?<![\w.]){path}" for path in paths] + hosts))
+    # A pattern is fast if it begins with a character.
+    patterns = (re.compile(rf"/(?<![\w.]/)(?:{'|'.join(paths)})/"), re.compile("|".join(hosts)))
     for path in list_committed_files():
         if not path.is_file():
             continue
@@ -368,8 +375,8 @@ def test_no_line_contains_a_machine_path_or_a_package_registry() -> None:
             text = path.read_text()
         except UnicodeDecodeError:
             continue
-        for number, line in enumerate(text.splitlines(), 1):
-            assert not forbidden.search(line), f"{to_relative(path)}:{number}: {line.strip()[:200]}"
+        for forbidden in patterns:
+            assert find_line(forbidden, text) is None, to_relative(path)
 
 
 def test_decisions_are_numbered_without_gaps() -> None:

@@ -1,11 +1,12 @@
 """Docstrings and comments use the standard words of the field (style: plain English)."""
 
 import ast
-import io
 import re
-import tokenize
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -48,39 +49,64 @@ MIN_WORDS = 2000
 """Below this number of words one sentence exceeds a limit, so a small package is allowed one match of each kind."""
 
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_COMMENT = re.compile(r"(?:^|\s)# ?(.*)")
 
 
-def list_python_files(package: str) -> list[Path]:
+@dataclass(frozen=True)
+class SourceFile:
+    """The texts and names of a file.
+
+    `docstrings` are those of modules, classes, functions and assignments; `remarks` are blocks of comment
+    lines; `names` are those of all classes and functions, `classes` those of the classes of the module itself.
+    """
+
+    docstrings: list[str]
+    remarks: list[str]
+    names: list[str]
+    classes: list[str]
+
+
+@cache
+def read_file(path: Path) -> SourceFile:
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    documented = [node for node in (tree, *iterate_statements(tree)) if isinstance(node, _DOCUMENTED)]
+    return SourceFile(
+        docstrings=[text for node in documented for text in iterate_docstrings(node)],
+        remarks=list(iterate_comments(source)),
+        names=[node.name for node in documented if not isinstance(node, ast.Module)],
+        classes=[node.name for node in tree.body if isinstance(node, ast.ClassDef)],
+    )
+
+
+def list_files(package: str) -> list[Path]:
     files = sorted((REPOSITORY / package).rglob("*.py"))
     return [file for file in files if not file.relative_to(REPOSITORY).as_posix().startswith(EXEMPT)]
 
 
-def iterate_docstrings(tree: ast.Module) -> Iterator[str]:
-    """Yield the docstrings of modules, classes, functions and assignments."""
-    for node in ast.walk(tree):
-        if not isinstance(node, _DOCUMENTED):
-            continue
-        for place, statement in enumerate(node.body):
-            is_text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-            documents = place == 0 or isinstance(node.body[place - 1], ast.Assign | ast.AnnAssign)
-            if is_text and documents and isinstance(statement.value.value, str):
-                yield statement.value.value
+def iterate_statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield all statements in a node, without their expressions, which are ten times as many."""
+    for name in ("body", "handlers", "orelse", "finalbody", "cases"):
+        for child in getattr(node, name, ()):
+            yield child
+            yield from iterate_statements(child)
+
+
+def iterate_docstrings(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+    for place, statement in enumerate(node.body):
+        is_text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        documents = place == 0 or isinstance(node.body[place - 1], ast.Assign | ast.AnnAssign)
+        if is_text and documents and isinstance(statement.value.value, str):
+            yield statement.value.value
 
 
 def iterate_comments(source: str) -> Iterator[str]:
-    """Yield blocks of comment lines, each as one text."""
-    block: list[str] = []
-    last = 0
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type != tokenize.COMMENT:
-            continue
-        if token.start[0] != last + 1 and block:
-            yield "\n".join(block)
-            block = []
-        block.append(token.string.lstrip("# "))
-        last = token.start[0]
-    if block:
-        yield "\n".join(block)
+    """Yield blocks of comment lines, each as one text. Lines of strings that look like comments are included."""
+    matches = enumerate(map(_COMMENT.search, source.splitlines()))
+    found = [(number, match[1].lstrip("# ")) for number, match in matches if match]
+    # Lines that follow each other differ from their places in the list by the same number.
+    for _, block in groupby(enumerate(found), lambda each: each[1][0] - each[0]):
+        yield "\n".join(text for _, (_, text) in block)
 
 
 def count_words(texts: list[str]) -> int:
@@ -105,9 +131,9 @@ def find_excess(documentation: list[str], remarks: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("package", [*PACKAGES, "tests"])
 def test_texts_of_a_package_use_standard_words(package: str) -> None:
-    sources = [file.read_text(encoding="utf-8") for file in list_python_files(package)]
-    documentation = [text for source in sources for text in iterate_docstrings(ast.parse(source))]
-    remarks = [text for source in sources for text in iterate_comments(source)]
+    files = [read_file(path) for path in list_files(package)]
+    documentation = [text for file in files for text in file.docstrings]
+    remarks = [text for file in files for text in file.remarks]
     assert find_excess(documentation, remarks) == []
 
 
@@ -131,19 +157,18 @@ AMERICAN = re.compile(r"(?:summari|normali|canonicali|recogni|organi|minimi|opti
 @pytest.mark.parametrize("package", [*PACKAGES, "tests"])
 def test_names_have_british_spelling(package: str) -> None:
     """No word is spelled in two ways, so that a search for a name finds it."""
-    for file in list_python_files(package):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                assert not AMERICAN.search(node.name), f"{file.relative_to(REPOSITORY)}: {node.name}"
+    for path in list_files(package):
+        for name in read_file(path).names:
+            assert not AMERICAN.search(name), f"{path.relative_to(REPOSITORY)}: {name}"
 
 
 def test_public_class_names_are_unique() -> None:
     files_by_name = defaultdict(list)
     for package in PACKAGES:
-        for file in list_python_files(package):
+        for file in list_files(package):
             path = file.relative_to(REPOSITORY).as_posix()
-            for node in ast.parse(file.read_text(encoding="utf-8")).body:
-                if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not path.startswith(PEERS):
-                    files_by_name[node.name].append(path)
+            for name in read_file(file).classes:
+                if not name.startswith("_") and not path.startswith(PEERS):
+                    files_by_name[name].append(path)
     repeated = {name: paths for name, paths in files_by_name.items() if len(paths) > MAX_CLASSES_OF_A_NAME}
     assert repeated == {}
