@@ -129,6 +129,8 @@ def link_distribution(name: str, packages: Path) -> None:
 
 
 def run_pip(folder: Path, *arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), *arguments]
+    """Run pip in an environment without it. `pip --python` does the same, but starts twice for it."""
+    pip = Path(sysconfig.get_path("purelib"), "pip")
+    command = [str(folder / "bin" / "python"), str(pip), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
