@@ -1,25 +1,30 @@
 """Lists of WebMessageSender 3.2 whose messages are deleted while the caller reads, and that wait for memory."""
 
-import base64
 import http.client
 import json
 import os
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 
 from budkavle.settings import LARGEST_BODY
 from conftest import MESSAGES_KEY, RunningService, create_database, running_service
 from domain.attachments import MAX_ATTACHMENT_BYTES
+from persistence import web_messages as stored
+from tests.databases import run_with_database
+from tests.factories import NOW, build_attachment, build_web_message
 from tests.handlers.messages import create_id
 
-PATH = "/2281/webmessages"
+MUNICIPALITY = "2281"
+PATH = f"/{MUNICIPALITY}/webmessages"
 
-LARGE = {"fileName": "a.bin", "base64Data": base64.b64encode(os.urandom(MAX_ATTACHMENT_BYTES)).decode()}
-"""Three of these are larger than all buffers between this test and the service."""
+LARGE = os.urandom(MAX_ATTACHMENT_BYTES)
+"""A file. Three of these are larger than all buffers between this test and the service."""
 
-SMALL = {"fileName": "b.txt", "base64Data": "YQ=="}
+SMALL = b"a"
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -34,14 +39,23 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield running
 
 
-def post(service: RunningService, party_id: str, *files: dict[str, str]) -> str:
-    """Post a message, which must be accepted, and return its path."""
-    reference = {"key": "errand", "value": party_id}
-    body = {"partyId": party_id, "oepInstance": "external", "externalReferences": [reference], "attachments": files}
-    response = service.client.post(PATH, json=body)
-    assert response.status_code == 201, response.text
-    location: str = response.headers["location"]
-    return location
+def put(service: RunningService, party_id: str, *messages: tuple[bytes, ...]) -> list[str]:
+    """Store messages with these files, in the order of a list, and return their paths.
+
+    Posts of so many bytes would take most of the time of these tests.
+    """
+    paths = []
+    for number, files in enumerate(messages):
+        message = build_web_message(
+            party_id=party_id,
+            municipality_id=MUNICIPALITY,
+            attachments=tuple(map(build_attachment, files)),
+            created=NOW + timedelta(seconds=number),
+        )
+        url = service.settings.database_url.get_secret_value()
+        assert run_with_database(url, lambda database: stored.store(database, message))  # noqa: B023  # It runs at once.
+        paths.append(f"{PATH}/{message.id}")
+    return paths
 
 
 def delete(service: RunningService, path: str) -> None:
@@ -62,26 +76,28 @@ def begin_list(service: RunningService, party_id: str) -> Iterator[http.client.H
         connection.close()
 
 
-def read_files(response: http.client.HTTPResponse) -> dict[str, list[str]]:
+def read_files(response: http.client.HTTPResponse) -> dict[str, list[bytes]]:
     """Return the contents of the files by the paths of their messages."""
     messages = json.loads(b"[" + response.read())
-    return {f"{PATH}/{each['id']}": [file["base64Data"] for file in each["attachments"]] for each in messages}
+    return {
+        f"{PATH}/{each['id']}": [b64decode(file["base64Data"]) for file in each["attachments"]] for each in messages
+    }
 
 
 def test_list_omits_messages_that_are_deleted_while_it_is_sent(service: RunningService) -> None:
-    party_id, content = create_id(), LARGE["base64Data"]
-    first = post(service, party_id, LARGE, LARGE, LARGE)
-    omitted = [post(service, party_id, *files) for files in ((SMALL,), (SMALL, LARGE))]
-    last = post(service, party_id, SMALL)
-    omitted.append(post(service, party_id, SMALL))
+    party_id = create_id()
+    files = ((LARGE, LARGE, LARGE), (SMALL,), (SMALL, LARGE), (SMALL,), (SMALL,))
+    first, *omitted, last, other = put(service, party_id, *files)
     with begin_list(service, party_id) as response:
-        for path in (first, *omitted):
+        for path in (first, *omitted, other):
             delete(service, path)
-        assert read_files(response) == {first: [content] * 3, last: ["YQ=="]}
+        assert read_files(response) == {first: [LARGE] * 3, last: [SMALL]}
 
 
 def test_list_is_complete_if_no_memory_becomes_free(service: RunningService) -> None:
-    party_id = create_id()
-    path = post(service, party_id, *[LARGE] * 6)
-    with begin_list(service, party_id), begin_list(service, party_id) as other:
-        assert read_files(other) == {path: [LARGE["base64Data"]] * 6}
+    # Two lists of the first party leave too little memory for a list of the other one.
+    parties = create_id(), create_id()
+    put(service, parties[0], (LARGE,) * 5)
+    [path] = put(service, parties[1], (LARGE,) * 2)
+    with begin_list(service, parties[0]), begin_list(service, parties[0]), begin_list(service, parties[1]) as response:
+        assert read_files(response) == {path: [LARGE] * 2}
