@@ -1,4 +1,6 @@
-"""Run `budkavle` in processes that start fast: each is forked from one that has already imported the service.
+"""Run programs in processes that start fast: each is forked from one that has already imported the service.
+
+The programs are `budkavle`, and those of tests that kill a part of it at each line.
 
 A test that needs a process of its own from the first instruction on, such as one that loads a library before Python or
 measures the start, uses `subprocess`.
@@ -42,16 +44,20 @@ context.set_forkserver_preload(
         "uvloop",
     ]
 )
-PROGRAM = (sys.executable, "-m", "budkavle")
+MODULE = (sys.executable, "-m")
+PROGRAM = (*MODULE, "budkavle")
 
 
 def is_warm(arguments: tuple[str, ...], env: dict[str, str]) -> bool:
     """Return whether a command can run in such a process."""
-    return arguments[: len(PROGRAM)] == PROGRAM and "LD_PRELOAD" not in env
+    is_known = arguments[: len(PROGRAM)] == PROGRAM or (
+        arguments[: len(MODULE)] == MODULE and arguments[len(MODULE)].rpartition(".")[2].startswith("kill_")
+    )
+    return is_known and "LD_PRELOAD" not in env
 
 
 class ForkedProgram:
-    """A running `budkavle` with given streams, and the part of the interface of `subprocess.Popen` that tests use."""
+    """A running program with given streams, and the part of the interface of `subprocess.Popen` that tests use."""
 
     def __init__(self, arguments: Sequence[str], env: dict[str, str], folder: Path, streams: Sequence[int]) -> None:
         """Close the streams, which are standard input, output and error of the program."""
@@ -89,7 +95,7 @@ class ForkedProgram:
 
 
 class WarmProgram(ForkedProgram):
-    """A running `budkavle` whose streams are pipes."""
+    """A running program whose streams are pipes."""
 
     def __init__(self, arguments: tuple[str, ...], env: dict[str, str], folder: Path | None) -> None:
         (their_in, our_in), (our_out, their_out), (our_err, their_err) = os.pipe(), os.pipe(), os.pipe()
@@ -125,8 +131,8 @@ def run_warm(
 
 def _run(arguments: list[str], env: dict[str, str], folder: str, streams: list[Connection]) -> None:
     run_in_place(
-        lambda: runpy.run_module("budkavle", run_name="__main__", alter_sys=True),
-        arguments[len(PROGRAM) - 1 :],
+        lambda: runpy.run_module(arguments[len(MODULE)], run_name="__main__", alter_sys=True),
+        arguments[len(MODULE) :],
         env,
         folder,
         streams,

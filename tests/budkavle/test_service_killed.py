@@ -1,7 +1,6 @@
 """kill -9 while messages are posted by key: the caller repeats them, and each is created once."""
 
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from tests.budkavle.kill_at_lines import FIRST_CASE, build_body
 from tests.budkavle.services import KEY, put_key, running_program
 from tests.factories import build_case_body, build_message_body
 from tests.mock_servers import running_mock
-from tests.processes import REPOSITORY, SECONDS, build_environment
+from tests.processes import SECONDS, run_program
 
 FAST = {"open_e_connect_timeout": 1, "open_e_read_timeout": 1, "settle_margin": 1, "settle_interval": 0.2}
 """Settings with which a message that is not on its case is settled within seconds."""
@@ -58,15 +57,7 @@ def test_post_that_is_killed_at_any_line_can_be_repeated(
     database_url: str, mock: MockOpenE, callback: str, kind: str
 ) -> None:
     settings = {"database_url": database_url, "open_e_external_url": callback} | FAST
-    killed = subprocess.run(
-        [sys.executable, "-m", "tests.budkavle.kill_at_lines", kind],
-        env=build_environment(**settings),
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    killed = run_program(sys.executable, "-m", "tests.budkavle.kill_at_lines", kind, **settings)
     assert killed.returncode == 0, killed.stderr
     number = int(killed.stdout.splitlines()[-1])
     assert number > 50

@@ -5,7 +5,6 @@ import json
 import random
 import re
 import stat
-import subprocess
 import sys
 import zipfile
 from collections import Counter
@@ -33,7 +32,7 @@ from tests.databases import run_with_database
 from tests.factories import NOW, PARTY_ID, build_attachment, build_web_message, idempotency_key
 from tests.persistence.queues import build_lease, build_settled, claim, publish
 from tests.persistence.rows import count_rows
-from tests.processes import REPOSITORY, SECONDS, build_environment
+from tests.processes import SECONDS, run_program
 from tests.terminals import run_on_terminal
 
 OTHER_PARTY = "0f0f0f0f-5798-11e9-ae24-57fa13b361e1"
@@ -284,15 +283,7 @@ def test_person_erase_leaves_no_byte_in_the_files_of_sqlite(sqlite_url: str, inv
 def test_person_erase_that_is_killed_can_be_repeated(database_url: str, invoke: Invoke) -> None:
     """Once before and once after each of its transactions."""
     subscribe(database_url)
-    killed = subprocess.run(
-        [sys.executable, "-m", "tests.budkavle.kill_erasure"],
-        env=build_environment(database_url=database_url),
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    killed = run_program(sys.executable, "-m", "tests.budkavle.kill_erasure", database_url=database_url)
     assert killed.returncode == 0, killed.stderr
     number = int(killed.stdout)
     assert number >= 10

@@ -5,7 +5,6 @@ import os
 import shutil
 import sqlite3
 import stat
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from tests.factories import NOW, build_attachment, build_web_message
 from tests.persistence.queues import list_rows
 from tests.persistence.rows import execute
 from tests.persistence.test_schema import copy_migrations_before
-from tests.processes import REPOSITORY, build_environment
+from tests.processes import run_program
 
 pytestmark = pytest.mark.anyio
 
@@ -388,14 +387,6 @@ async def test_database_that_is_opened_during_a_restore_is_the_restored_one(
 
 
 def test_restore_that_is_killed_at_any_line_leaves_the_former_or_the_restored_database(tmp_path: Path) -> None:
-    killed = subprocess.run(
-        [sys.executable, "-m", "tests.persistence.sqlite.kill_restore"],
-        env=build_environment() | {"PYTHONPATH": str(REPOSITORY)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    killed = run_program(sys.executable, "-m", "tests.persistence.sqlite.kill_restore", folder=tmp_path)
     assert killed.returncode == 0, killed.stderr
     assert int(killed.stdout) > 50
