@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.set_version import find_versions, read_version
-from tests.wheels import build, source  # noqa: F401  # A fixture.
+from tests.wheels import build, build_once, source  # noqa: F401  # A fixture.
 
 
 def test_all_files_name_the_same_version() -> None:
@@ -35,7 +35,7 @@ def private_files() -> Iterator[None]:
 @pytest.mark.parametrize("project", [".", "mock_open_e"])
 def test_same_commit_gives_the_same_wheel(project: str, source: Path, tmp_path: Path) -> None:  # noqa: F811
     """Another folder, umask and time zone, and files that have another age, change nothing."""
-    first = build(source / project, tmp_path / "first")
+    first = build_once(source, project)
     with private_files():
         copy = tmp_path / "elsewhere"
         # New times, and of the modes only that of the owner, as `git clone` creates them with this umask.
