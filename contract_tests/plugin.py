@@ -1,5 +1,6 @@
 """pytest plugin for suites that run against other targets than ours: fixtures, timeouts and the report of failures."""
 
+import ast
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import requests
+from _pytest._code import code
 
 pytest.register_assert_rewrite("contract_tests.attacks", "contract_tests.unwanted_data", "contract_tests.api")
 
@@ -25,6 +27,17 @@ _SECONDS = 600
 """Maximum seconds per check: a response that arrives byte by byte has no other limit."""
 _UNANSWERED = 3
 """Consecutive checks without a response after which the suite ends, because each further one would time out."""
+
+
+def _get_line_range(lineno: int, _source: object, **_: object) -> tuple[ast.AST, int, int]:
+    """Return no tree, and the range of a line, which is all that short tracebacks show of its statement.
+
+    pytest parses the whole file of each traceback entry to find the range, which takes longer than most checks.
+    """
+    return ast.Pass(), lineno, lineno + 1
+
+
+code.getstatementrange_ast = _get_line_range  # type: ignore[attr-defined,assignment]
 
 
 class NoResponseError(AssertionError):
