@@ -109,14 +109,27 @@ class Redactor:
             seen = view.text
 
     def _split_secret(self, text: str) -> Iterator[tuple[int, int, bool, str]]:
+        runs = self._find_runs(text)
         for word, name in self._words:
             size, step = _window(len(word))
             for at in range(0, len(word) - size + 1, step):
-                place = text.find(word[at : at + size])
+                part = word[at : at + size]
+                place = text.find(part) if part in runs[size] else -1
                 while place >= 0:
                     first, last = _extend_match(text, place, word, at, size)
                     yield first, last, last - first < len(word), name
                     place = text.find(word[at : at + size], last)
+
+    def _find_runs(self, text: str) -> dict[int, str]:
+        """Return the runs of characters of secrets in the text, by their minimum length.
+
+        They contain all parts of secrets, and are so much shorter than the text that searching them first saves most of
+        the time.
+        """
+        characters = re.escape("".join({*"".join(word for word, _ in self._words)}))
+        runs = re.findall(f"[{characters}]{{{_SHORTEST_SECRET},}}", text) if characters else []
+        sizes = {_window(len(word))[0] for word, _ in self._words}
+        return {size: "\n".join(run for run in runs if len(run) >= size) for size in sizes}
 
 
 def create_redactor(target: CheckTarget, client_secret: str | None = None) -> Redactor:
