@@ -110,6 +110,35 @@ class Batcher:
             return exc
 
 
+class Arrivals:
+    """Detects whether work arrives alone, or together with other work in one iteration of the event loop.
+
+    For several items a batch takes less time than their work one by one. For one item it takes more.
+    """
+
+    def __init__(self) -> None:
+        self._are_together = False
+        self._is_first = True
+
+    def is_joined(self) -> bool:
+        """Record an arrival, and return whether it should wait for a batch."""
+        if self._are_together:
+            return True
+        if self._is_first:
+            self._is_first = False
+            asyncio.get_running_loop().call_soon(self._end_iteration)
+            return False
+        self._are_together = True
+        return True
+
+    def record_batch(self, size: int) -> None:
+        """Record the size of a batch: after an item that waited alone, the next one does not wait."""
+        self._are_together = size > 1
+
+    def _end_iteration(self) -> None:
+        self._is_first = True
+
+
 async def _wait_while_growing(waiting: deque[_Waiting], enough: int) -> None:
     """Return when an iteration of the event loop has added no item, or there are enough.
 

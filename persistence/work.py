@@ -86,8 +86,8 @@ def queue_read(function: WorkFunction[P, T]) -> Read[P, T]:
 def batched_read(function: Callable[[sa.Connection, Sequence[Item]], Sequence[T | Exception]]) -> Read[[Item], T]:
     """Declare a short read of one item, which may run in one batch with the items that wait for the same work.
 
-    The function receives all items of the batch and returns the result of each, in the order of the items. It must read
-    them with as few statements as for one item.
+    The function receives all items of the batch and returns the result of each, in the order of the items. On
+    PostgreSQL it must read them with as few statements as for one item.
     """
     return Read(_adapt_to_items(function), batch=function)
 

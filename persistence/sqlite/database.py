@@ -9,7 +9,7 @@ import asyncio
 import shutil
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import Context
@@ -23,7 +23,7 @@ import sqlalchemy as sa
 
 from domain.audit_signatures import EntrySigner
 from persistence import schema
-from persistence.batches import Batcher
+from persistence.batches import Arrivals, Batcher
 from persistence.database import SIGNER_OPTION, DatabaseFacts, DatabaseUnusable, NamedLocks, to_json
 from persistence.notifier import Notifier, web_messages_raise_events
 from persistence.prepared import PreparedStatement
@@ -33,7 +33,7 @@ from persistence.sqlite.file_lock import create_private, hold_file_lock
 from persistence.sqlite.use_lock import UseLock
 from persistence.sqlite.wake_pipe import WakePipe
 from persistence.sqlite.write_ahead_log import Checkpoints, never_copy_after_commits
-from persistence.work import Cost, Mark, Read, WorkFunction, Write, short_read, short_write
+from persistence.work import BatchFunction, Cost, Mark, Read, WorkFunction, Write, short_read, short_write
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -87,6 +87,8 @@ class SqliteDatabase:
         self._writer: sa.Connection | None = None
         self._write_lock = asyncio.Lock()
         self._batcher = Batcher(self._write_inline)
+        self._reads = Arrivals()
+        self._read_batcher = Batcher(self._read_batch)
         self._waiting: deque[_Waiting] = deque()
         self._flushing: asyncio.Task[None] | None = None
         self._file = SqliteFile(self._path)
@@ -100,6 +102,8 @@ class SqliteDatabase:
         self._writer_thread = ThreadPoolExecutor(1, "sqlite-writer")
 
     async def read(self, work: Read[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if work.batch is not None and self._reads.is_joined():
+            return await self._read_batcher.add(work.batch, *args, **kwargs)  # type: ignore[no-any-return]  # As in `write`.
         match work.find_cost(*args, **kwargs):
             case Cost.SHORT:
                 return await self._read_inline(work.function, *args, **kwargs)
@@ -261,6 +265,10 @@ class SqliteDatabase:
                 if not _is_busy(exc):
                     raise
         return await self._read_in_thread(work, *args, **kwargs)
+
+    async def _read_batch(self, work: BatchFunction, items: list[Any]) -> Sequence[Any]:
+        self._reads.record_batch(len(items))
+        return await self._read_inline(work, items)
 
     async def _read_in_thread(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         def read_in_thread() -> T:

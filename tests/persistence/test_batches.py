@@ -29,7 +29,7 @@ async def test_batched_reads_get_their_own_results(database: Database) -> None:
     assert found[-1] == messages[0]
 
 
-async def test_reads_that_wait_together_are_one_batch_on_postgresql(database: Database) -> None:
+async def test_reads_that_arrive_together_run_in_batches(database: Database) -> None:
     batches: list[int] = []
 
     @batched_read
@@ -39,8 +39,33 @@ async def test_reads_that_wait_together_are_one_batch_on_postgresql(database: Da
 
     results = await asyncio.gather(*(database.read(double, number) for number in range(MAX_BATCH + 2)))
     assert results == [2 * number for number in range(MAX_BATCH + 2)]
-    # Two batches run at the same time.
-    assert sorted(batches) == ([1] * (MAX_BATCH + 2) if isinstance(database, SqliteDatabase) else [2, MAX_BATCH])
+    if isinstance(database, SqliteDatabase):
+        # The first read cannot know that others follow in its iteration.
+        assert batches == [1, MAX_BATCH, 1]
+    else:
+        # Two batches run at the same time.
+        assert sorted(batches) == [2, MAX_BATCH]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_read_that_arrives_alone_on_sqlite_does_not_wait(database: Database) -> None:
+    @batched_read
+    def copy(_connection: sa.Connection, items: Sequence[int]) -> list[int]:
+        return list(items)
+
+    def begin() -> asyncio.Task[int]:
+        return asyncio.create_task(database.read(copy, 1))
+
+    async def is_done_in_one_iteration(task: asyncio.Task[int]) -> bool:
+        await asyncio.sleep(0)
+        is_done = task.done()
+        await task
+        return is_done
+
+    assert [await is_done_in_one_iteration(begin()) for _ in range(3)] == [True] * 3
+    await asyncio.gather(*(begin() for _ in range(3)))
+    # Others may still arrive together with the next one, which learns that it is alone.
+    assert [await is_done_in_one_iteration(begin()) for _ in range(3)] == [False, True, True]
 
 
 @pytest.mark.parametrize(("enough", "expected"), [(MAX_BATCH, [[0, 1, 2], [5]]), (2, [[0, 1], [2], [5]])])
