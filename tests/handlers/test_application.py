@@ -32,6 +32,7 @@ from openapi.application import read_spec
 from openapi.bodies.budget import BodyBudget
 from openapi.observation.source_limits import FailureLimit
 from openapi.start_limiter import STARTS_PER_ITERATION
+from persistence.batches import MAX_BATCH
 from persistence.opening import open_database
 from tests.factories import NOW
 from tests.handlers.messages import create_id
@@ -115,18 +116,25 @@ def test_connexion_accepts_the_contracts(name: str) -> None:
         Specification.load(spec)
 
 
-def test_concurrent_requests_leave_turns_of_the_event_loop_to_others(migrated_sqlite: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "status", "most"),
+    # The responses to reads of a batch begin together.
+    [("/webmessages/recipients/", 200, STARTS_PER_ITERATION), ("/webmessages/", 404, MAX_BATCH)],
+)
+def test_concurrent_requests_leave_turns_of_the_event_loop_to_others(
+    migrated_sqlite: bytes, tmp_path: Path, path: str, status: int, most: int
+) -> None:
     (tmp_path / "test.db").write_bytes(migrated_sqlite)
     key = ApiKey(hash_key(b"key"), "tests", ("messages",), NOW)
     service = create_service(Settings(database_url=f"sqlite:///{tmp_path / 'test.db'}"), extra_keys=(key,))
     statuses: list[int] = []
 
-    async def get_a_message() -> None:
+    async def get() -> None:
         scope = {
             "type": "http",
             "http_version": "1.1",
             "method": "GET",
-            "path": f"/webmessages/{uuid4()}",
+            "path": f"{path}{uuid4()}",
             "query_string": b"",
             "headers": [(b"host", b"x"), (b"apikey", b"key")],
             "client": ("127.0.0.1", 1),
@@ -145,13 +153,13 @@ def test_concurrent_requests_leave_turns_of_the_event_loop_to_others(migrated_sq
 
     async def scenario() -> None:
         # The first request assembles the application.
-        await get_a_message()
-        requests = [asyncio.create_task(get_a_message()) for _ in range(5 * STARTS_PER_ITERATION)]
+        await get()
+        requests = [asyncio.create_task(get()) for _ in range(5 * most)]
         counts = [1]
         while not all(request.done() for request in requests):
             await asyncio.sleep(0)
             counts.append(len(statuses))
-        assert max(after - before for before, after in pairwise(counts)) <= STARTS_PER_ITERATION
+        assert max(after - before for before, after in pairwise(counts)) <= most
 
     asyncio.run(scenario())
-    assert statuses == [404] * (5 * STARTS_PER_ITERATION + 1)
+    assert statuses == [status] * (5 * most + 1)
