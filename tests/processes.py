@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -94,7 +94,9 @@ class Process:
         except subprocess.TimeoutExpired:
             process = psutil.Process(self.pid)
             for each in (process, *process.children(recursive=True)):
-                each.send_signal(signal.SIGABRT)
+                # The end of one may have ended others.
+                with suppress(psutil.NoSuchProcess):
+                    each.send_signal(signal.SIGABRT)
             raise
         for reader in self._readers:
             reader.join(SECONDS)
