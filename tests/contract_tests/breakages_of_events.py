@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +17,9 @@ from tests.contract_tests.breakages_of_systems import (
     with_errors,
 )
 from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
+
+JOIN_SECONDS = 10
+"""Maximum wait of a request for one that is sent with it."""
 
 
 def parse_event(request: Request) -> JSONObject | None:
@@ -140,21 +144,20 @@ def concurrent_inserts_fail() -> Breakage:
         id_ = None if event is None else event.get("beskedId")
         if id_ is None or id_ in known:
             return await forward(request)
-        number = under_way[id_] = under_way.get(id_, 0) + 1
-        # Every concurrent request has now found that the event does not exist.
-        await forward(
-            replace(request.with_path(b"/v1/beskedtype/tilladte"), method="GET", query=b"orgType=1", body=b"")
-        )
-        await asyncio.to_thread(str)
+        if id_ in joined:
+            joined[id_].set()
+            response = await forward(request)
+            return replace(response.with_json(build_error(1011, "Intern fejl i servicen")), status=500)
+        joined[id_] = asyncio.Event()
+        # The first request waits for another one, which finds no event either.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(JOIN_SECONDS):
+                await joined[id_].wait()
         response = await forward(request)
         known.add(id_)
-        return (
-            response
-            if number == 1
-            else replace(response.with_json(build_error(1011, "Intern fejl i servicen")), status=500)
-        )
+        return response
 
-    under_way: dict[str, int] = {}
+    joined: dict[str, asyncio.Event] = {}
     known: set[str] = set()
     return breakage
 
