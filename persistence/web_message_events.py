@@ -63,14 +63,17 @@ _PUBLISH = {
     "mapped": f"""
         select gen_random_uuid() as id, written.id as message_id, written.created, {_KEY} as key,
             m.entity_type, m.org_type, m.org_code
-        from written cross join web_message_events m join message_types t on t.entity_type = m.entity_type
+        from written join web_message_events m on m.number = 1 join message_types t on t.entity_type = m.entity_type
         where written.created is not null
         and (t.end_date is null or t.end_date >= cast(written.created at time zone 'Europe/Copenhagen' as date))
     """,  # noqa: S608  # Made of the texts here alone.
-    # Lock in the order of the ids, as `outbox.publish` does.
+    # Lock in the order of the ids, as `outbox.publish` does. The mapping is joined again, so that the planner expects
+    # the subscriptions of one type. For those of many messages, it would read all subscriptions.
     "matching": f"""
-        select s.id, s.system_id, mapped.id as event_id from mapped
-        join subscriptions s on {MATCHES.format(of="mapped.")}
+        select s.id, s.system_id, mapped.id as event_id from web_message_events m
+        join subscriptions s on s.entity_type = m.entity_type and s.org_type = m.org_type and s.org_code = m.org_code
+        join mapped on {MATCHES.format(of="mapped.")}
+        where m.number = 1
         order by s.id for key share of s
     """,  # noqa: S608  # Made of the texts here alone.
     "raised": f"""

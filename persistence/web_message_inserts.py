@@ -1,6 +1,6 @@
 """Insert web messages: readable ones with their references and events, and files in pieces."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -71,14 +71,15 @@ def with_references_and_event(statement: sa.Insert | sa.Update) -> sa.Insert:
     return add_events(references, written)
 
 
-_INSERT = messages_table.insert().values(
-    {column: sa.bindparam(f"new_{column.name}") for column in messages_table.c if column.name != "open_e_message_id"}
+_NEW_COLUMNS = {f"new_{column.name}": column for column in messages_table.c if column.name != "open_e_message_id"}
+"""The columns of a new message, by the names of their parameters."""
+
+_INSERT_ROW = PreparedStatement(
+    messages_table.insert().values({column: sa.bindparam(name) for name, column in _NEW_COLUMNS.items()})
 )
-_INSERT_ROW = PreparedStatement(_INSERT)
 _INSERT_REFERENCES = PreparedStatement(
     references_table.insert().values({column: sa.bindparam(column.name) for column in references_table.c})
 )
-_INSERT_ALL = PreparedStatement(with_references_and_event(_INSERT))
 _INSERT_PIECE = attachments_table.insert()
 _INSERT_KEY = PreparedStatement(
     sqlite.insert(keys_table)
@@ -90,34 +91,40 @@ _SELECT_KEYS = sa.select(keys_table.c.message_id).where(
 )
 
 
+def _select_given(columns: Mapping[str, sa.Column[Any]]) -> sa.Select[Any]:
+    """Return the rows of the parameter `rows` for PostgreSQL: JSON, which is cheaper to send than values one by one."""
+    typed = [sa.column(name, column.type) for name, column in columns.items()]
+    rows = sa.func.json_to_recordset(sa.cast(sa.bindparam("rows", type_=sa.Text()), sa.JSON))
+    return sa.select(rows.table_valued(*typed, name="g").render_derived(with_types=True))
+
+
+def _insert_selected(rows: sa.Select[Any]) -> sa.Insert:
+    """Return one statement for PostgreSQL that inserts messages with their references and events."""
+    columns = [column.name for column in _NEW_COLUMNS.values()]
+    return with_references_and_event(messages_table.insert().from_select(columns, rows))
+
+
 def _build_insert_with_keys() -> sa.Select[Any]:
     """Return one statement for PostgreSQL that inserts the keys of `rows` that are free, and their messages.
 
     It returns the ids of these messages. Of several rows with one key it inserts one. All transactions insert keys in
     their order, which prevents deadlocks.
     """
-    columns = {f"new_{column.name}": column for column in messages_table.c if column.name != "open_e_message_id"}
-    typed = [sa.column(column.name, column.type) for column in keys_table.c]
-    typed += [sa.column(name, column.type) for name, column in columns.items()]
-    rows = sa.func.json_to_recordset(sa.cast(sa.bindparam("rows", type_=sa.Text()), sa.JSON))
-    given = sa.select(rows.table_valued(*typed, name="g").render_derived(with_types=True)).cte("given")
+    key_columns = {column.name: column for column in keys_table.c}
+    given = _select_given(key_columns | _NEW_COLUMNS).cte("given")
     new_keys = (
         postgresql.insert(keys_table)
-        .from_select(
-            [column.name for column in keys_table.c],
-            sa.select(*(given.c[column.name] for column in keys_table.c)).order_by(given.c.hash),
-        )
+        .from_select(list(key_columns), sa.select(*(given.c[name] for name in key_columns)).order_by(given.c.hash))
         .on_conflict_do_nothing()
         .returning(keys_table.c.message_id)
         .cte("new_keys")
     )
-    messages = messages_table.insert().from_select(
-        [column.name for column in columns.values()],
-        sa.select(*(given.c[name] for name in columns)).join(new_keys, new_keys.c.message_id == given.c.message_id),
-    )
-    return sa.select(new_keys.c.message_id).add_cte(with_references_and_event(messages).cte("referenced"))
+    rows = sa.select(*(given.c[name] for name in _NEW_COLUMNS))
+    messages = _insert_selected(rows.join(new_keys, new_keys.c.message_id == given.c.message_id))
+    return sa.select(new_keys.c.message_id).add_cte(messages.cte("referenced"))
 
 
+_INSERT_ALL = PreparedStatement(_insert_selected(_select_given(_NEW_COLUMNS)))
 _INSERT_WITH_KEYS = PreparedStatement(_build_insert_with_keys())
 
 
@@ -129,7 +136,7 @@ def _cost_of_new(new: NewMessage) -> Cost:
 def _insert(connection: sa.Connection, items: Sequence[NewMessage]) -> list[None]:
     """Insert messages. Readable ones get their references and events, on PostgreSQL in the same statement."""
     if connection.dialect.name == "postgresql":
-        _INSERT_ALL.execute_many(connection, [to_parameters(new) for new in items])
+        _INSERT_ALL.execute(connection, rows=to_json([to_parameters(new) for new in items]))
     else:
         _insert_on_sqlite(connection, items)
     return [None] * len(items)

@@ -1,9 +1,6 @@
 """Plans of the queue on PostgreSQL. A cached plan serves a full queue although it was made for an empty one."""
 
-import json
-import re
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
@@ -11,6 +8,7 @@ import sqlalchemy as sa
 from persistence.postgresql.database import PostgresqlDatabase
 from persistence.queue import back_offs, claims, due_deliveries, receipts
 from persistence.work import large_queue_write, large_write, mark, queue_write
+from tests.persistence.postgresql.plans import explain, list_scans
 
 pytestmark = pytest.mark.anyio
 
@@ -36,27 +34,11 @@ async def postgresql(url: str) -> AsyncIterator[PostgresqlDatabase]:
     await database.close()
 
 
-def _iterate_nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from _iterate_nodes(child)
-
-
-def _explain(connection: sa.Connection, statement: sa.Executable) -> dict[str, Any]:
-    text = str(statement.compile(dialect=connection.dialect))
-    parameters = ", ".join(["null"] * len(set(re.findall(r"\$\d+", text))))
-    connection.execute(sa.text("set plan_cache_mode = force_generic_plan"))
-    connection.execute(sa.text(f"prepare plan as {text}".replace(":", r"\:")))
-    plan = connection.execute(sa.text(f"explain (format json) execute plan({parameters})")).scalar_one()
-    return dict((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"])
-
-
 @pytest.mark.parametrize("name", STATEMENTS)
 async def test_plan_for_an_empty_queue_reads_only_what_it_looks_up(postgresql: PostgresqlDatabase, name: str) -> None:
-    plans = [await postgresql.mark(mark(_explain), STATEMENTS[name])]
-    plans.append(await postgresql.write(queue_write(_explain), STATEMENTS[name]))
-    nodes = [node for plan in plans for node in _iterate_nodes(plan)]
-    scans = [node for node in nodes if node.get("Relation Name") == "deliveries" and "Scan" in node["Node Type"]]
+    nodes = await postgresql.mark(mark(explain), STATEMENTS[name])
+    nodes += await postgresql.write(queue_write(explain), STATEMENTS[name])
+    scans = list_scans(nodes, "deliveries")
     assert scans
     for node in scans:
         assert node["Node Type"] in {"Index Scan", "Index Only Scan"}, node
