@@ -1,11 +1,12 @@
 """Ids of new objects."""
 
+import secrets
 import time
-import uuid
 
-_VERSION = 7 << 76
-_RANDOM = (1 << 76) - 1
-"""The bits of a random UUID that a UUID of version 7 has too: all after the version."""
+_VERSION, _VARIANT = 7 << 76, 2 << 62
+"""The bits of all UUIDs of version 7 (RFC 9562, section 5.7)."""
+_LOW = (1 << 62) - 1
+"""The bits after the variant."""
 
 
 def create_id() -> str:
@@ -14,4 +15,8 @@ def create_id() -> str:
     Ids of the same time are neighbours in an index, so that a commit of several objects writes few pages.
     """
     milliseconds = time.time_ns() // 1_000_000
-    return str(uuid.UUID(int=milliseconds << 80 | _VERSION | uuid.uuid4().int & _RANDOM))
+    random = secrets.randbits(74)
+    value = milliseconds << 80 | _VERSION | random >> 62 << 64 | _VARIANT | random & _LOW
+    # The class `UUID` would take most of the time.
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

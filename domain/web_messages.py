@@ -141,6 +141,8 @@ def validate_message(message: str) -> list[Violation]:
 
 def validate_references(references: Sequence[ExternalReference]) -> list[Violation]:
     """Return the violations of references that a schema cannot detect: more than one case."""
+    if len(references) <= 1:
+        return []
     cases = [reference for reference in normalise_references(references) if reference.key == FLOW_INSTANCE_ID]
     if len(cases) > 1:
         return [Violation("externalReferences", f"must not name more than one '{FLOW_INSTANCE_ID}'")]

@@ -18,14 +18,21 @@ SMALL_BYTES = 1024 * 1024
 """Responses of at most this size reserve no memory, and larger ones are sent in pieces of this size."""
 
 
-class _JsonResponse(Response):
-    """A response with encoded JSON, whose headers need no conversion."""
+class _EncodedResponse(Response):
+    """A response whose body and headers need no conversion."""
 
-    def __init__(self, text: bytes, status: HTTPStatus = HTTPStatus.OK) -> None:
+    def __init__(self, status: HTTPStatus, body: bytes, *headers: tuple[bytes, bytes]) -> None:
         self.status_code = status
         self.background = None
-        self.body = text
-        self.raw_headers = [(b"content-length", b"%d" % len(text)), _JSON_HEADER]
+        self.body = body
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), *headers]
+
+
+class _JsonResponse(_EncodedResponse):
+    """A response with encoded JSON."""
+
+    def __init__(self, text: bytes, status: HTTPStatus = HTTPStatus.OK) -> None:
+        super().__init__(status, text, _JSON_HEADER)
 
 
 _JSON_HEADER = (b"content-type", JSON.encode())
@@ -96,7 +103,9 @@ def metrics(text: bytes) -> Response:
 
 def created(location: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return 201 without a body."""
-    return Response(status_code=HTTPStatus.CREATED, headers={"Location": location, **(headers or {})})
+    fields = {"location": location, **(headers or {})}
+    encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in fields.items()]
+    return _EncodedResponse(HTTPStatus.CREATED, b"", *encoded)
 
 
 def created_json(value: Any) -> Response:

@@ -34,7 +34,11 @@ class Schema:
         """
         if not isinstance(value, dict):
             return False
-        return len(value) > MANY or any(isinstance(inner, list) and len(inner) > MANY for inner in value.values())
+        # A loop takes a third of the time of a generator.
+        for inner in value.values():
+            if isinstance(inner, list) and len(inner) > MANY:
+                return True
+        return len(value) > MANY
 
     def find_violations(self, value: Any, prefix: str = "") -> list[Violation]:
         """Return all faults of a value. `prefix` is put before each field."""
@@ -55,7 +59,7 @@ def compile_validator(schema: dict[str, Any], components: dict[str, Any]) -> jso
 
 def _truncate_texts(value: Any) -> Any:
     """Return an object with its own texts truncated to one character over the maximum, because patterns read all."""
-    # A loop takes a third of the time of a generator for the few parameters of most requests.
+    # A loop, as above.
     for text in value.values() if isinstance(value, dict) else ():
         if isinstance(text, str) and len(text) > MAX_TEXT:
             return {name: inner[: MAX_TEXT + 1] if isinstance(inner, str) else inner for name, inner in value.items()}

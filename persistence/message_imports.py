@@ -104,6 +104,6 @@ def _to_row(imported: ImportedMessage) -> dict[str, Any]:
     state, sent = (MessageState.PUBLISHED, message.created) if has_case else (MessageState.STORED, None)
     return (
         _NO_VALUES
-        | to_parameters(NewMessage(message, state, sent))
+        | to_parameters(NewMessage(message, state, sent, message.created))
         | {"new_open_e_message_id": imported.open_e_message_id}
     )

@@ -21,21 +21,27 @@ metadata = sa.MetaData(
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
-    """Aware datetimes on both databases. SQLite stores no offset, so its values are in UTC."""
+    """Aware datetimes on both databases. SQLite stores texts without an offset, in UTC.
+
+    On SQLite, SQLAlchemy's own conversions take several times as long.
+    """
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        if value is not None and dialect.name == "sqlite":
-            return value.astimezone(UTC).replace(tzinfo=None)
-        return value
+    def bind_processor(self, dialect: sa.Dialect) -> Any:
+        """Return the conversion of a parameter."""
+        return _write_utc if dialect.name == "sqlite" else super().bind_processor(dialect)
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
-        """Return the conversion of a result. On SQLite, SQLAlchemy's takes six times as long."""
-        if dialect.name != "sqlite":
-            return super().result_processor(dialect, coltype)
-        return _utc_datetime
+        """Return the conversion of a result."""
+        return _utc_datetime if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
+
+
+def _write_utc(value: datetime | None) -> str | None:
+    if value is None:
+        return None
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def _utc_datetime(value: str | None) -> datetime | None:

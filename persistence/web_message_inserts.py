@@ -30,20 +30,24 @@ PIECE_BYTES = 768 * 1024
 class NewMessage:
     """A message to store. `sent` is when its call to Open-E begins, None for a message without a case.
 
-    With a `key` it is stored only if the key is free. `request_id` is that of the request that creates it.
+    `created` is when callers may read it, None for later. With a `key` it is stored only if the key is free.
+    `request_id` is that of the request that creates it.
     """
 
     message: WebMessage
     state: MessageState
     sent: datetime | None
+    created: datetime | None
     key: IdempotencyKey | None = None
     request_id: str | None = None
 
     @property
     def is_large(self) -> bool:
         """Whether the message is so large that other callers should not wait for it."""
-        files = sum(attachment.size for attachment in self.message.attachments)
-        return len(self.message.message) + files > LARGE_BYTES
+        size = len(self.message.message)
+        for attachment in self.message.attachments:
+            size += attachment.size
+        return size > LARGE_BYTES
 
 
 async def insert_message(database: Database, new: NewMessage) -> bool:
@@ -144,7 +148,7 @@ def _insert(connection: sa.Connection, items: Sequence[NewMessage]) -> list[None
 
 def _insert_on_sqlite(connection: sa.Connection, items: Sequence[NewMessage]) -> None:
     _INSERT_ROW.execute_many(connection, [to_parameters(new) for new in items])
-    insert_references_and_events(connection, [(new.message, new.message.created) for new in items])
+    insert_references_and_events(connection, [(new.message, new.created) for new in items])
 
 
 @batched_write
@@ -215,7 +219,7 @@ def to_parameters(new: NewMessage) -> dict[str, Any]:
         "new_flow_instance_id": message.flow_instance_id,
         "new_state": str(new.state),
         "new_sent": new.sent,
-        "new_created": message.created,
+        "new_created": new.created,
         "new_municipality_id": message.municipality_id,
         "new_oep_instance_as_sent": message.oep_instance_as_sent,
         "new_own_open_e": message.own_open_e,

@@ -69,10 +69,19 @@ class _Deletion:
 
 
 async def store(
-    database: Database, message: WebMessage, key: IdempotencyKey | None = None, request_id: str | None = None
+    database: Database,
+    message: WebMessage,
+    key: IdempotencyKey | None = None,
+    request_id: str | None = None,
+    *,
+    created: datetime | None = None,
 ) -> bool:
-    """Store a message without a case. Its `created` must be set. Return False, and store nothing, if `key` is used."""
-    return await insert_message(database, NewMessage(message, MessageState.STORED, None, key, request_id))
+    """Store a message without a case, to be read from now on. Return False, and store nothing, if `key` is used.
+
+    `created` is required unless the message has it.
+    """
+    new = NewMessage(message, MessageState.STORED, None, created or message.created, key, request_id)
+    return await insert_message(database, new)
 
 
 async def begin_sending(
@@ -86,7 +95,7 @@ async def begin_sending(
 
     Return False, and store nothing, if `key` is used: the message must not be sent.
     """
-    return await insert_message(database, NewMessage(message, MessageState.SENDING, sent, key, request_id))
+    return await insert_message(database, NewMessage(message, MessageState.SENDING, sent, None, key, request_id))
 
 
 async def mark_published(database: Database, message: WebMessage, open_e_message_id: int, created: datetime) -> None:

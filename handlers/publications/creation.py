@@ -1,7 +1,6 @@
 """Create messages: store them and, if they have a case, publish them first, exactly once (decision 0007)."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 from domain.errors import (
     BackendRefused,
@@ -48,7 +47,8 @@ async def create(request: Request, message: WebMessage, complete: Complete | Non
 async def _create(request: Request, message: WebMessage, key: IdempotencyKey | None, complete: Complete | None) -> bool:
     """Store a message and, if it has a case, publish it first. Return False, and do nothing, if the key is used."""
     if message.flow_instance_id is None:
-        return await stored.store(request.services.database, _set_created(request, message), key, request.request_id)
+        services = request.services
+        return await stored.store(services.database, message, key, request.request_id, created=services.now())
     return await _publish(request, message if complete is None else await complete(message), key)
 
 
@@ -101,7 +101,3 @@ async def _publish(request: Request, message: WebMessage, key: IdempotencyKey | 
             "Do not send it again: it becomes readable once the database answers"
         )
     return True
-
-
-def _set_created(request: Request, message: WebMessage) -> WebMessage:
-    return replace(message, created=request.services.now())

@@ -66,15 +66,13 @@ def decode(text: bytes | bytearray) -> Any:
         # UTF-16 and UTF-32 have a NUL here, with or without a byte order mark (RFC 4627, section 3).
         refuse("must be JSON in UTF-8", "utf-8")
     try:
-        decoded = text.decode("utf-8-sig")
+        decoded = text.decode().removeprefix("\ufeff")
         if decoded.startswith("\ufeff"):
             refuse("must be JSON: it begins with more than one byte order mark", "json")
-        value = json.loads(
-            decoded, parse_constant=_refuse_constant, object_pairs_hook=_build_object, parse_float=_parse_float
-        )
+        value = _DECODER.decode(decoded)
         if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
             _check_depth(value)
-        if _may_contain_surrogates(text):
+        if b"\\u" in text and _may_contain_surrogates(text):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError:
         refuse("must be JSON in UTF-8", "utf-8")
@@ -372,6 +370,9 @@ def _parse_float(text: str) -> float:
     if number in {float("inf"), float("-inf")}:
         refuse("must not contain a number outside the 64-bit float range", "number")
     return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_build_object, parse_float=_parse_float)
 
 
 def _check_depth(value: Any) -> None:

@@ -59,7 +59,8 @@ async def test_declared_work_is_called_by_other_work_within_its_transaction(data
 
     @work.short_write
     def insert_and_fail(connection: sa.Connection) -> None:
-        web_message_inserts._insert(connection, web_message_inserts.NewMessage(message, MessageState.STORED, None))
+        new = web_message_inserts.NewMessage(message, MessageState.STORED, None, message.created)
+        web_message_inserts._insert(connection, new)
         assert web_messages._find(connection, message.id) == message
         raise LookupError
 
@@ -70,7 +71,7 @@ async def test_declared_work_is_called_by_other_work_within_its_transaction(data
 
 def test_cost_of_a_message_depends_on_its_bytes() -> None:
     def find_cost(**fields: Any) -> Cost:
-        new = web_message_inserts.NewMessage(build_web_message(**fields), MessageState.STORED, None)
+        new = web_message_inserts.NewMessage(build_web_message(**fields), MessageState.STORED, None, None)
         return web_message_inserts._insert_with_files.find_cost(new)
 
     assert find_cost(message="x" * (LARGE - 1)) is Cost.SHORT
