@@ -20,8 +20,8 @@ class Batcher:
 
     The next batch begins when the previous one has ended and an iteration of the event loop has added no further item:
     it never waits only to fill. It begins after at most `patience` seconds, so that a connection that hangs does not
-    delay later items. With `enough` items it begins at once, so that the event loop works on further requests while the
-    database works on this batch.
+    delay later items. With half of the items that are under way, and at least `enough`, it begins at once, so that the
+    event loop works on further requests while the database works on this batch.
     """
 
     def __init__(
@@ -68,7 +68,9 @@ class Batcher:
         batch: list[_Waiting] = []
         try:
             while waiting:
-                await _wait_while_growing(waiting, self._enough)
+                # The callers of the previous batch are about to send their next requests.
+                half = (len(batch) + len(waiting)) // 2
+                await _wait_while_growing(waiting, min(max(half, self._enough), MAX_BATCH))
                 batch = [waiting.popleft() for _ in range(min(len(waiting), MAX_BATCH))]
                 if self._patience is None:
                     await self._run_batch(work, batch)

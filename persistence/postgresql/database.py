@@ -51,7 +51,7 @@ BATCH_SECONDS = 0.05
 """Seconds after which the next batch begins although the previous one has not ended."""
 
 ENOUGH = 8
-"""Writes for which a batch begins at once. With 16 callers, a batch of 16 would leave the service idle meanwhile."""
+"""The fewest writes for which a batch begins at once: half of 16 callers. A smaller batch takes too long for each."""
 
 MAX_ATTEMPTS = 6
 """Maximum attempts for work that failed without any effect."""

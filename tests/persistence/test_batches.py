@@ -91,6 +91,35 @@ async def test_batch_begins_when_nothing_arrives_or_with_enough_items(enough: in
     assert batches == expected
 
 
+async def test_batch_begins_with_half_of_the_items_under_way() -> None:
+    batches: list[list[int]] = []
+    has_begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def run(_work: object, items: list[int]) -> list[int]:
+        batches.append(items)
+        if len(batches) == 1:
+            has_begun.set()
+            await may_end.wait()
+        return items
+
+    def work(_connection: sa.Connection, _items: Sequence[int]) -> None:
+        """Serve as a key."""
+
+    batcher = Batcher(run, enough=2)
+    tasks = [asyncio.create_task(batcher.add(work, number)) for number in range(8)]
+    await has_begun.wait()
+    tasks += [asyncio.create_task(batcher.add(work, number)) for number in (8, 9)]
+    await asyncio.sleep(0)
+    may_end.set()
+    # One item arrives in each iteration. With the eight that have ended, two that wait are less than half.
+    for number in range(10, 16):
+        tasks.append(asyncio.create_task(batcher.add(work, number)))
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert batches[0] == [*range(8)]
+    assert len(batches[1]) >= 5
+
+
 async def test_batch_that_hangs_does_not_delay_later_items() -> None:
     started, stopped = asyncio.Event(), asyncio.Event()
 
