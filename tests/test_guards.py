@@ -358,7 +358,7 @@ def list_committed_files() -> list[Path]:
 
 def test_no_line_contains_a_machine_path_or_a_package_registry() -> None:
     # The names are concatenated, so that these lines do not match themselves.
-    paths = ("home/[a-z]", "Us" + "ers/[A-Za-z]", "ro" + "ot", "wo" + "rk")
+    paths = ("home/[a-z]+", "Us" + "ers/[A-Za-z]+", "ro" + "ot", "wo" + "rk")
     hosts = [
         "py" + r"pi\.org",
         "files.python" + "hosted",
