@@ -5,7 +5,7 @@ bodies, shows that its commits are on disk, and is warmed up: V8 doubles its spe
 with one subscription is measured for Budkavle alone, and compared with its own create. A run on one database with
 `--rounds 3 --seconds 1` takes two to three minutes. Exits with 1 where an aim is not met.
 
-Run: python -m benchmarks.throughput [--database SQLite] [--rounds 5] [--seconds 1.5]
+Run: python -m benchmarks.throughput [--database SQLite] [--rounds 5] [--seconds 2.5]
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare create and get with the peers.")
     parser.add_argument("--database", choices=DATABASES, action="append", help="By default both.")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.5, help="Per program, operation and round.")
+    parser.add_argument("--seconds", type=float, default=2.5, help="Per program, operation and round.")
     parser.add_argument("--warm-up", type=float, default=5.0, help="Seconds per program and operation.")
     arguments = parser.parse_args()
     install_node_peers()
