@@ -97,7 +97,8 @@ def create_audit_pruner(
     """
     path = key_path or settings.audit_seal_key
     if path is None:
-        raise SettingsUnusable("unusable settings: removing entries of the audit needs BUDKAVLE_AUDIT_SEAL_KEY")
+        needed = "removing entries of the audit, as BUDKAVLE_AUDIT_DAYS does, needs BUDKAVLE_AUDIT_SEAL_KEY"
+        raise SettingsUnusable(f"unusable settings: {needed}")
     key = read_private_key(path)
     period = timedelta(days=settings.receipt_days)
     return AuditPruner(database, key, [key.public_key(), *public_keys], period, settings.audit_seal_file)

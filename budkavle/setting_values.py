@@ -21,7 +21,7 @@ def parse_networks(given: object) -> object:
         try:
             network: Network = ip_network(entry.strip())
         except ValueError:
-            message = "entry {place} is no address, and no network without host bits"
+            message = "entry {place} must be an address, or a network without host bits such as 10.0.0.0/8"
             raise PydanticCustomError("network", message, {"place": place}) from None
         mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
         # Callers with an IPv4 address are identified by it, also on dual-stack sockets.
@@ -37,10 +37,21 @@ def parse_references(given: object) -> object:
         return given
     references = tuple(entry.strip() for entry in given.split(","))
     for place, entry in enumerate(references, 1):
-        kind, _, name = entry.partition(":")
-        if kind not in {"env", "file"} or not name:
+        if not _is_reference(entry):
             raise PydanticCustomError("reference", "entry {place} must be env:NAME or file:PATH", {"place": place})
     return references
+
+
+def check_reference(given: str) -> str:
+    """Return one reference, or an empty text, unchanged."""
+    if given and not _is_reference(given):
+        raise PydanticCustomError("reference", "must be env:NAME or file:PATH")
+    return given
+
+
+def _is_reference(text: str) -> bool:
+    kind, _, name = text.partition(":")
+    return kind in {"env", "file"} and bool(name)
 
 
 def _parse_names(given: object, known: Collection[str], text: str) -> object:
@@ -95,7 +106,7 @@ def check_time_zone(name: str) -> str:
     """Return the name of a time zone unchanged if it exists."""
     try:
         ZoneInfo(name)
-    except (OSError, ValueError):
+    except (KeyError, OSError, ValueError):
         raise PydanticCustomError("time_zone", "must be a time zone such as Europe/Stockholm") from None
     return name
 

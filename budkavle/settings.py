@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from budkavle.setting_values import (
     Network,
+    check_reference,
     check_time_zone,
     parse_apis,
     parse_certificates,
@@ -59,8 +60,11 @@ def _read_secret_file(given: object) -> object:
     """
     if not isinstance(given, str) or not given.startswith(FILE_PREFIX):
         return given
+    path = given.removeprefix(FILE_PREFIX)
+    if not path:
+        raise PydanticCustomError("secret_file", "file: must be followed by a path")
     try:
-        text = Path(given.removeprefix(FILE_PREFIX)).read_text(encoding="utf-8").removesuffix("\n")
+        text = Path(path).read_text(encoding="utf-8").removesuffix("\n")
     except OSError as exc:
         raise PydanticCustomError("secret_file", "the file cannot be read: {cause}", {"cause": exc.strerror}) from None
     except ValueError:
@@ -291,9 +295,8 @@ class Settings(BaseModel):
     operator_webhook_url: AnyHttpUrl | None = Field(
         None, description="The address that gets the events for operators, such as failing systems, from workers."
     )
-    operator_webhook_secret: str = Field(
+    operator_webhook_secret: Annotated[str, AfterValidator(check_reference)] = Field(
         "",
-        pattern=r"^((env|file):.+)?$",
         description="The secret that signs them: `env:NAME` or `file:PATH`, as in the catalogue.",
     )
     operator_webhook_ca: FilePath | None = Field(
@@ -357,8 +360,10 @@ class Settings(BaseModel):
     def _lease_outlives_attempt(cls, lease: float, info: ValidationInfo) -> float:
         # Otherwise a second worker would start deliveries that the first one is still sending. The other setting is
         # absent if it is invalid.
-        if lease <= info.data.get("delivery_timeout", 0):
-            raise PydanticCustomError("lease", "must be more than BUDKAVLE_DELIVERY_TIMEOUT")
+        timeout = info.data.get("delivery_timeout", 0)
+        if lease <= timeout:
+            message = "must be more than BUDKAVLE_DELIVERY_TIMEOUT, which is {timeout}"
+            raise PydanticCustomError("lease", message, {"timeout": f"{timeout:g}"})
         return lease
 
     def build_operations_certificates(self) -> dict[str, str]:
@@ -489,4 +494,9 @@ def _build(given: Mapping[str, object]) -> Settings:
 def _list_faults(error: ValidationError) -> dict[str, str]:
     """Return the faults by the name of the setting, without values."""
     faults = error.errors(include_input=False, include_url=False)
-    return {str(fault["loc"][0]): fault["msg"] for fault in faults}
+    return {str(fault["loc"][0]): _TEXTS.get(fault["type"], fault["msg"]) for fault in faults}
+
+
+_URL = "must be a URL such as https://host.example/path"
+_TEXTS = {"bool_parsing": "must be True or False", "url_parsing": _URL, "url_scheme": _URL}
+"""Texts of faults by their type in pydantic, where its own does not say what is expected."""

@@ -35,7 +35,7 @@ def _find_sqlite_path(url: str) -> str | None:
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError) as exc:
-        raise DatabaseUnusable("BUDKAVLE_DATABASE_URL is not a database URL") from exc
+        raise DatabaseUnusable(_UNUSABLE) from exc
     is_file = parsed.drivername == "sqlite" and parsed.database not in {None, "", ":memory:"}
     return parsed.database if is_file else None
 
@@ -57,5 +57,5 @@ def mask_password(url: str) -> str:
 
         return postgresql.mask_password(url)
     if not url.startswith("sqlite:///"):
-        raise DatabaseUnusable("BUDKAVLE_DATABASE_URL is not a database URL")
+        raise DatabaseUnusable(_UNUSABLE)
     return url

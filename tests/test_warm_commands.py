@@ -19,7 +19,7 @@ def test_program_has_streams_environment_folder_and_umask_of_the_shell(sqlite_ur
     result = run_program(*build_shell_command(script), folder=tmp_path, database_url=sqlite_url)
     assert (result.returncode, result.stderr) == (0, "")
     _, *lines = result.stdout.splitlines()
-    error = "Error: BUDKAVLE_DATABASE_URL is not a database URL"
+    error = "Error: BUDKAVLE_DATABASE_URL must begin with sqlite:///PATH or postgresql://"
     assert lines == [error, "code 1", "1", "Usage: mock-open-e [OPTIONS]"]
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "errors").read_text() == ""

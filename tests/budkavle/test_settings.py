@@ -92,6 +92,7 @@ UNUSABLE = {
     "OPEN_E_READ_TIMEOUT": ["0", "100000"],
     "OPEN_E_THREADS": ["0", "1001", "secret"],
     "OPEN_E_QUEUE_TIMEOUT": ["0"],
+    "OPEN_E_TIME_ZONE": ["secret", "Europe/Secret", "../secret", "/etc/secret", "secret\u0101"],
     "OPERATOR_WEBHOOK_URL": ["secret", "ftp://secret/"],
     "OPERATOR_WEBHOOK_SECRET": ["whsec_secret"],
     "OPERATOR_WEBHOOK_FAILING_MINUTES": ["0", "secret", "inf"],
@@ -195,20 +196,32 @@ def test_trusted_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPa
     assert [str(network) for network in read_settings().trusted_proxies] == networks
 
 
-def test_read_settings_reports_the_invalid_trusted_proxy() -> None:
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (
+            {"trusted_proxies": "192.0.2.7,10.0.0.1/8"},
+            "entry 2 must be an address, or a network without host bits such as 10.0.0.0/8",
+        ),
+        ({"open_e_time_zone": "Mars"}, "must be a time zone such as Europe/Stockholm"),
+        ({"open_e_external_url": "host"}, "must be a URL such as https://host.example/path"),
+        ({"party_url": "ftp://host/"}, "must be a URL such as https://host.example/path"),
+        ({"link_operations": "maybe"}, "must be True or False"),
+        ({"operator_webhook_secret": "x"}, "must be env:NAME or file:PATH"),
+        ({"database_url": "file:"}, "file: must be followed by a path"),
+        ({"delivery_lease": "15"}, "must be more than BUDKAVLE_DELIVERY_TIMEOUT, which is 15"),
+    ],
+)
+def test_faults_say_what_is_expected(given: dict[str, str], text: str) -> None:
+    [name] = given
     with pytest.raises(SettingsUnusable) as caught:
-        read_settings(trusted_proxies="192.0.2.7,10.0.0.1/8")
-    assert str(caught.value) == (
-        "unusable settings: BUDKAVLE_TRUSTED_PROXIES: entry 2 is no address, and no network without host bits"
-    )
+        read_settings(**given)
+    assert str(caught.value) == f"unusable settings: BUDKAVLE_{name.upper()}: {text}"
 
 
 def test_lease_must_exceed_an_attempt() -> None:
-    with pytest.raises(SettingsUnusable) as caught:
+    with pytest.raises(SettingsUnusable, match="BUDKAVLE_DELIVERY_TIMEOUT, which is 40"):
         read_settings(delivery_timeout=40)
-    assert str(caught.value) == (
-        "unusable settings: BUDKAVLE_DELIVERY_LEASE: must be more than BUDKAVLE_DELIVERY_TIMEOUT"
-    )
     assert read_settings(delivery_timeout=40, delivery_lease=41).delivery_lease == 41
 
 

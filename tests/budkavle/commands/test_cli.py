@@ -317,7 +317,7 @@ def test_process_and_runner_print_the_same(sqlite_url: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}\n", result.stdout)
     result = run_program(*budkavle("migrate"), database_url="nonsense")
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == "Error: BUDKAVLE_DATABASE_URL is not a database URL\n"
+    assert result.stderr == "Error: BUDKAVLE_DATABASE_URL must begin with sqlite:///PATH or postgresql://\n"
 
 
 def test_mock_open_e_requires_a_username_with_a_password(invoke: Invoke) -> None:
