@@ -78,9 +78,8 @@ def with_references_and_event(statement: sa.Insert | sa.Update) -> sa.Insert:
 _NEW_COLUMNS = {f"new_{column.name}": column for column in messages_table.c if column.name != "open_e_message_id"}
 """The columns of a new message, by the names of their parameters."""
 
-_INSERT_ROW = PreparedStatement(
-    messages_table.insert().values({column: sa.bindparam(name) for name, column in _NEW_COLUMNS.items()})
-)
+_INSERT = messages_table.insert().values({column: sa.bindparam(name) for name, column in _NEW_COLUMNS.items()})
+_INSERT_ROW = PreparedStatement(_INSERT)
 _INSERT_REFERENCES = PreparedStatement(
     references_table.insert().values({column: sa.bindparam(column.name) for column in references_table.c})
 )
@@ -128,6 +127,7 @@ def _build_insert_with_keys() -> sa.Select[Any]:
     return sa.select(new_keys.c.message_id).add_cte(messages.cte("referenced"))
 
 
+_INSERT_ONE = PreparedStatement(with_references_and_event(_INSERT))
 _INSERT_ALL = PreparedStatement(_insert_selected(_select_given(_NEW_COLUMNS)))
 _INSERT_WITH_KEYS = PreparedStatement(_build_insert_with_keys())
 
@@ -139,10 +139,13 @@ def _cost_of_new(new: NewMessage) -> Cost:
 @batched_write
 def _insert(connection: sa.Connection, items: Sequence[NewMessage]) -> list[None]:
     """Insert messages. Readable ones get their references and events, on PostgreSQL in the same statement."""
-    if connection.dialect.name == "postgresql":
-        _INSERT_ALL.execute(connection, rows=to_json([to_parameters(new) for new in items]))
-    else:
+    if connection.dialect.name != "postgresql":
         _insert_on_sqlite(connection, items)
+    elif len(items) == 1:
+        # A large message is alone, and its text would be copied several times as JSON.
+        _INSERT_ONE.execute(connection, **to_parameters(items[0]))
+    else:
+        _INSERT_ALL.execute(connection, rows=to_json([to_parameters(new) for new in items]))
     return [None] * len(items)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 import sqlalchemy as sa
@@ -23,7 +23,7 @@ from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.web_message_inserts import LARGE_BYTES, PIECE_BYTES
-from tests.factories import NOW, PARTY_ID, build_attachment, build_web_message
+from tests.factories import NOW, PARTY_ID, build_attachment, build_web_message, idempotency_key
 from tests.persistence.rows import count_rows, execute, read_content
 
 pytestmark = pytest.mark.anyio
@@ -386,3 +386,54 @@ async def test_states_and_readability_agree_in_every_row(database: Database) -> 
     ):
         with pytest.raises(sa.exc.IntegrityError):
             await execute(database, statement)
+
+
+ODD_TEXTS = (
+    *(
+        '"',
+        "\\",
+        "\\u0000",
+        "\x01\x1f\x7f",
+        "\n\r\t\b\f",
+        "å€𝄞",
+        "e\u0301",
+        "\ufffe\uffff",
+        "\u2028",
+        "\U0010ffff",
+        " ",
+    ),
+    *("null", "{}", "%s $1 :a ?", "'"),
+)
+
+
+@pytest.mark.parametrize("has_keys", [False, True])
+async def test_messages_are_stored_unchanged_alone_and_in_a_batch(database: Database, *, has_keys: bool) -> None:
+    """On PostgreSQL a batch is one JSON text, and a single message is a row of parameters."""
+    messages = [
+        build_web_message(
+            message=text,
+            external_references=(ExternalReference(text, text), ExternalReference("a", text)),
+            sender_user_id=text,
+            created=datetime(2026, 3, 1, 1, 2, 3, number, tzinfo=timezone(timedelta(hours=number % 12))),
+            oep_instance=list(OepInstance)[number % 2],
+            municipality_id=("2281", None)[number % 2],
+            oep_instance_as_sent=(None, text)[number % 2],
+            is_from_owner=bool(number % 2),
+            party_id=None if number % 3 else PARTY_ID,
+        )
+        for number, text in enumerate([*ODD_TEXTS, *ODD_TEXTS], 1)
+    ]
+
+    async def store(message: WebMessage) -> None:
+        key = idempotency_key(message) if has_keys else None
+        assert await stored.store(database, message, key, message.sender_user_id)
+
+    for message in messages[: len(ODD_TEXTS)]:
+        await store(message)
+    await asyncio.gather(*map(store, messages[len(ODD_TEXTS) :]))
+    for message in messages:
+        assert await stored.get(database, message.id) == message
+        for reference in message.external_references:
+            assert message.id in {
+                each.id for each in await web_message_lists.list_by_reference(database, reference, 100, None)
+            }

@@ -12,6 +12,7 @@ from tests.persistence.postgresql.plans import explain, list_scans
 pytestmark = pytest.mark.anyio
 
 STATEMENTS: dict[str, PreparedStatement] = {
+    "insert one": web_message_inserts._INSERT_ONE,
     "insert": web_message_inserts._INSERT_ALL,
     "insert with keys": web_message_inserts._INSERT_WITH_KEYS,
     "mark as published": web_messages._MARK_PUBLISHED_ALL,
