@@ -207,5 +207,5 @@ def test_worker_rejects_a_lease_shorter_than_an_attempt(sqlite_url: str) -> None
     result = run_program(*budkavle("worker"), database_url=sqlite_url, delivery_timeout=20, delivery_lease=20)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
-        "Error: unusable settings: BUDKAVLE_DELIVERY_LEASE: must be more than BUDKAVLE_DELIVERY_TIMEOUT\n"
+        "Error: unusable settings: BUDKAVLE_DELIVERY_LEASE: must be more than BUDKAVLE_DELIVERY_TIMEOUT, which is 20\n"
     )

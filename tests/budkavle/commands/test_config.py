@@ -86,7 +86,7 @@ def test_config_show_names_invalid_values_and_unknown_variables_together(invoke:
     assert code == 1
     faults = {name: each["fault"] for name, each in settings.items() if each["fault"]}
     assert faults.keys() == {"BUDKAVLE_TLS_CERT", "BUDKAVLE_DELIVERY_LEASE", "BUDKAVLE_PORT"}
-    assert faults["BUDKAVLE_DELIVERY_LEASE"] == "must be more than BUDKAVLE_DELIVERY_TIMEOUT"
+    assert faults["BUDKAVLE_DELIVERY_LEASE"] == "must be more than BUDKAVLE_DELIVERY_TIMEOUT, which is 600"
     assert settings["BUDKAVLE_DELIVERY_TIMEOUT"]["value"] == 600
     assert unknown == [
         {"variable": "BUDKAVLE_PROT", "similar": "BUDKAVLE_PORT", "ignored": False},
