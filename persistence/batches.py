@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from typing import Any
 
@@ -11,6 +11,9 @@ from persistence.work import BatchFunction
 
 MAX_BATCH = 16
 """Maximum items per batch. Larger batches would block the event loop noticeably."""
+
+LARGE_SECONDS = 1.0
+"""Time without batches of reads after one that met a large result."""
 
 _Waiting = tuple[Any, asyncio.Future[Any]]
 
@@ -22,6 +25,9 @@ class Batcher:
     it never waits only to fill. It begins after at most `patience` seconds, so that a connection that hangs does not
     delay later items. With half of the items that are under way, and at least `enough`, it begins at once, so that the
     event loop works on further requests while the database works on this batch.
+
+    Work may return results for the first items only, so that large results are not read all at once. The other items
+    then run one by one, next to later batches.
     """
 
     def __init__(
@@ -51,8 +57,12 @@ class Batcher:
         return await future
 
     def _start(self, work: BatchFunction, waiting: deque[_Waiting]) -> None:
+        self._spawn(self._run_all(work, waiting))
+
+    def _spawn(self, running: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine as a task."""
         # In a context of its own: a batch belongs to no caller, and must not keep the request of the first.
-        task = asyncio.create_task(self._run_all(work, waiting), context=Context())
+        task = asyncio.create_task(running, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -87,13 +97,11 @@ class Batcher:
             if not is_replaced:
                 del self._waiting[work]
                 batch += waiting
-            # Only an error in our code or a cancellation leaves callers without a result: do not let them wait forever.
-            for _, future in batch:
-                future.cancel()
+            _cancel(batch)
 
     async def _run_batch(self, work: BatchFunction, batch: list[_Waiting]) -> None:
-        # Skip items whose caller was cancelled.
-        batch = [(item, future) for item, future in batch if not future.done()]
+        """Run a batch. Items that run later are removed from it, and those whose caller was cancelled."""
+        batch[:] = [(item, future) for item, future in batch if not future.done()]
         outcomes = await self._try(work, batch)
         is_of_all = isinstance(outcomes, StorageFailed) and not isinstance(outcomes, StorageRejected | StorageBlocked)
         if isinstance(outcomes, Exception) and len(batch) > 1 and not is_of_all:
@@ -104,6 +112,23 @@ class Batcher:
                 _settle([waiter], outcome)
         else:
             _settle(batch, outcomes)
+            if not isinstance(outcomes, Exception) and len(outcomes) < len(batch):
+                self._spawn(self._run_each(work, batch[len(outcomes) :]))
+                del batch[len(outcomes) :]
+
+    async def _run_each(self, work: BatchFunction, rest: list[_Waiting]) -> None:
+        """Run items one by one, and let other tasks run before each."""
+        try:
+            while rest:
+                await asyncio.sleep(0)
+                # Removed from the list, which would keep all results until the last one.
+                batch = [rest.pop(0)]
+                try:
+                    await self._run_batch(work, batch)
+                finally:
+                    _cancel(batch)
+        finally:
+            _cancel(rest)
 
     async def _try(self, work: BatchFunction, batch: list[_Waiting]) -> Sequence[Any] | Exception:
         try:
@@ -120,10 +145,13 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._are_together = False
+        self._are_large = False
         self._is_first = True
 
     def is_joined(self) -> bool:
         """Record an arrival, and return whether it should wait for a batch."""
+        if self._are_large:
+            return False
         if self._are_together:
             return True
         if self._is_first:
@@ -136,6 +164,15 @@ class Arrivals:
     def record_batch(self, size: int) -> None:
         """Record the size of a batch: after an item that waited alone, the next one does not wait."""
         self._are_together = size > 1
+
+    def record_large(self) -> None:
+        """Record a large result: for `LARGE_SECONDS`, no item waits for a batch, which would hold several of them."""
+        if not self._are_large:
+            self._are_large = True
+            asyncio.get_running_loop().call_later(LARGE_SECONDS, self._end_large, context=Context())
+
+    def _end_large(self) -> None:
+        self._are_large = False
 
     def _end_iteration(self) -> None:
         self._is_first = True
@@ -152,12 +189,19 @@ async def _wait_while_growing(waiting: deque[_Waiting], enough: int) -> None:
         await asyncio.sleep(0)
 
 
+def _cancel(left: list[_Waiting]) -> None:
+    """Let no caller wait forever. Only an error in our code, or a cancellation, leaves one without a result."""
+    for _, future in left:
+        future.cancel()
+
+
 def _settle(batch: list[_Waiting], outcomes: Sequence[Any] | Exception) -> None:
-    """Set the result of each caller, or the error for all of them."""
-    for number, (_, future) in enumerate(batch):
+    """Set the result of each caller that has one, or the error for all of them."""
+    results = [outcomes] * len(batch) if isinstance(outcomes, Exception) else outcomes
+    # There may be fewer results than callers.
+    for (_, future), outcome in zip(batch, results, strict=False):
         if future.done():
             continue
-        outcome = outcomes if isinstance(outcomes, Exception) else outcomes[number]
         if isinstance(outcome, Exception):
             future.set_exception(outcome)
         else:

@@ -294,7 +294,13 @@ def _mark_published(connection: sa.Connection, items: Sequence[_PublishedMessage
 @batched_read
 def _find(connection: sa.Connection, message_ids: Sequence[str]) -> list[WebMessage | None]:
     if connection.dialect.name == "sqlite":
-        return [_find_one(connection, message_id) for message_id in message_ids]
+        found: list[WebMessage | None] = []
+        for message_id in message_ids:
+            message = _find_one(connection, message_id)
+            found.append(message)
+            if message is not None and len(message.message) > LARGE_BYTES:
+                break
+        return found
     messages = {row[0]: to_message(row) for row in _SELECT_BY_IDS.execute(connection, ids=message_ids)}
     return [messages.get(message_id) for message_id in message_ids]
 

@@ -87,7 +87,8 @@ def batched_read(function: Callable[[sa.Connection, Sequence[Item]], Sequence[T 
     """Declare a short read of one item, which may run in one batch with the items that wait for the same work.
 
     The function receives all items of the batch and returns the result of each, in the order of the items. On
-    PostgreSQL it must read them with as few statements as for one item.
+    PostgreSQL it must read them with as few statements as for one item. On SQLite it should return after a large
+    result: it runs on the event loop, and the other items are then read one by one.
     """
     return Read(_adapt_to_items(function), batch=function)
 

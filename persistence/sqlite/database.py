@@ -268,7 +268,10 @@ class SqliteDatabase:
 
     async def _read_batch(self, work: BatchFunction, items: list[Any]) -> Sequence[Any]:
         self._reads.record_batch(len(items))
-        return await self._read_inline(work, items)
+        results = await self._read_inline(work, items)
+        if len(results) < len(items):
+            self._reads.record_large()
+        return results
 
     async def _read_in_thread(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         def read_in_thread() -> T:

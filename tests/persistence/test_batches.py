@@ -11,7 +11,8 @@ from persistence import web_messages as stored
 from persistence.batches import MAX_BATCH, Batcher
 from persistence.database import Database
 from persistence.sqlite.database import SqliteDatabase
-from persistence.work import batched_read
+from persistence.web_message_inserts import LARGE_BYTES
+from persistence.work import batched_read, short_read
 from tests.factories import build_web_message
 from tests.handlers.messages import create_id
 
@@ -118,6 +119,59 @@ async def test_batch_begins_with_half_of_the_items_under_way() -> None:
     await asyncio.gather(*tasks)
     assert batches[0] == [*range(8)]
     assert len(batches[1]) >= 5
+
+
+async def test_batch_may_end_before_its_last_items() -> None:
+    batches: list[list[int]] = []
+
+    async def run(_work: object, items: list[int]) -> list[int]:
+        batches.append(items)
+        return [10 * item for item in items[:2]]
+
+    def work(_connection: sa.Connection, _items: Sequence[int]) -> None:
+        """Serve as a key."""
+
+    batcher = Batcher(run)
+    assert await asyncio.gather(*(batcher.add(work, number) for number in range(5))) == [0, 10, 20, 30, 40]
+    assert batches == [[0, 1, 2, 3, 4], [2], [3], [4]]
+
+
+async def test_batch_that_hung_may_end_before_its_last_items() -> None:
+    may_end = asyncio.Event()
+
+    async def run(_work: object, items: list[int]) -> list[int]:
+        if items == [0, 1]:
+            await may_end.wait()
+        return items[:1]
+
+    def work(_connection: sa.Connection, _items: Sequence[int]) -> None:
+        """Serve as a key."""
+
+    batcher = Batcher(run, patience=0.01)
+    slow = asyncio.gather(*(batcher.add(work, number) for number in range(2)))
+    await asyncio.sleep(0)
+    assert await batcher.add(work, 2) == 2
+    may_end.set()
+    assert await slow == [0, 1]
+
+
+async def test_large_messages_are_not_read_in_one_batch_on_sqlite(database: Database) -> None:
+    """A batch would block the event loop, and hold all of its messages at once."""
+    sizes = [1, LARGE_BYTES + 1, 1, LARGE_BYTES + 1]
+    messages = [build_web_message(id=create_id(), message="x" * size) for size in sizes]
+    for message in messages:
+        await stored.store(database, message)
+    ids = [message.id for message in messages]
+
+    @short_read
+    def read_batch(connection: sa.Connection) -> int:
+        assert stored._find.batch is not None
+        return len(stored._find.batch(connection, ids))
+
+    assert await database.read(read_batch) == (2 if isinstance(database, SqliteDatabase) else len(ids))
+    assert await asyncio.gather(*(stored.get(database, id_) for id_ in ids)) == messages
+    if isinstance(database, SqliteDatabase):
+        assert [database._reads.is_joined() for _ in range(2)] == [False, False]
 
 
 async def test_batch_that_hangs_does_not_delay_later_items() -> None:
