@@ -223,6 +223,8 @@ class _SignalPipe:
         signal.set_wakeup_fd(self._beginning, warn_on_full_buffer=False)
         # Without a handler, this signal writes no byte.
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        # A program inherits the signals that its parent blocked.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
     def close(self) -> None:
         """Leave the pipe to the supervisor: a forked process has a copy of it."""
@@ -233,14 +235,22 @@ class _SignalPipe:
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait for a signal, or return at once if one has arrived since the previous wait."""
-        select.select([self._end], [], [], seconds)
+        _wait_to_read([self._end], seconds)
         with contextlib.suppress(BlockingIOError):
             os.read(self._end, 4096)
 
     def wait_for(self, descriptor: int) -> None:
         """Wait until a descriptor can be read, and handle signals meanwhile."""
-        while descriptor not in select.select([self._end, descriptor], [], [])[0]:
+        while descriptor not in _wait_to_read([self._end, descriptor]):
             self.wait(0)
+
+
+def _wait_to_read(descriptors: list[int], seconds: float | None = None) -> list[int]:
+    """Wait until descriptors of any number can be read, and return these."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(None if seconds is None else seconds * 1000)]
 
 
 class Member:

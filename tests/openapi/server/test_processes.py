@@ -176,6 +176,25 @@ def test_signal_that_interrupts_no_system_call_is_forwarded() -> None:
         assert process.wait() == 0
 
 
+INHERITED = {
+    "blocked signals": "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})",
+    "many descriptors": """
+import os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+for _ in range(1100):
+    os.dup(0)
+""",
+}
+
+
+@pytest.mark.parametrize("name", INHERITED)
+def test_supervisor_works_with_what_its_parent_left(name: str) -> None:
+    with running(*python(INHERITED[name] + SUPERVISOR), folder=REPOSITORY) as process:
+        process.wait_for("started")
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
+
+
 def test_processes_end_with_a_supervisor_that_is_killed(service: tuple[Process, str], tmp_path: Path) -> None:
     process, url = service
     found = list_members(process)
