@@ -33,6 +33,12 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
         """Return the conversion of a parameter."""
         return _write_utc if dialect.name == "sqlite" else super().bind_processor(dialect)
 
+    def literal_processor(self, dialect: sa.Dialect) -> Any:
+        """Return the conversion of a value in the text of a statement."""
+        if dialect.name != "sqlite":
+            return super().literal_processor(dialect)
+        return lambda value: "null" if value is None else f"'{_write_utc(value)}'"
+
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
         """Return the conversion of a result."""
         return _utc_datetime if dialect.name == "sqlite" else super().result_processor(dialect, coltype)

@@ -27,16 +27,17 @@ WEST = timezone(timedelta(hours=-11, minutes=-30))
     ],
 )
 async def test_time_is_read_as_the_same_instant_in_utc(database: Database, moment: datetime | None) -> None:
-    def round_trip(connection: sa.Connection) -> datetime | None:
-        return connection.scalar(sa.select(sa.cast(sa.bindparam("moment", moment, UtcDateTime), UtcDateTime)))
-
     @short_write
-    def stored_and_read(connection: sa.Connection) -> datetime | None:
+    def store_and_read(connection: sa.Connection) -> list[datetime | None]:
         table = sa.Table("times", sa.MetaData(), sa.Column("moment", UtcDateTime))
         table.create(connection)
-        connection.execute(table.insert().values(moment=moment))
-        return connection.scalar(sa.select(table.c.moment))
+        insert = table.insert().values(moment=moment)
+        connection.execute(insert)
+        connection.exec_driver_sql(
+            str(insert.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
+        )
+        return list(connection.scalars(sa.select(table.c.moment)))
 
-    found = await database.write(stored_and_read)
-    assert found == moment
-    assert found is None or found.utcoffset() == timedelta(0)
+    for found in await database.write(store_and_read):
+        assert found == moment
+        assert found is None or found.utcoffset() == timedelta(0)
