@@ -11,6 +11,10 @@ from domain.municipalities import VALID_IDS
 
 Network = IPv4Network | IPv6Network
 
+_URL = "must be a URL such as https://host.example/path"
+FAULT_TEXTS = {"bool_parsing": "must be True or False", "url_parsing": _URL, "url_scheme": _URL}
+"""Texts of faults by their type in pydantic, where its own does not say what is expected."""
+
 
 def parse_networks(given: object) -> object:
     """Return addresses and networks, separated by commas. A fault contains the position of an entry, not its text."""

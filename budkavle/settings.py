@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from budkavle.setting_values import (
+    FAULT_TEXTS,
     Network,
     check_reference,
     check_time_zone,
@@ -494,9 +495,4 @@ def _build(given: Mapping[str, object]) -> Settings:
 def _list_faults(error: ValidationError) -> dict[str, str]:
     """Return the faults by the name of the setting, without values."""
     faults = error.errors(include_input=False, include_url=False)
-    return {str(fault["loc"][0]): _TEXTS.get(fault["type"], fault["msg"]) for fault in faults}
-
-
-_URL = "must be a URL such as https://host.example/path"
-_TEXTS = {"bool_parsing": "must be True or False", "url_parsing": _URL, "url_scheme": _URL}
-"""Texts of faults by their type in pydantic, where its own does not say what is expected."""
+    return {str(fault["loc"][0]): FAULT_TEXTS.get(fault["type"], fault["msg"]) for fault in faults}
